@@ -1,0 +1,84 @@
+"""Mezzotint: text generation by denoising and through latent variables.
+
+Everything that is promised stands in `__all__`. Names are loaded when first used, so that `import mezzotint` is fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mezzotint.assess import bundled_judge, evaluate, report
+    from mezzotint.checks import check_data, check_run, check_settings, next_out
+    from mezzotint.data.canvas import parse_template
+    from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError
+    from mezzotint.evaluate.table import Score
+    from mezzotint.launch import Progress, demo_corpus, resume, train
+    from mezzotint.run import Draft, Piece, Run, Sample, load
+    from mezzotint.systems import cards
+    from mezzotint.train.folder import check_new, is_finished
+    from mezzotint.types import Can, Canvas, Card, Frame, Loss, Request, System
+
+_HOMES = {
+    "assess": ("bundled_judge", "evaluate", "report"),
+    "checks": ("check_data", "check_run", "check_settings", "next_out"),
+    "data.canvas": ("parse_template",),
+    "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError"),
+    "evaluate.table": ("Score",),
+    "launch": ("Progress", "demo_corpus", "resume", "train"),
+    "run": ("Draft", "Piece", "Run", "Sample", "load"),
+    "systems": ("cards",),
+    "train.folder": ("check_new", "is_finished"),
+    "types": ("Can", "Canvas", "Card", "Frame", "Loss", "Request", "System"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Can",
+    "Canvas",
+    "CapabilityError",
+    "Card",
+    "DataError",
+    "Draft",
+    "Frame",
+    "Loss",
+    "MezzotintError",
+    "Piece",
+    "Progress",
+    "Request",
+    "Run",
+    "RunError",
+    "Sample",
+    "Score",
+    "System",
+    "UsageError",
+    "bundled_judge",
+    "cards",
+    "check_data",
+    "check_new",
+    "check_run",
+    "check_settings",
+    "demo_corpus",
+    "evaluate",
+    "is_finished",
+    "load",
+    "next_out",
+    "parse_template",
+    "report",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mezzotint' has no attribute '{name}'")
+    value = getattr(import_module(f"mezzotint.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,82 @@
+"""What can be checked, named or refused before torch is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mezzotint.data.corpus import check
+from mezzotint.errors import RunError, UsageError, unknown
+from mezzotint.spec.base import Size
+from mezzotint.spec.recipe import Corpus, Recipe
+from mezzotint.spec.transformer import SHAPES
+from mezzotint.systems import entry
+from mezzotint.train import folder as files
+from mezzotint.types import Layout
+
+BISTRO = "bistro"
+"""As --data, the bundled corpus."""
+
+
+
+def check_data(data: Sequence[str | Path]) -> None:
+    """DataError or UsageError unless every path is a readable file of a known kind."""
+    if list(map(str, data)) != [BISTRO]:
+        check(data)
+
+
+def check_run(path: str | Path) -> Mapping[str, Any]:
+    """The configuration of a run; RunError unless there is one of a known system there."""
+    config = files.read_config(Path(path))
+    try:
+        entry(config["system"])
+    except UsageError as e:
+        raise RunError(f"{path} is a run of an {e}") from None
+    return config
+
+
+def next_out(system: str, data: Sequence[str | Path]) -> Path:
+    """runs/<system>-<data>-<n> with the first free n."""
+    stem = Path(data[0]).name.split(".")[0]
+    n = 1
+    while (out := Path("runs") / f"{system}-{stem}-{n}").exists():
+        n += 1
+    return out
+
+
+def size_named(name: str) -> Size:
+    """The size of that name; UsageError with the nearest spelling."""
+    try:
+        return Size(name)
+    except ValueError:
+        raise unknown("size", name, [s.value for s in Size]) from None
+
+
+def layout_named(name: str) -> Layout:
+    """The layout of that name; UsageError with the nearest spelling."""
+    try:
+        return Layout(name)
+    except ValueError:
+        raise unknown("layout", name, [layout.value for layout in Layout]) from None
+
+
+def plan(system: str, size: str, layout: str, settings: Mapping[str, str], **training: Any) -> Recipe:
+    """The recipe with everything set that does not depend on the data: for refusing bad settings early.
+
+    `training` takes fields of TrainingSpec; those that are None are left to the recipe.
+    """
+    shape = SHAPES[size_named(size)]
+    make = entry(system).load(entry(system).recipe)
+    recipe: Recipe = make(size_named(size), Corpus(vocab=1, canvas=shape.canvas, layout=layout_named(layout)))
+    recipe = recipe.with_settings(settings)
+    chosen = {k: v for k, v in training.items() if v is not None}
+    return Recipe(recipe.spec, replace(recipe.training, **chosen))
+
+
+def check_settings(
+    system: str, size: str = "tiny", settings: Mapping[str, str] | None = None, layout: str = "texts"
+) -> None:
+    """UsageError unless the system, the size, the layout and every setting exist and fit together."""
+    plan(system, size, layout, settings or {})

@@ -1,0 +1,253 @@
+"""The commands but `demo`, one function each: check without torch, do, write results to stdout, name what is next.
+
+Each returns the exit status. What is wrong with a call is found, and said, before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import mezzotint
+from mezzotint import CapabilityError, DataError, UsageError
+from mezzotint.cli import flags
+from mezzotint.cli.allocator import keep_memory
+from mezzotint.cli.draw import closing, film, one_line, progress, say, stderr
+
+if TYPE_CHECKING:
+    from mezzotint import Can, Card, Draft, Progress, Sample, Score
+
+MINUTES = 10.0
+"""How long a training lasts where neither minutes nor steps are given."""
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+
+def train(given: flags.Train) -> int:
+    """Train a system from scratch."""
+    mezzotint.check_settings(given.system, given.size, dict(given.set), given.layout)
+    for paths in (given.data, given.valid):
+        if paths:
+            mezzotint.check_data(paths)
+    out = given.out or mezzotint.next_out(given.system, given.data)
+    mezzotint.check_new(out)
+    keep_memory()
+    records = mezzotint.train(
+        given.system, given.data, out=out, field=given.field, layout=given.layout, valid=given.valid or None,
+        tokenizer=given.tokenizer, size=given.size, minutes=minutes_of(given), max_steps=given.max_steps,
+        batch_size=given.batch_size, save_every=given.save_every, seed=given.seed, device=given.device,
+        settings=dict(given.set),
+    )  # fmt: skip
+    return after_training(progress(records, stderr()), out)
+
+
+def minutes_of(given: flags.Train) -> float | None:
+    """How long to train: as long as asked for; ten minutes where steps do not say when to stop either."""
+    return MINUTES if given.minutes is None and given.max_steps is None else given.minutes
+
+
+def resume(given: flags.Resume) -> int:
+    """Continue a run; one that is finished is left as it is."""
+    mezzotint.check_run(given.run)
+    if mezzotint.is_finished(given.run):
+        say(f"{given.run} is finished; nothing is left to train")
+        closing(sample_command(given.run), report_of(given.run))
+        return 0
+    keep_memory()
+    return after_training(progress(mezzotint.resume(given.run, device=given.device), stderr()), given.run)
+
+
+def sample(given: flags.Sample) -> int:
+    """Write new texts."""
+    card = _card_of(given.run)
+    if given.prefix is not None:
+        _demand(card, mezzotint.Can.CONTINUE)
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    drafts = run.stream(given.n, prefix=given.prefix, **_asked(given))
+    written = write(texts(drafts, watch=given.watch), as_json=given.json)
+    closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
+    return 0
+
+
+def infill(given: flags.Infill) -> int:
+    """Fill the gaps of one template, or of every line of standard input."""
+    _demand(_card_of(given.run), mezzotint.Can.INFILL)
+    templates = list(_templates(given))
+    if not templates:
+        raise UsageError(f"no template given; as in `{given.example}`")
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    say(f"a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'} of this run")
+    for template in templates:
+        drafts = run.stream(given.n, template=template, **_asked(given))
+        write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def evaluate(given: flags.Evaluate) -> int:
+    """Score a run on held-out text."""
+    mezzotint.check_run(given.run)
+    mezzotint.check_data(given.data)
+    if given.judge is not None:
+        mezzotint.check_run(given.judge)
+    keep_memory()
+    columns = scored(given.run, given.data, given.judge)
+    if given.json:
+        for column, scores in columns.items():
+            for score in scores:
+                _print_record({"column": column} | score.to_json())
+    else:
+        _print(mezzotint.score_table(columns).rstrip("\n"))
+    closing(sample_command(given.run), report_of(given.run))
+    return 0
+
+
+def systems(given: flags.Systems) -> int:
+    """List the systems."""
+    cards = [_card(card) for card in mezzotint.cards()]
+    if given.json:
+        for card in cards:
+            _print_record(card)
+    else:
+        rows = [[card["name"], card["title"], ", ".join(card["can"]), card["paper"]] for card in cards]
+        _print("\n".join(_aligned([["name", "title", "can", "paper"], *rows])))
+    closing(f"mezzotint train {cards[0]['name']} --data FILE")
+    return 0
+
+
+def after_training(last: Progress | None, out: Path) -> int:
+    """The closing lines of a training, and the exit status: was it finished or stopped?"""
+    if last is not None and last.stopped is not None:
+        say(f"mezzotint: {last.stopped}")
+        return INTERRUPTED
+    closing(sample_command(out), report_of(out))
+    return 0
+
+
+def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:
+    """The finished texts of some drafts: as soon as they are there, or, where the film is drawn, after it."""
+    if not watch:
+        return (text for draft in drafts for text in draft.samples)
+    return [text for draft in film(drafts, stderr()) for text in draft.samples]
+
+
+def write(samples: Iterable[Sample], *, as_json: bool = False, template: str | None = None) -> list[Sample]:
+    """Texts to stdout, one a line, or an object a line; returns them."""
+    written = []
+    for sample in samples:
+        written.append(sample)
+        if as_json:
+            _print_record(_record(sample, template))
+        else:
+            _print(one_line(sample.text))
+    return written
+
+
+def scored(run: Path, data: Sequence[Path], judge: Path | None = None) -> dict[str, list[Score]]:
+    """All scores by column: whose they are, the run's or the data's own."""
+    columns: dict[str, list[Score]] = {}
+    with stderr().status("scoring"):
+        for column, score in mezzotint.evaluate_run(run, data, judge):
+            columns.setdefault(column, []).append(score)
+    return columns
+
+
+def report_of(run: Path) -> Path:
+    """Where a run's report is."""
+    return run / "report.html"
+
+
+def sample_command(run: Path) -> str:
+    """How to watch a run write."""
+    return f"mezzotint sample {quote(str(run))} -n 8 --watch"
+
+
+def gapped(text: str) -> str:
+    """A template from a text: its third to fifth word are a gap."""
+    words = literal(text).split(" ")
+    return " ".join([*words[:2], "[3]", *words[5:]])
+
+
+def literal(text: str, before: str = "") -> str:
+    """A text as it is written in a template, its brackets and backslashes for themselves, in front of `before`."""
+    brackets = r"(\\*)(\[|$)" if before.lstrip("\\").startswith("[") else r"(\\*)(\[)"
+    return re.sub(brackets, lambda m: m[1] * 2 + m[2].replace("[", r"\["), text)
+
+
+def _after_sample(card: Card, run: Path, text: str) -> str:
+    if mezzotint.Can.INFILL not in card.can or len(text.split(" ")) < 6 or len(text) > 100 or not text.isprintable():
+        return f"mezzotint evaluate {quote(str(run))} --data FILE"
+    return f"mezzotint infill {quote(str(run))} {quote(gapped(text))}"
+
+
+def _asked(given: flags.Writing) -> dict[str, Any]:
+    return {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
+
+
+def _card_of(run: Path) -> Card:
+    name = mezzotint.check_run(run)["system"]
+    return next(card for card in mezzotint.cards() if card.name == name)
+
+
+def _demand(card: Card, ability: Can) -> None:
+    if ability in card.can:
+        return
+    able = ", ".join(other.name for other in mezzotint.cards() if ability in other.can)
+    raise CapabilityError(f"{card.name} cannot {ability.value}; systems that can: {able or 'none'}")
+
+
+def _templates(given: flags.Infill) -> Iterator[str]:
+    """The template of the call, or those on standard input, each checked, with the prefix in front."""
+    lines = [("", given.template)] if given.template is not None else _lines_of_stdin()
+    for where, line in lines:
+        template = literal(given.prefix or "", line) + line
+        try:
+            mezzotint.parse_template(template)
+        except UsageError as error:
+            raise UsageError(f"{where}{error}") from None
+        yield template
+
+
+def _lines_of_stdin() -> Iterator[tuple[str, str]]:
+    """Where each line that is not blank stands, and the line; nothing where a person would have to type it."""
+    if sys.stdin.isatty():
+        return
+    try:
+        for number, line in enumerate(sys.stdin, 1):
+            if line.strip():
+                yield f"standard input, line {number}: ", line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is not UTF-8 text ({error.reason})") from None
+
+
+def _record(sample: Sample, template: str | None) -> dict[str, object]:
+    where = {} if template is None else {"template": template}
+    numbers = {"seed": sample.seed, "index": sample.index, "steps": sample.steps, "nfe": sample.nfe}
+    return {"text": sample.text} | where | numbers
+
+
+def _card(card: Card) -> dict[str, Any]:
+    can = sorted(ability.value for ability in card.can)
+    return {"name": card.name, "title": card.title, "can": can, "paper": card.paper}
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    _print(json.dumps(record, ensure_ascii=False))
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)

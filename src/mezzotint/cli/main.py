@@ -1,0 +1,65 @@
+"""The entry point: which command, what went wrong, which exit status.
+
+0 done · 2 the call or what it names is wrong, said in one line · 130 interrupted
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mezzotint import MezzotintError, unknown
+from mezzotint.cli import commands, flags
+from mezzotint.cli.demo import demo
+from mezzotint.cli.draw import say
+from mezzotint.cli.parse import Command, asks_help, help_of, overview, parse
+
+COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
+    "demo": (flags.Demo, demo),
+    "train": (flags.Train, commands.train),
+    "resume": (flags.Resume, commands.resume),
+    "sample": (flags.Sample, commands.sample),
+    "infill": (flags.Infill, commands.infill),
+    "evaluate": (flags.Evaluate, commands.evaluate),
+    "systems": (flags.Systems, commands.systems),
+}
+
+WRONG_CALL = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        status = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return status
+    except MezzotintError as error:
+        say("mezzotint: " + " ".join(str(error).splitlines()))
+        return WRONG_CALL
+    except KeyboardInterrupt:
+        say("mezzotint: interrupted")
+        return commands.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has enough; the interpreter must not try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: Sequence[str]) -> int:
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help"):
+        print(overview({name: kind for name, (kind, _) in COMMANDS.items()}), end="")
+        return 0
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    kind, command = COMMANDS[name]
+    if asks_help(words[1:]):
+        print(help_of(kind, name), end="")
+        return 0
+    return command(parse(kind, name, words[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

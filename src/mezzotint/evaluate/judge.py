@@ -1,0 +1,55 @@
+"""What a judge is: an autoregressive run of ours that says how surprising a text is.
+
+A judge is trained once on the train split of a corpus with another seed, and never scores itself. It reads text and
+tokenizes it with its own tokenizer, so systems with different tokenizers can be compared. Numbers of two judges
+cannot, so every score names its judge: the run's name and the first 8 digits of its weights' sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mezzotint.evaluate.table import Numbers
+
+
+class JudgeModel(Protocol):
+    """All that a score needs of a judge."""
+
+    @property
+    def name(self) -> str:
+        """The run's name, as it stands in tables."""
+        ...
+
+    @property
+    def sha8(self) -> str:
+        """The first 8 hexadecimal digits of the sha256 of the weights' file."""
+        ...
+
+    def token_nll(self, texts: Sequence[str]) -> list[NDArray[np.float64]]:
+        """For each text, (judge tokens + 1,) nats: -log p of each of its tokens and of the end symbol."""
+        ...
+
+
+def tag(judge: JudgeModel) -> str:
+    """How a judge is named in a score: name and weights."""
+    return f"{judge.name} {judge.sha8}"
+
+
+def weights_sha8(weights: Path) -> str:
+    """The first 8 hexadecimal digits of a file's sha256."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+
+def judged(texts: Sequence[str], judge: JudgeModel) -> Numbers:
+    """(n, 2): summed nats, and number of judge tokens with the end symbol, of each text."""
+    costs = judge.token_nll(texts)
+    assert len(costs) == len(texts), "a judge answers for every text"
+    assert all(len(cost) for cost in costs), "every text has at least its end symbol"
+    return np.array([(cost.sum(), len(cost)) for cost in costs], dtype=np.float64).reshape(-1, 2)

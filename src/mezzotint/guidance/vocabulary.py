@@ -1,0 +1,51 @@
+"""Keeping some tokens out of what is written: a guide, so that whatever draws the tokens needs no case for it.
+
+Setting logits to minus infinity tilts the token distributions, under which the reveal-time sampler stays exact.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mezzotint.types import Canvas, Denoiser, Guide, Noised, Prediction
+
+
+def forbid(denoise: Denoiser, ids: tuple[int, ...]) -> Denoiser:
+    """The denoiser under which `ids` have probability zero."""
+    if not ids:
+        return denoise
+
+    def forbidding(
+        noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        prediction = denoise(noised, cond, previous, at)
+        banned = torch.tensor(ids, device=prediction.logits.device)
+        logits = prediction.logits.index_fill(-1, banned, -math.inf)
+        return Prediction(logits, prediction.estimate, prediction.carry)
+
+    return forbidding
+
+
+def spaces(spaced_V: Tensor) -> Guide:
+    """The guide that makes tokens begin with a space, or not, as `Canvas.start` demands at the edges of gaps.
+
+    spaced_V (V,) bool says which ids begin with one.
+    """
+
+    def guide(denoise: Denoiser) -> Denoiser:
+        def demanding(
+            noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+        ) -> Prediction:
+            prediction = denoise(noised, cond, previous, at)
+            if cond.start is None:
+                return prediction
+            demand = (cond.start if at is None else cond.start[at])[..., None]
+            wrong = ((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V)
+            return Prediction(prediction.logits.masked_fill(wrong, -math.inf), prediction.estimate, prediction.carry)
+
+        return demanding
+
+    return guide

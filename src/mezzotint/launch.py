@@ -1,0 +1,358 @@
+"""From files of text to a trained run: `train` and `resume`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from mezzotint.checks import BISTRO, check_run, layout_named, plan
+from mezzotint.errors import DataError
+from mezzotint.spec.recipe import Recipe
+from mezzotint.spec.training import TrainingSpec
+from mezzotint.systems import entry
+from mezzotint.train import folder as files
+from mezzotint.types import Ending, Layout
+
+if TYPE_CHECKING:
+    from mezzotint.data.corpus import Corpus, Source
+    from mezzotint.data.lengths import Lengths
+    from mezzotint.data.tokenizer import Tokenizer
+    from mezzotint.data.tokens import Tokens
+    from mezzotint.train.loop import Tick, Trainer
+    from mezzotint.types import Canvas, System
+
+BISTRO_TEXTS = {"train": 20_000, "valid": 1_000, "test": 1_000}
+VALIDATION_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a training stands."""
+
+    step: int
+    fraction: float
+    """0 to 1 of the run done."""
+    loss: float
+    """Nats per symbol, the mean since the last record."""
+    lr: float
+    tokens_per_second: float
+    elapsed: float
+    remaining: float
+    """Both in seconds."""
+    valid: float | None = None
+    """Bound on held-out texts, nats per symbol, where it was just estimated."""
+    saved: Path | None = None
+    """The checkpoint just written."""
+    stopped: str | None = None
+    """A sentence, where a signal ended the run."""
+    note: str | None = None
+    """Something to be told once."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A corpus as a system trains on it."""
+
+    tokenizer: Tokenizer
+    train: Tokens
+    valid: Tokens
+    lengths: Lengths | None
+    layout: Layout
+    notes: tuple[str, ...] = field(default=())
+
+
+def train(
+    system: str,
+    data: Sequence[str | Path],
+    *,
+    out: str | Path,
+    field: str | None = None,
+    layout: str = "texts",
+    valid: Sequence[str | Path] | None = None,
+    tokenizer: str = "auto",
+    size: str = "tiny",
+    minutes: float | None = None,
+    max_steps: int | None = None,
+    batch_size: int | None = None,
+    save_every: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Progress]:
+    """Train a system on files of text and leave a run folder at `out`; yields how it stands.
+
+    The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
+    moment and continued with `resume`. Raises the errors of `mezzotint.errors`.
+    """
+    out = Path(out)
+    files.check_new(out)
+    recipe = plan(
+        system, size, layout, settings or {},
+        minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
+    )  # fmt: skip
+    corpus = _corpus(data, valid, field, layout_named(layout))
+    recipe, prepared = _prepare(recipe, corpus, layout_named(layout), tokenizer)
+    source = {
+        "files": [str(p) for p in data],
+        "valid": [str(p) for p in valid] if valid else None,
+        "field": field,
+        "layout": layout,
+        "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
+    }
+    _create(out, system, recipe, prepared, source, seed)
+    return _run(out, system, recipe, prepared, seed, device)
+
+
+def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
+    """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end."""
+    out = Path(out)
+    config = check_run(out)
+    if files.is_finished(out):
+        return iter(())
+    source = config["data"]
+    layout = layout_named(source["layout"])
+    corpus = _corpus(source["files"], source["valid"], source["field"], layout)
+    for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
+        if then["sha256"] != now.sha256:
+            raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
+    found = entry(config["system"])
+    recipe = Recipe(found.load(found.spec).from_json(config["spec"]), TrainingSpec.from_json(config["training"]))
+    recipe, prepared = _prepare(recipe, corpus, layout, out / files.TOKENIZER)
+    return _run(out, config["system"], recipe, prepared, config["seed"], device)
+
+
+def _corpus(
+    data: Sequence[str | Path], valid: Sequence[str | Path] | None, field: str | None, layout: Layout
+) -> Corpus:
+    from mezzotint.data.corpus import load_corpus
+
+    if [str(p) for p in data] == [BISTRO]:
+        return demo_corpus()
+    return load_corpus(data, valid, field, layout)
+
+
+def demo_corpus() -> Corpus:
+    """The bundled corpus as it is trained on: 20,000 texts, and 1,000 held out."""
+    from mezzotint.data import bistro
+    from mezzotint.data.corpus import Corpus
+
+    return Corpus(
+        [e.text for e in bistro.corpus("train", BISTRO_TEXTS["train"])],
+        [e.text for e in bistro.corpus("valid", BISTRO_TEXTS["valid"])],
+        (),
+        (),
+    )
+
+
+def _prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Path) -> tuple[Recipe, _Data]:
+    """Tokens in rows that fit, and the recipe with the vocabulary and the canvas that follow from them."""
+    from mezzotint.data.canvas import canvas_length, room
+    from mezzotint.data.lengths import Lengths
+    from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
+    from mezzotint.data.tokens import build_tokens, cache_folder, windows, without_long
+
+    known = isinstance(tokenizer, Path)
+    chosen = Tokenizer.load(tokenizer) if known else train_tokenizer(str(tokenizer), corpus.train, corpus.valid)
+    train, valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train, corpus.valid))
+    spec: Any = recipe.spec
+    if layout is Layout.WINDOWS:
+        spec = replace(spec, vocab=chosen.size)
+        rows = (windows(train, spec.canvas, chosen.end), windows(valid, spec.canvas, chosen.end))
+        return Recipe(spec, recipe.training), _Data(chosen, *rows, None, layout)
+    spec = replace(spec, vocab=chosen.size, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
+    most = room(spec.canvas, spec.ending)
+    kept, long = without_long(train, most)
+    held, _ = without_long(valid, most)
+    if not len(kept) or not len(held):
+        raise DataError(f"no text is short enough for a canvas of {spec.canvas} tokens; use --layout windows")
+    notes = (f"{long:,} of {len(train):,} texts are longer than {most} tokens and were left out",) if long else ()
+    lengths = Lengths.from_lengths(kept.lengths, most) if spec.ending is Ending.LENGTH else None
+    return Recipe(spec, recipe.training), _Data(chosen, kept, held, lengths, layout, notes)
+
+
+def _described(source: Source) -> dict[str, Any]:
+    return {"path": source.path, "sha256": source.sha256, "texts": source.texts}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("mezzotint", "torch", "tokenizers", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _create(out: Path, system: str, recipe: Recipe, data: _Data, source: Mapping[str, Any], seed: int) -> None:
+    """The run folder with all but its weights, complete from the moment that it exists."""
+    aside = out.with_name(f".{out.name}.new")
+    aside.mkdir(parents=True, exist_ok=True)
+    data.tokenizer.save(aside / files.TOKENIZER)
+    if data.lengths is not None:
+        files.put_json(aside / files.LENGTHS, data.lengths.to_json())
+    config = {
+        "format": files.FORMAT,
+        "system": system,
+        "spec": recipe.spec.to_json(),
+        "training": recipe.training.to_json(),
+        "data": {**source, "rows": len(data.train), "valid_rows": len(data.valid), "notes": list(data.notes)},
+        "seed": seed,
+        "versions": _versions(),
+    }
+    files.put_json(aside / files.CONFIG, config)
+    if out.exists():
+        out.rmdir()
+    aside.rename(out)
+
+
+def _run(out: Path, system: str, recipe: Recipe, data: _Data, seed: int, device: str) -> Iterator[Progress]:
+    """The loop of train/loop.py with files, signals and held-out texts around it."""
+    from mezzotint.train.checkpoint import newest
+
+    trainer = build_trainer(system, recipe, data.lengths, seed, device)
+    found = newest(out)
+    notes = list(data.notes)
+    if found is not None:
+        checkpoint, passed = found
+        trainer.restore(checkpoint, str(out / files.CHECKPOINTS / str(checkpoint.counters["step"])))
+        notes += [f"{sentence}; going on from step {trainer.step}" for sentence in passed]
+    _forget_after(out / files.LOG, trainer.step)
+    yield from (_progress(trainer, note=note) for note in notes)
+    with _signals() as caught:
+        for tick in trainer.run(_batches(trainer, recipe, data, seed)):
+            valid = held_out(trainer, recipe, data, seed) if tick.validate else None
+            saved = _save(out, trainer) if tick.save or caught else None
+            _log(out, tick, valid)
+            stopped = None
+            if caught and tick.fraction < 1:
+                stopped = f"stopped by {caught[0]} at step {tick.step}; `mezzotint resume {out}` goes on from there"
+            yield _progress_of(tick, valid, saved, stopped)
+            if stopped:
+                return
+
+
+def build_trainer(system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str) -> Trainer:
+    """A fresh system on its device, ready to be trained."""
+    from mezzotint.train.device import autocast, pick_device, pick_precision
+    from mezzotint.train.loop import Trainer
+
+    where = pick_device(device)
+    model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
+    model.initialise(seed)
+    for module in model.players.values():
+        module.to(where)
+    dtype = pick_precision(recipe.training.precision, where)
+    return Trainer(model, recipe.training, seed, where, autocast(where, dtype))
+
+
+def _batches(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> Any:
+    from mezzotint.data.batches import Batches
+
+    order = Batches(data.train.lengths, recipe.training.batch, seed)
+
+    def batch(step: int, first: int, count: int) -> Canvas:
+        return _packed(data.train, order.rows(step, first, count), range(first, first + count), recipe, data)
+
+    return batch
+
+
+def _packed(tokens: Tokens, rows: Sequence[int], index: Sequence[int], recipe: Recipe, data: _Data) -> Canvas:
+    from mezzotint.data.canvas import pack
+
+    spec: Any = recipe.spec
+    tokenizer = data.tokenizer
+    return pack([tokens[i] for i in rows], index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad)
+
+
+def held_out(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> float:
+    """Nats per symbol of up to 512 held-out rows under the averaged weights, with the same noise every time."""
+    import torch
+
+    from mezzotint.rng import Rng
+    from mezzotint.train.checkpoint import fill, named
+
+    system = trainer.system
+    raw = {k: v.clone() for k, v in named(system.players).items()}
+    fill(system.players, trainer.ema, "the averaged weights")
+    total, count, size = 0.0, 0, recipe.training.batch
+    closing = int(data.layout is Layout.TEXTS)  # the end of a text is one more symbol
+    order = sorted(range(min(len(data.valid), VALIDATION_ROWS)), key=lambda i: int(data.valid.lengths[i]))
+    with torch.no_grad(), trainer.autocast():
+        for begin in range(0, len(order), size):
+            rows = order[begin : begin + size]
+            batch = _packed(data.valid, rows, rows, recipe, data).to(trainer.device)
+            total += float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}")).sum())
+            count += sum(int(data.valid.lengths[i]) + closing for i in rows)
+    fill(system.players, raw, "the raw weights")
+    return total / count
+
+
+def _save(out: Path, trainer: Trainer) -> Path:
+    from safetensors.torch import save
+
+    from mezzotint.train.checkpoint import save as save_checkpoint
+
+    saved = save_checkpoint(out, trainer.checkpoint())
+    files.put(out / files.MODEL, save({k: v.contiguous() for k, v in trainer.ema.items()}))
+    return saved
+
+
+def _log(out: Path, tick: Tick, valid: float | None) -> None:
+    record = {
+        "step": tick.step, "elapsed": round(tick.elapsed, 3), "loss": tick.loss, **tick.parts,
+        "lr": tick.lr, "tokens_per_second": round(tick.tokens_per_second, 1),
+    }  # fmt: skip
+    if valid is not None:
+        record["valid"] = valid
+    with (out / files.LOG).open("a") as log:
+        log.write(json.dumps(record) + "\n")
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint that the run goes on from."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+    files.put(log, "".join(line + "\n" for line in kept))
+
+
+def _progress(trainer: Trainer, note: str) -> Progress:
+    return Progress(trainer.step, trainer.fraction, float("nan"), 0.0, 0.0, trainer.elapsed, float("inf"), note=note)
+
+
+def _progress_of(tick: Tick, valid: float | None, saved: Path | None, stopped: str | None) -> Progress:
+    return Progress(
+        tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second,
+        tick.elapsed, tick.remaining, valid, saved, stopped,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[str]]:
+    """The names of the signals that asked the run to end; a second one ends it at once."""
+    caught: list[str] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(signal.Signals(number).name)
+
+    before: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere the caller stops the run
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

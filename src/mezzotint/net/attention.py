@@ -1,0 +1,118 @@
+"""Self-attention with rotary positions, padding, causality and a key/value cache.
+
+Rotary embedding: Su et al. 2021, arXiv:2104.09864, in the halves convention (the first half of a head's dimensions is
+paired with the second), base 10000, on queries and keys only. Letters as in `mezzotint.types`; E is the width of a head.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WRITTEN_OUT_LENGTH = 256
+"""On a CPU, up to this many positions two batched products and a softmax beat the fused kernel (docs/log.md)."""
+
+
+class Rotary:
+    """cos and sin of position times frequency, (L, E) each, for positions first .. first + L - 1."""
+
+    def __init__(self, width: int, length: int, like: Tensor, first: int = 0) -> None:
+        frequency = 10000.0 ** -(torch.arange(0, width, 2, device=like.device, dtype=torch.float64) / width)
+        position = torch.arange(first, first + length, device=like.device, dtype=torch.float64)
+        angle = torch.outer(position, frequency)
+        self.cos = torch.cat([angle.cos(), angle.cos()], dim=-1).to(like.dtype)
+        self.sin = torch.cat([-angle.sin(), angle.sin()], dim=-1).to(like.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (..., L, E), turned by its positions."""
+        first, second = x.chunk(2, dim=-1)
+        return x * self.cos + torch.cat([second, first], dim=-1) * self.sin
+
+
+class Cache:
+    """Keys and values of the positions seen so far, one pair of (B, H, L, E) buffers a block."""
+
+    def __init__(self, depth: int) -> None:
+        self.keys: list[Tensor | None] = [None] * depth
+        self.values: list[Tensor | None] = [None] * depth
+        self.length = 0
+        self.capacity = 0
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for `capacity` positions in all, before the first use."""
+        self.capacity = capacity
+
+    @property
+    def batch(self) -> int:
+        """Rows held."""
+        return 0 if self.keys[0] is None else self.keys[0].shape[0]
+
+    def extend(self, block: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append k and v (B, H, n, E) to a block's and return all of them."""
+        keys, values = self.keys[block], self.values[block]
+        if keys is None or values is None:
+            shape = (*k.shape[:2], max(self.capacity, k.shape[2]), k.shape[3])
+            keys, values = k.new_zeros(shape), v.new_zeros(shape)
+            self.keys[block], self.values[block] = keys, values
+        end = self.length + k.shape[2]
+        keys[:, :, self.length : end] = k
+        values[:, :, self.length : end] = v
+        return keys[:, :, :end], values[:, :, :end]
+
+    def rows(self, rows: Tensor) -> None:
+        """Keep only some rows."""
+        self.keys = [None if k is None else k[rows] for k in self.keys]
+        self.values = [None if v is None else v[rows] for v in self.values]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(q k' / sqrt(E) + bias) v, (B, H, L, E).
+
+    bias (B or 1, 1, L or 1, S) is 0 or -inf; None lets every position see every other.
+    """
+    if q.device.type != "cpu" or k.shape[2] > WRITTEN_OUT_LENGTH:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(dim=-1) @ v
+
+
+def visibility(real: Tensor | None, causal: bool, length: int, like: Tensor) -> Tensor | None:
+    """The bias of `attend` for queries that are the last of the keys: padding hidden, the future too if causal."""
+    bias = None
+    if causal and length > 1:
+        bias = torch.full((length, length), -math.inf, dtype=like.dtype, device=like.device).triu(1)[None, None]
+    if real is not None and not bool(real.all()):
+        # A finite number: a row without any real position must not become NaN.
+        hidden = torch.zeros_like(real, dtype=like.dtype).masked_fill(~real, torch.finfo(like.dtype).min / 2)
+        bias = hidden[:, None, None, :] if bias is None else bias + hidden[:, None, None, :]
+    return bias
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention without biases; qkv rows are ordered (q k v, head, width) as in MDLM's weights."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(
+        self, x_BLD: Tensor, rotary: Rotary | None, bias: Tensor | None, cache: Cache | None = None, block: int = 0
+    ) -> Tensor:
+        B, L, D = x_BLD.shape
+        qkv = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        if rotary is None:
+            q, k = qkv[0], qkv[1]
+        else:
+            q, k = rotary(qkv[:2]).unbind(0)
+        v = qkv[2]
+        if cache is not None:
+            k, v = cache.extend(block, k, v)
+        out: Tensor = self.out(attend(q, k, v, bias).transpose(1, 2).reshape(B, L, D))
+        return out

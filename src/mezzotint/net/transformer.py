@@ -1,0 +1,163 @@
+"""The transformer under every system: pre-norm, bias-free norms, optionally modulated by the time.
+
+With `condition`, tanh-GELU, an untied head and one more output for the mask it is the DiT of MDLM (Sahoo et al. 2024,
+arXiv:2406.07524, App. C; parameter names map one to one). Logits are computed only where they are wanted.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mezzotint.net.attention import Attention, Cache, Rotary, visibility
+from mezzotint.net.conditioning import Modulation, TimeEmbedding
+from mezzotint.spec.transformer import Gelu, Positions, TransformerSpec
+
+
+class Norm(nn.Module):
+    """Layer norm with a weight and no bias, computed in float32."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        if x_BLD.dtype == torch.float64:
+            return F.layer_norm(x_BLD, x_BLD.shape[-1:], self.weight)
+        return F.layer_norm(x_BLD.float(), x_BLD.shape[-1:], self.weight.float()).to(x_BLD.dtype)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); with a condition each branch is shifted, scaled and gated."""
+
+    def __init__(self, spec: TransformerSpec) -> None:
+        super().__init__()
+        self.norm1 = Norm(spec.dim)
+        self.attention = Attention(spec.dim, spec.heads)
+        self.norm2 = Norm(spec.dim)
+        self.up = nn.Linear(spec.dim, 4 * spec.dim)
+        self.down = nn.Linear(4 * spec.dim, spec.dim)
+        self.modulation = Modulation(spec.condition, spec.dim, 6) if spec.condition else None
+        self.gelu = "tanh" if spec.gelu is Gelu.TANH else "none"
+        self.dropout = spec.dropout
+
+    def mlp(self, x_BLD: Tensor) -> Tensor:
+        out: Tensor = self.down(F.gelu(self.up(x_BLD), approximate=self.gelu))
+        return out
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        condition: Tensor | None,
+        rotary: Rotary | None,
+        bias: Tensor | None,
+        cache: Cache | None,
+        block: int,
+    ) -> Tensor:
+        if self.modulation is None or condition is None:
+            x_BLD = x_BLD + self._drop(self.attention(self.norm1(x_BLD), rotary, bias, cache, block))
+            return x_BLD + self._drop(self.mlp(self.norm2(x_BLD)))
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation.vectors(condition)
+        h_BLD = self.norm1(x_BLD) * (1 + scale1) + shift1
+        x_BLD = x_BLD + gate1 * self._drop(self.attention(h_BLD, rotary, bias, cache, block))
+        h_BLD = self.norm2(x_BLD) * (1 + scale2) + shift2
+        return x_BLD + gate2 * self._drop(self.mlp(h_BLD))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Head(nn.Module):
+    """Hidden vectors to logits: norm, modulation if there is a condition, linear."""
+
+    def __init__(self, spec: TransformerSpec, outputs: int) -> None:
+        super().__init__()
+        self.norm = Norm(spec.dim)
+        self.modulation = Modulation(spec.condition, spec.dim, 2) if spec.condition else None
+        self.weight = None if spec.tied else nn.Parameter(torch.zeros(outputs, spec.dim))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, condition: Tensor | None, tied: Tensor) -> Tensor:
+        """x (K, D) with its rows' conditions (K, C), or (B, L, D) with (B, 1, C); `tied` (V, D) serves if tied."""
+        h = self.norm(x)
+        if self.modulation is not None and condition is not None:
+            shift, scale = self.modulation(condition).chunk(2, dim=-1)
+            h = h * (1 + scale) + shift
+        return F.linear(h, tied if self.weight is None else self.weight, self.bias)
+
+
+class Transformer(nn.Module):
+    """Token ids to logits.
+
+    `inputs` ids can be read (the vocabulary, and the mask where there is one), `outputs` can be predicted; positions
+    up to `length` have learned vectors where the spec asks for them.
+    """
+
+    def __init__(self, spec: TransformerSpec, inputs: int, outputs: int, length: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.outputs = outputs
+        self.embed = nn.Embedding(inputs, spec.dim)
+        counted = {Positions.NONE: 0, Positions.START: 1, Positions.EDGES: 2}[spec.positions]
+        self.positions = nn.Parameter(torch.zeros(counted, length, spec.dim)) if counted else None
+        self.time = TimeEmbedding(spec.condition) if spec.condition else None
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
+        self.head = Head(spec, outputs)
+
+    def initialise(self, generator: torch.Generator) -> Transformer:
+        """Fresh weights: normal of width 0.02 as in GPT-2, branches into the residual stream 1/sqrt(2 depth) of it."""
+        for name, p in self.named_parameters():
+            if "modulation" in name or "norm" in name or name.endswith("bias"):
+                continue
+            branch = name.endswith(("attention.out.weight", "down.weight")) and name.startswith("blocks")
+            std = 0.02 / (2 * self.spec.depth) ** 0.5 if branch else 0.02
+            with torch.no_grad():
+                p.normal_(0, std, generator=generator)
+        return self
+
+    def forward(
+        self,
+        ids_BL: Tensor,
+        sigma: Tensor | None = None,
+        real: Tensor | None = None,
+        at: tuple[Tensor, Tensor] | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Logits (B, L, outputs), or (K, outputs) at the K pairs `at` = (rows, positions).
+
+        sigma (B,) is the noise level for a network with a condition; real (B, L) hides padding (not with a cache).
+        """
+        first = cache.length if cache is not None else 0
+        L = ids_BL.shape[1]
+        x_BLD = self.embed(ids_BL)
+        if self.positions is not None:
+            x_BLD = x_BLD + self._placed(ids_BL, real)
+        condition = None
+        if self.time is not None:
+            condition = self.time(sigma if sigma is not None else x_BLD.new_zeros(ids_BL.shape[0]))
+        rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
+        bias = visibility(real, self.spec.causal, L, x_BLD)
+        for i, block in enumerate(self.blocks):
+            x_BLD = block(x_BLD, condition, rotary, bias, cache, i)
+        if cache is not None:
+            cache.length += L
+        return self._logits(x_BLD, condition, at)
+
+    def _logits(self, x_BLD: Tensor, condition: Tensor | None, at: tuple[Tensor, Tensor] | None) -> Tensor:
+        tied = self.embed.weight[: self.outputs]
+        if at is None:
+            out: Tensor = self.head(x_BLD, None if condition is None else condition[:, None], tied)
+            return out
+        out = self.head(x_BLD[at], None if condition is None else condition[at[0]], tied)
+        return out
+
+    def _placed(self, ids_BL: Tensor, real: Tensor | None) -> Tensor:
+        assert self.positions is not None
+        L = ids_BL.shape[1]
+        placed = self.positions[0, :L]
+        if self.spec.positions is not Positions.EDGES:
+            return placed
+        ends = real.sum(1, keepdim=True) if real is not None else ids_BL.new_full((ids_BL.shape[0], 1), L)
+        from_end = (ends - 1 - torch.arange(L, device=ids_BL.device)).clamp(min=0)
+        return placed + self.positions[1][from_end]

@@ -1,0 +1,52 @@
+"""Absorbing noise: each free token is replaced by the mask, independently, with probability 1 - alpha(t).
+
+Source: Sahoo et al. 2024 (MDLM), arXiv:2406.07524, §3.1-3.2; Austin et al. 2021 (D3PM) for the process.
+The mask is the id that follows the vocabulary's last one; no tokenizer knows it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mezzotint.process.schedule import Schedule
+from mezzotint.rng import Rng
+from mezzotint.types import Canvas, Noised
+
+
+class Absorbing:
+    """The masking process over a vocabulary of `vocab` ids; its mask is the id `vocab`."""
+
+    def __init__(self, schedule: Schedule, vocab: int) -> None:
+        self.schedule = schedule
+        self.mask = vocab
+
+    def corrupt(self, z0: Tensor, t: Tensor, free: Tensor, rng: Rng) -> Noised:
+        """z0 (B, L) with each free position masked with probability 1 - alpha(t), t (B,)."""
+        noise = rng.uniform(z0.shape[1]).to(t.device)
+        hidden = free & (noise < 1 - self.schedule.alpha(t)[:, None])
+        return Noised(z0.masked_fill(hidden, self.mask), t)
+
+    def corrupt_count(self, z0: Tensor, count: Tensor, free: Tensor, rng: Rng) -> Noised:
+        """z0 (B, L) with exactly count (B,) of each row's free positions masked, every choice equally likely.
+
+        The time returned is the one at which a share count / free of the row is expected to be masked.
+        """
+        noise = rng.uniform(z0.shape[1]).to(z0.device).masked_fill(~free, 2.0)
+        rank = noise.argsort(dim=1).argsort(dim=1)
+        hidden = free & (rank < count[:, None])
+        t = count.double() / free.sum(1).clamp(min=1)
+        return Noised(z0.masked_fill(hidden, self.mask), t)
+
+    def prior(self, canvas: Canvas) -> Noised:
+        """The state at t = 1: the mask at every free position, the canvas elsewhere."""
+        t = torch.ones(canvas.ids.shape[0], dtype=torch.float64, device=canvas.ids.device)
+        return Noised(canvas.ids.masked_fill(canvas.free, self.mask), t)
+
+    def survival(self, t: Tensor) -> Tensor:
+        """P(masked at t | masked at 1) = (1 - alpha(t)) / (1 - alpha(1)), elementwise."""
+        return (1 - self.schedule.alpha(t)) / (1 - self.schedule.alpha(torch.ones_like(t)))
+
+    def hazard(self, t: Tensor, s: Tensor) -> Tensor:
+        """P(revealed by s | masked at t) = (alpha(s) - alpha(t)) / (1 - alpha(t)), elementwise, s <= t (MDLM eq. 7)."""
+        return 1 - (1 - self.schedule.alpha(s)) / (1 - self.schedule.alpha(t))

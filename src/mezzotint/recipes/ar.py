@@ -1,0 +1,39 @@
+"""ar at three sizes: the shapes of the other systems, so that a comparison compares methods."""
+
+from __future__ import annotations
+
+from mezzotint.spec.ar import ARSpec
+from mezzotint.spec.base import Size
+from mezzotint.spec.recipe import Corpus, Recipe, training
+from mezzotint.spec.transformer import SHAPES, TransformerSpec
+from mezzotint.types import Ending, Layout
+
+
+def recipe(size: Size, corpus: Corpus) -> Recipe:
+    """The recipe of a size; `tiny`, `small` and `base` say what to expect of each."""
+    return {Size.TINY: tiny, Size.SMALL: small, Size.BASE: base}[size](corpus)
+
+
+def tiny(corpus: Corpus) -> Recipe:
+    """For a laptop's processor, minutes.
+
+    Expected numbers: docs/results.md, ids `e2e-unconditional` and `prose-unconditional`.
+    """
+    return _recipe(Size.TINY, corpus, tied=True)
+
+
+def small(corpus: Corpus) -> Recipe:
+    """For one GPU, an hour; not yet measured."""
+    return _recipe(Size.SMALL, corpus, tied=False)
+
+
+def base(corpus: Corpus) -> Recipe:
+    """GPT-2 small's shape, for several GPUs and days; not yet measured."""
+    return _recipe(Size.BASE, corpus, tied=False)
+
+
+def _recipe(size: Size, corpus: Corpus, tied: bool) -> Recipe:
+    shape = SHAPES[size]
+    ending = Ending.LENGTH if corpus.layout is Layout.WINDOWS else Ending.SYMBOL
+    net = TransformerSpec(dim=shape.dim, depth=shape.depth, heads=shape.heads, tied=tied, causal=True)
+    return Recipe(ARSpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=ending, net=net), training(size))

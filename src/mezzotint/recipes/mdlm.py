@@ -1,0 +1,41 @@
+"""mdlm at three sizes."""
+
+from __future__ import annotations
+
+from mezzotint.spec.base import Size
+from mezzotint.spec.mdlm import MDLMSpec
+from mezzotint.spec.recipe import Corpus, Recipe, training
+from mezzotint.spec.transformer import SHAPES, Positions, TransformerSpec
+from mezzotint.types import Ending, Layout
+
+
+def recipe(size: Size, corpus: Corpus) -> Recipe:
+    """The recipe of a size; `tiny`, `small` and `base` say what to expect of each."""
+    return {Size.TINY: tiny, Size.SMALL: small, Size.BASE: base}[size](corpus)
+
+
+def tiny(corpus: Corpus) -> Recipe:
+    """For a laptop's processor, minutes.
+
+    Expected numbers: docs/results.md, ids `e2e-unconditional` and `prose-unconditional`.
+    """
+    return _recipe(Size.TINY, corpus, tied=True)
+
+
+def small(corpus: Corpus) -> Recipe:
+    """For one GPU, an hour; not yet measured."""
+    return _recipe(Size.SMALL, corpus, tied=False)
+
+
+def base(corpus: Corpus) -> Recipe:
+    """The published size, for several GPUs and days; not yet measured."""
+    return _recipe(Size.BASE, corpus, tied=False)
+
+
+def _recipe(size: Size, corpus: Corpus, tied: bool) -> Recipe:
+    shape = SHAPES[size]
+    # In a window any place is as good as another; in a text both its edges matter.
+    positions = Positions.NONE if corpus.layout is Layout.WINDOWS else Positions.EDGES
+    net = TransformerSpec(dim=shape.dim, depth=shape.depth, heads=shape.heads, tied=tied, positions=positions)
+    spec = MDLMSpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=net)
+    return Recipe(spec, training(size))

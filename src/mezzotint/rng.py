@@ -1,0 +1,70 @@
+"""Random numbers that belong to an example, not to a batch.
+
+Every row of a batch has its own streams, each derived from (seed, index of the example, purpose). The numbers
+therefore never depend on batch size, padding, order or the number of processes, and two uses with two purposes never
+draw the same ones. Nothing here has a state that advances: asking twice with the same purpose gives the same numbers,
+which is what makes a resumed run equal an uninterrupted one.
+
+Each stream is SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", fig. 16) from
+a hashed state. NumPy's Philox would do as well, but only one stream at a time: 40 microseconds each, against about
+half a microsecond here, for hundreds of streams in every training step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Rng:
+    """The streams of some rows."""
+
+    seed: int
+    index: Sequence[int]
+    """The example behind each row; in training, its place in the global batch."""
+    purpose: str = ""
+    total: int | None = None
+    """Rows of the global batch these are part of; the number of rows here if not given."""
+
+    def at(self, purpose: object) -> Rng:
+        """The streams of the same rows for another use; nested purposes are a path."""
+        return Rng(self.seed, self.index, f"{self.purpose}/{purpose}", self.total)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(B, *shape) float64 in [0, 1). The first n numbers of a row are the same whatever the shape."""
+        bits = self._bits(prod(shape)) >> np.uint64(11)
+        return torch.from_numpy(bits.astype(np.float64) * 2.0**-53).view(len(self.index), *shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        """(B, *shape) float64, standard normal, one uniform number each."""
+        return torch.special.ndtri(self.uniform(*shape) + 2.0**-54)
+
+    def stratified(self) -> Tensor:
+        """(B,) float64 in [0, 1): one draw from each of the `total` equal strata, by place in the global batch.
+
+        The low-discrepancy times of MDLM (Sahoo et al. 2024, App. C), over the global batch instead of each device's.
+        """
+        place = torch.tensor([float(i) for i in self.index], dtype=torch.float64)
+        return (self.uniform() + place) / (self.total if self.total is not None else len(self.index))
+
+    def _bits(self, count: int) -> NDArray[np.uint64]:
+        use = int.from_bytes(blake2b(f"{self.seed}:{self.purpose}".encode(), digest_size=8).digest(), "little")
+        rows = np.asarray(self.index, dtype=np.int64).astype(np.uint64)
+        state = _mix(_mix(rows * GOLDEN + np.uint64(use)))
+        return _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

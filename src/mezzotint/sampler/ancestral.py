@@ -1,0 +1,50 @@
+"""Ancestral sampling of absorbing noise as published: a draw at every masked position at every grid step.
+
+Source: Sahoo et al. 2024 (MDLM), arXiv:2406.07524, eq. 7 and §4 ("ddpm"). Kept for one reason: with float32 Gumbel
+noise it reproduces the sharpened samples of older tables. Same law as `reveal` up to that rounding, at many times
+its cost.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mezzotint.process.absorbing import Absorbing
+from mezzotint.rng import Rng
+from mezzotint.sampler.categorical import tilt
+from mezzotint.sampler.drive import Grid, State
+from mezzotint.types import Canvas, Denoiser, Noised
+
+
+class LegacyAncestral:
+    """Gumbel-argmax over the vocabulary and the mask, in float32, with the cut that float32 uniforms bring."""
+
+    def __init__(self, process: Absorbing, temperature: float = 1.0, top_p: float = 1.0) -> None:
+        self.process = process
+        self.temperature = temperature
+        self.top_p = top_p
+
+    def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
+        grid = times.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
+        noised = self.process.prior(canvas)
+        return Grid(grid[:-1], grid[1:]), State(noised, canvas.given, canvas.given.float())
+
+    def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
+        z, t = state.noised.z, state.noised.t
+        rows, positions = (z == self.process.mask).nonzero(as_tuple=True)
+        if len(rows) == 0:
+            return State(Noised(z, s), state.known, state.confidence)
+        p_KV = tilt(denoise(state.noised, cond, None, (rows, positions)).logits, self.temperature, self.top_p)
+        reveal = self.process.hazard(t, s)[rows, None].float()
+        q = torch.cat([p_KV * reveal, 1 - reveal], dim=1)
+        noise = rng.at("gumbel").uniform(z.shape[1] * q.shape[1]).float().to(z.device)
+        noise = noise.view(len(z), z.shape[1], -1)[rows, positions]
+        ids = (q / (1e-10 - (noise + 1e-10).log())).argmax(-1)
+        shown = ids != self.process.mask
+        rows, positions, ids, p_K = rows[shown], positions[shown], ids[shown], p_KV[shown]
+        z, known, confidence = z.clone(), state.known.clone(), state.confidence.clone()
+        z[rows, positions] = ids
+        known[rows, positions] = True
+        confidence[rows, positions] = p_K.gather(1, ids[:, None])[:, 0]
+        return State(Noised(z, s), known, confidence)

@@ -1,0 +1,60 @@
+"""Writing from left to right, one token a call, with keys and values kept.
+
+One uniform number a position, so a row's text does not depend on the batch it is written in. Rows that have ended leave
+the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from mezzotint.rng import Rng
+from mezzotint.sampler.categorical import inverse_cdf, tilt
+from mezzotint.types import Canvas, Frame
+
+Next = Callable[[Tensor, Tensor], Tensor]
+"""(rows still being written (R,) of the last call's rows, their new tokens (R, n)) -> logits (R, V) of what follows."""
+
+
+@torch.no_grad()
+def write(
+    next_logits: Next, canvas: Canvas, rng: Rng, *, start: int, end: int | None, pad: int, temperature: float, top_p: float
+) -> Iterator[Frame]:
+    """Frames of a canvas whose given positions are a prefix, the same number in every row.
+
+    Every row starts after the symbol `start`. A row stops after `end`, or at its last real position if `end` is None.
+    Frame.t is the share of the canvas not yet written.
+    """
+    B, L = canvas.ids.shape
+    device = canvas.ids.device
+    prefix = int(canvas.given[0].sum())
+    assert bool((canvas.given == (torch.arange(L, device=device) < prefix)).all()), "what is given must be a prefix"
+    u = rng.at("token").uniform(L).to(device)
+    ids = torch.where(canvas.given, canvas.ids, pad)
+    known, confidence = canvas.given.clone(), canvas.given.float()
+    calls = torch.zeros(B, dtype=torch.int64)
+    rows = torch.arange(B, device=device)
+    keep = rows
+    fresh = torch.cat([ids.new_full((B, 1), start), ids[:, :prefix]], dim=1)
+    for place in range(prefix, L):
+        p_KV = tilt(next_logits(keep, fresh), temperature, top_p)
+        drawn = inverse_cdf(p_KV, u[rows, place])
+        ids[rows, place] = drawn
+        known[rows, place] = True
+        confidence[rows, place] = p_KV.gather(1, drawn[:, None])[:, 0]
+        calls[rows.cpu()] += 1
+        going = canvas.real[rows, place + 1] if place + 1 < L else torch.zeros_like(drawn, dtype=torch.bool)
+        if end is not None:
+            going &= drawn != end
+        keep = going.nonzero()[:, 0]
+        rows, fresh = rows[keep], drawn[keep, None]
+        done = len(rows) == 0
+        yield Frame(
+            place + 1 - prefix, L - prefix, torch.full((B,), 1 - (place + 1) / L, dtype=torch.float64),
+            ids.clone(), known.clone(), confidence.clone(), calls.clone(), done,
+        )  # fmt: skip
+        if done:
+            return

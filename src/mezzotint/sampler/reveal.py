@@ -1,0 +1,85 @@
+"""The exact sampler for absorbing noise: every reveal time and every quantile is drawn before the first call.
+
+Under absorbing noise a position's reveal time is independent of the rest and of the network. An ancestral trajectory on
+any grid (Sahoo et al. 2024 (MDLM), arXiv:2406.07524, eq. 7) is therefore a function of two uniform numbers a position:
+u decides when it is revealed (it is masked at t as long as u < survival(t)), v which quantile of the network's
+distribution it takes. Grid steps at which a row reveals nothing cost it nothing, and logits are computed only at the
+positions being revealed. The law is that of ancestral sampling on the same grid, for time-conditioned networks too, and
+stays exact under temperature, nucleus or any other tilting of the token distributions. (First-hitting sampling, Zheng
+et al. 2024, arXiv:2409.02908, is the limit of many steps.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mezzotint.process.absorbing import Absorbing
+from mezzotint.rng import Rng
+from mezzotint.sampler.categorical import inverse_cdf, tilt
+from mezzotint.sampler.drive import Grid, State
+from mezzotint.types import Canvas, Denoiser, Noised
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """All that is random in a trajectory: until which time each position stays masked, and its quantile (B, L)."""
+
+    until: Tensor
+    """(B, L) float64: the grid time at which the position is revealed; -1 where there is nothing to reveal."""
+    quantile: Tensor
+
+
+class Reveal:
+    """Exact ancestral sampling by reveal times; at most min(steps, masked positions) calls a row."""
+
+    def __init__(self, process: Absorbing, temperature: float = 1.0, top_p: float = 1.0) -> None:
+        self.process = process
+        self.temperature = temperature
+        self.top_p = top_p
+
+    def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
+        device, length = canvas.ids.device, canvas.ids.shape[1]
+        u = rng.at("reveal").uniform(length)
+        survival = self.process.survival(times)
+        # The first grid point whose survival is at most u; the last one is t = 0, where nothing stays masked.
+        slot = torch.searchsorted(-survival, -u).clamp(1, len(times) - 1)
+        slot = slot.masked_fill(~canvas.free.cpu(), 0)
+        until = torch.where(slot > 0, times[slot], -1.0).to(device)
+        noised = self.process.prior(canvas)
+        drawn = Drawn(until, rng.at("token").uniform(length).to(device))
+        state = State(noised, canvas.given, canvas.given.float(), drawn)
+        return _visits(slot, times, device), state
+
+    def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
+        drawn = state.memory
+        assert isinstance(drawn, Drawn)
+        due = (drawn.until == s[:, None]) & (s < state.noised.t)[:, None]
+        moving = due.any(1).nonzero()[:, 0]
+        rows, positions = due[moving].nonzero(as_tuple=True)
+        whole = len(moving) == len(s)
+        noised = state.noised if whole else Noised(state.noised.z[moving], state.noised.t[moving])
+        logits = denoise(noised, cond if whole else cond.rows(moving), None, (rows, positions)).logits
+        p_KV = tilt(logits, self.temperature, self.top_p)
+        ids = inverse_cdf(p_KV, drawn.quantile[moving[rows], positions])
+        z, known, confidence = state.noised.z.clone(), state.known.clone(), state.confidence.clone()
+        z[moving[rows], positions] = ids
+        known[moving[rows], positions] = True
+        confidence[moving[rows], positions] = p_KV.gather(1, ids[:, None])[:, 0]
+        return State(Noised(z, s), known, confidence, drawn)
+
+
+def _visits(slot: Tensor, times: Tensor, device: torch.device) -> Grid:
+    """Each row's own non-empty grid steps in order: (N, B), N the most that any row has; a row that is done rests."""
+    steps = len(times) - 1
+    visited = torch.zeros(len(slot), steps + 1, dtype=torch.bool).scatter_(1, slot, True)[:, 1:]
+    count = visited.sum(1)
+    # A stable sort brings each row's visited steps to the front without changing their order.
+    order = (~visited).to(torch.int8).sort(dim=1, stable=True).indices[:, : int(count.max())] + 1
+    resting = torch.arange(order.shape[1])[None] >= count[:, None]
+    last = times[order.gather(1, (count - 1).clamp(min=0)[:, None])] if order.shape[1] else times[-1:]
+    s = torch.where(resting, last, times[order])
+    t = torch.where(resting, last, times[order - 1])
+    return Grid(t.T.contiguous().to(device), s.T.contiguous().to(device))

@@ -1,0 +1,33 @@
+"""What an ar run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mezzotint.errors import UsageError
+from mezzotint.spec.base import Spec
+from mezzotint.spec.transformer import TransformerSpec
+from mezzotint.types import Can, Card, Ending
+
+CARD = Card(
+    name="ar",
+    title="Autoregressive transformer",
+    paper="Radford et al. 2019 (GPT-2), in the shape of the other systems",
+    can=frozenset({Can.CONTINUE}),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ARSpec(Spec):
+    """A causal transformer over `vocab` ids; texts of up to `canvas` positions, the end symbol among them."""
+
+    vocab: int
+    canvas: int
+    ending: Ending
+    net: TransformerSpec
+
+    def validate(self) -> None:
+        if self.ending is Ending.FILL:
+            raise UsageError("ending 'fill' is for models that write a whole canvas; ar takes 'symbol' or 'length'")
+        if not self.net.causal:
+            raise UsageError("ar needs causal=true: it may only look back")

@@ -1,0 +1,49 @@
+"""A recipe: a system's spec and its training, for a corpus of a given vocabulary and canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mezzotint.errors import unknown
+from mezzotint.spec.base import Size, Spec
+from mezzotint.spec.training import TrainingSpec
+from mezzotint.spec.transformer import SHAPES
+from mezzotint.types import Layout
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a recipe has to know of the data."""
+
+    vocab: int
+    canvas: int
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to build and how to train it."""
+
+    spec: Spec
+    training: TrainingSpec
+
+    def with_settings(self, settings: Mapping[str, str]) -> Recipe:
+        """A copy with fields of either set from text, as in `--set dim=256 --set lr=1e-3`."""
+        ours, theirs = self.spec.settings(), self.training.settings()
+        for name in settings:
+            if name not in (*ours, *theirs):
+                raise unknown("setting", name, (*ours, *theirs))
+        return Recipe(
+            self.spec.with_settings({k: v for k, v in settings.items() if k in ours}),
+            self.training.with_settings({k: v for k, v in settings.items() if k in theirs}),
+        )
+
+
+Make = Callable[[Size, Corpus], Recipe]
+
+
+def training(size: Size, ema: float = 0.999) -> TrainingSpec:
+    """The training of a size. The learning rate falls with the width: 2e-3 at 128 (measured), 3.3e-4 at 768 (MDLM: 3e-4)."""
+    shape = SHAPES[size]
+    return TrainingSpec(batch=shape.batch, lr=2e-3 * 128 / shape.dim, ema=ema)

@@ -1,0 +1,81 @@
+"""MDLM: masked diffusion. A text is written by revealing masked tokens in random order.
+
+Sahoo et al. 2024, "Simple and Effective Masked Diffusion Language Models", arXiv:2406.07524.
+Notation: the paper's x is ids here; t runs from data (0) to all masks (1).
+Departure: the bound is trained in its any-order form by default (`bound=counts`); `bound=times` is the paper's.
+Departure: our own presets have no time condition at all, where the paper feeds a constant zero.
+Departure: a text's length is drawn from the training lengths by default and costs -log p(length) in the bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from mezzotint.data.lengths import Lengths
+from mezzotint.guidance.vocabulary import forbid
+from mezzotint.net.transformer import Transformer
+from mezzotint.objective.masked import counted_bound, timed_bound
+from mezzotint.process.absorbing import Absorbing
+from mezzotint.process.schedule import Cosine, LogLinear
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import Counted, drive
+from mezzotint.sampler.reveal import Reveal
+from mezzotint.spec.mdlm import CARD, Bound, MaskNoise, MDLMSpec
+from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
+
+
+class MDLM:
+    """A masked diffusion model; `lengths` is the distribution of text lengths for runs whose texts vary in length."""
+
+    card = CARD
+
+    def __init__(self, spec: MDLMSpec, lengths: Lengths | None) -> None:
+        self.spec = spec
+        self.lengths = lengths if spec.ending is Ending.LENGTH else None
+        schedule = LogLinear() if spec.noise is MaskNoise.LOG_LINEAR else Cosine()
+        self.process = Absorbing(schedule, spec.vocab)                                            # §3.1, App. E.1
+        self.net = Transformer(spec.net, spec.vocab + 1, spec.vocab + spec.mask_output, spec.canvas)
+        self.players = {"model": self.net}
+
+    def initialise(self, seed: int) -> None:
+        self.net.initialise(torch.Generator().manual_seed(seed))
+
+    def denoise(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        """SUBS, §3.2.3: the mask is never predicted; what is not masked is never asked for, so it carries over."""
+        sigma = -self.process.schedule.alpha(noised.t).log() if self.spec.time_conditioning else None
+        logits = self.net(noised.z, sigma, cond.real, at)
+        return Prediction(logits[..., : self.spec.vocab].float())
+
+    def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
+        bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound                 # §3.4, eq. 10
+        masked = bound(self.denoise, self.process, batch, rng).sum()
+        length = self._length_nll(batch).sum()
+        yield Loss(masked + length, {"masked": masked.detach(), "length": length}, self._symbols(batch))
+
+    def nll(self, batch: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: one draw of the any-order bound, the cost of the length included."""
+        return counted_bound(self.denoise, self.process, batch, rng).double() + self._length_nll(batch).double()
+
+    def sample(self, request: Request) -> Iterator[Frame]:
+        canvas = request.canvas
+        counted = Counted(self.denoise, canvas)
+        guided = forbid(counted, request.forbidden)
+        if request.guide is not None:
+            guided = request.guide(guided)
+        step = Reveal(self.process, request.temperature, request.top_p)                           # eq. 7
+        return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
+
+    def _length_nll(self, batch: Canvas) -> Tensor:
+        if self.lengths is None:
+            return torch.zeros(len(batch.ids), device=batch.ids.device)
+        costs = [-self.lengths.log_prob(int(n)) for n in batch.real.sum(1)]
+        return torch.tensor(costs, device=batch.ids.device)
+
+    def _symbols(self, batch: Canvas) -> float:
+        """Tokens, and one for the length of each text where that is modelled."""
+        return float(batch.free.sum()) + (len(batch.ids) if self.lengths is not None else 0)

@@ -1,0 +1,110 @@
+"""Line charts as inline SVG that takes its colours and its font from the page around it.
+
+matplotlib lays the chart out; what it writes is then freed of everything that belongs to a file of its own: prolog,
+metadata, name spaces, fixed size, identifiers that would meet those of the next chart, and colours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Colours that stand for the page's own: each is unlike any colour that matplotlib would write by itself.
+_INK, _RULE, _FIRST, _SECOND = "#010203", "#020304", "#030405", "#040506"
+_PAGE = {_INK: "var(--ink)", _RULE: "var(--rule)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mezzotint",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": _RULE,
+    "ytick.color": _RULE,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series. The first of a chart is a plain line, the second has another colour and marks."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    marks: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What to draw: at most two series, and a level to compare them with."""
+
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line]
+    level: tuple[str, float] | None = None
+    """A dashed horizontal line and its name, such as the data's own value."""
+    doubling: bool = False
+    """Whether x is told in doublings, with a tick at every point."""
+
+
+def svg(chart: Chart, name: str) -> str:
+    """The chart as an `<svg>` element for HTML; `name` keeps its identifiers apart from those of other charts."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    out = StringIO()
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(4.8, 3.0), layout="constrained")
+        _draw(chart, figure.subplots())
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _freed(out.getvalue(), name, chart.title)
+
+
+def _draw(chart: Chart, axes: Axes) -> None:
+    for line, colour in zip(chart.lines, (_FIRST, _SECOND), strict=False):
+        mark = "o" if line.marks else ""
+        axes.plot(line.x, line.y, color=colour, marker=mark, markersize=4, linewidth=1.8, label=line.label)
+    if chart.level is not None:
+        axes.axhline(chart.level[1], color=_INK, linestyle=(0, (4, 3)), linewidth=1.2, label=chart.level[0])
+    if chart.doubling:
+        _double(chart, axes)
+    axes.set_xlabel(chart.x)
+    axes.set_ylabel(chart.y)
+    axes.legend(loc="best")
+
+
+def _double(chart: Chart, axes: Axes) -> None:
+    ticks = sorted({x for line in chart.lines for x in line.x})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, labels=[f"{x:.3g}" for x in ticks])
+    axes.set_xticks([], minor=True)
+
+
+def _freed(text: str, name: str, title: str) -> str:
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    size = re.search(r'viewBox="[^"]*"', text)
+    assert size is not None, "matplotlib writes a viewBox"
+    head = f'<svg class="chart" role="img" aria-label="{escape(title)}" {size.group()}>'
+    text = head + text[text.index(">") + 1 :]
+    text = text.replace("xlink:href", "href").replace('href="#', f'href="#{name}-')
+    text = text.replace('id="', f'id="{name}-').replace("url(#", f"url(#{name}-")
+    for colour, variable in _PAGE.items():
+        text = text.replace(colour, variable)
+    return text.strip()

@@ -1,0 +1,134 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped. Safetensors and JSON, never pickle.
+
+A checkpoint is written into a folder aside, each file waited for, and renamed into place; only then is the oldest but
+two removed. So at any moment of a crash the last complete checkpoint is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mezzotint.errors import RunError
+from mezzotint.train.folder import CHECKPOINTS, digest, put_json, read_json, steps_saved, sync
+
+KEPT = 2
+FILES = ("weights", "ema", "optimiser")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a run by name, and its counters."""
+
+    weights: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor]
+    optimiser: Mapping[str, Tensor]
+    counters: Mapping[str, Any]
+    """step, elapsed (seconds), finished."""
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint of a run and remove those before the last two; returns its folder."""
+    root = folder / CHECKPOINTS
+    root.mkdir(exist_ok=True)
+    final = root / str(checkpoint.counters["step"])
+    if final.exists():
+        # The same step has the same tensors; only the counters can have moved on.
+        sums = read_json(final / "state.json")["sha256"]
+        put_json(final / "state.json", {**checkpoint.counters, "sha256": sums})
+        return final
+    aside = root / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for name in FILES:
+        save_file({k: v.detach().contiguous() for k, v in getattr(checkpoint, name).items()}, _file(aside, name))
+        sync(_file(aside, name))
+    sums = {name: digest(_file(aside, name)) for name in FILES}
+    put_json(aside / "state.json", {**checkpoint.counters, "sha256": sums})
+    os.rename(aside, final)
+    sync(root)
+    _remove_old(root)
+    return final
+
+
+def _remove_old(root: Path) -> None:
+    for step in steps_saved(root.parent)[:-KEPT]:
+        shutil.rmtree(root / str(step))
+    for leftover in root.glob(".*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def newest(folder: Path) -> tuple[Checkpoint, list[str]] | None:
+    """The newest intact checkpoint, with a sentence for each damaged one passed over; None if there is none at all.
+
+    RunError if there are checkpoints and every one is damaged.
+    """
+    passed: list[str] = []
+    for step in reversed(steps_saved(folder)):
+        try:
+            return load(folder / CHECKPOINTS / str(step)), passed
+        except RunError as e:
+            passed.append(str(e))
+    if passed:
+        raise RunError(f"no checkpoint of {folder} is intact: " + "; ".join(passed))
+    return None
+
+
+def load(path: Path) -> Checkpoint:
+    """One checkpoint, every file checked against its sum."""
+    state = read_json(path / "state.json")
+    sums = state.pop("sha256", {})
+    for name in FILES:
+        file = _file(path, name)
+        if not file.exists():
+            raise RunError(f"{file} is missing; a checkpoint has one")
+        if digest(file) != sums.get(name):
+            raise RunError(f"{file} is damaged: its contents are not those that were written")
+    return Checkpoint(*(load_file(_file(path, name)) for name in FILES), counters=state)
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
+
+
+def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Load a file of weights into the modules, strictly: same names, same shapes. RunError says which differ."""
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; a trained run has one") from None
+    except (SafetensorError, OSError) as e:
+        raise RunError(f"{path} is damaged ({e}); expected a safetensors file") from None
+    fill(modules, tensors, str(path))
+
+
+def fill(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy tensors named `<module>.<parameter>` into the modules, strictly."""
+    expected = named(modules)
+    for problem, names in (
+        ("lacks", sorted(expected.keys() - tensors.keys())),
+        ("has unknown", sorted(tensors.keys() - expected.keys())),
+    ):
+        if names:
+            raise RunError(f"{source} {problem} {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"{list(tensor.shape)}, expected {list(expected[name].shape)}"
+            raise RunError(f"{source} has {name} of shape {shapes}: the weights are another model's")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            expected[name].copy_(tensor)
+
+
+def named(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """All parameters and buffers that are saved, under `<module>.<parameter>`."""
+    return {f"{m}.{k}": v for m, module in modules.items() for k, v in module.state_dict().items()}

@@ -1,0 +1,105 @@
+"""The run folder: what is in it, and how its files are written so that a crash leaves the old or the new, never half.
+
+    config.json         format, system, spec, training, data with sha256, seed, versions
+    tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
+    report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
+
+This module imports no torch, so that a wrong path is answered at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mezzotint.errors import RunError
+
+FORMAT = 1
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+LENGTHS = "lengths.json"
+MODEL = "model.safetensors"
+LOG = "log.jsonl"
+RESULTS = "results.json"
+SAMPLES = "samples.json"
+REPORT = "report.html"
+CHECKPOINTS = "checkpoints"
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put(path: Path, content: str | bytes) -> None:
+    """Write a file aside, wait for the disk, and rename it into place."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
+    sync(aside)
+    os.replace(aside, path)
+    sync(path.parent)
+
+
+def put_json(path: Path, value: Any) -> None:
+    """`put`, as indented JSON."""
+    put(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's bytes, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of a run; RunError if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; a run folder has one") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise RunError(f"{path} is damaged ({e}); expected JSON") from None
+    except OSError as e:
+        raise RunError(f"{path} cannot be read: {e.strerror}") from None
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """A run's config.json, checked for its format and the fields that every run has."""
+    if not folder.exists():
+        raise RunError(f"there is no run at {folder}; `mezzotint train` makes one")
+    if not (folder / CONFIG).exists():
+        raise RunError(f"{folder} is not a run folder: it has no {CONFIG}")
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or not {"format", "system", "spec", "training", "data", "seed"} <= config.keys():
+        raise RunError(f"{folder / CONFIG} is damaged: it lacks the fields that every run's has")
+    if config["format"] != FORMAT:
+        raise RunError(f"{folder} has format {config['format']}, and this version reads format {FORMAT}")
+    return config
+
+
+def check_new(out: Path) -> None:
+    """Refuse an output folder that already holds something."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} already exists; `mezzotint resume {out}` continues a run, or choose another --out")
+
+
+def steps_saved(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a run, rising."""
+    names = [p.name for p in (folder / CHECKPOINTS).glob("*") if p.name.isdigit()]
+    return sorted(int(n) for n in names)
+
+
+def is_finished(folder: str | Path) -> bool:
+    """Whether a run has reached its end."""
+    folder = Path(folder)
+    read_config(folder)
+    steps = steps_saved(folder)
+    return bool(steps) and bool(read_json(folder / CHECKPOINTS / str(steps[-1]) / "state.json").get("finished"))

@@ -1,0 +1,217 @@
+"""The one training loop: a generator of records that knows systems, batches and time, and no file.
+
+A step is a pure function of (seed, step, state): batches, corruption and dropout are drawn from them, so a run that is
+stopped and continued goes on as if nothing had happened, to the bit on the same machine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.rng import Rng
+from mezzotint.spec.training import TrainingSpec
+from mezzotint.train.checkpoint import Checkpoint, fill, named
+from mezzotint.types import Canvas, Loss, System
+
+Batches = Callable[[int, int, int], Canvas]
+"""(step, first place, places) -> those rows of the step's global batch."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What the loop reports, a few times a second at most, and at every event."""
+
+    step: int
+    fraction: float
+    """How much of the run is done."""
+    loss: float
+    """Nats per symbol, the mean since the last report."""
+    parts: Mapping[str, float]
+    lr: float
+    tokens_per_second: float
+    """Real tokens, padding not counted, since the last report."""
+    elapsed: float
+    """Seconds of training, those before an interruption included."""
+    remaining: float
+    validate: bool = False
+    """Here the run asks for a validation."""
+    save: bool = False
+    """Here the run asks to be saved."""
+
+
+@dataclass
+class Trainer:
+    """A system in training: its weights, their average, its optimisers, and how far it has come."""
+
+    system: System
+    spec: TrainingSpec
+    seed: int
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[object]]
+    step: int = 0
+    elapsed: float = 0.0
+    optimisers: dict[str, torch.optim.AdamW] = field(init=False)
+    ema: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        players: Mapping[str, nn.Module] = self.system.players
+        betas = (self.spec.beta1, self.spec.beta2)
+        self.optimisers = {
+            name: torch.optim.AdamW(
+                module.parameters(), lr=self.spec.lr, betas=betas, weight_decay=self.spec.weight_decay, fused=True
+            )
+            for name, module in players.items()
+        }
+        self.ema = {k: v.detach().clone() for k, v in named(players).items()}
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        if self.spec.max_steps:
+            return min(self.step / self.spec.max_steps, 1.0)
+        return min(self.elapsed / (60 * self.spec.minutes), 1.0)
+
+    def checkpoint(self) -> Checkpoint:
+        """The state to be saved."""
+        state: dict[str, Tensor] = {}
+        for player, module in self.system.players.items():
+            for name, parameter in module.named_parameters():
+                for key, value in self.optimisers[player].state[parameter].items():
+                    state[f"{player}.{name}.{key}"] = value
+        counters = {"step": self.step, "elapsed": self.elapsed, "finished": self.fraction >= 1}
+        return Checkpoint(named(self.system.players), self.ema, state, counters)
+
+    def restore(self, checkpoint: Checkpoint, source: str) -> None:
+        """Go on from a saved state."""
+        fill(self.system.players, checkpoint.weights, source)
+        self.ema = {k: v.to(self.device) for k, v in checkpoint.ema.items()}
+        for player, module in self.system.players.items():
+            for name, parameter in module.named_parameters():
+                prefix = f"{player}.{name}."
+                found = {k.removeprefix(prefix): v for k, v in checkpoint.optimiser.items() if k.startswith(prefix)}
+                self.optimisers[player].state[parameter] = {
+                    k: v if k == "step" else v.to(self.device) for k, v in found.items()
+                }
+        self.step, self.elapsed = int(checkpoint.counters["step"]), float(checkpoint.counters["elapsed"])
+
+    def run(self, batches: Batches, report_every: float = 0.25, save_seconds: float = 60.0) -> Iterator[Tick]:
+        """Train to the end. After a tick that asks to be saved or validated, the caller does so and goes on."""
+        meter = Meter()
+        saved_at = time.monotonic()
+        while self.fraction < 1:
+            before, began = self.fraction, time.monotonic()
+            meter.add(self._update(batches))
+            self.elapsed += time.monotonic() - began
+            done = self.fraction >= 1
+            validate = done or _crossed(before, self.fraction, self.spec.validations)
+            every = self.spec.save_every
+            save = done or (self.step % every == 0 if every else time.monotonic() - saved_at >= save_seconds)
+            if save or validate or meter.seconds >= report_every:
+                yield self._tick(meter, validate, save)
+                meter = Meter()
+                saved_at = time.monotonic() if save else saved_at
+
+    def _tick(self, meter: Meter, validate: bool, save: bool) -> Tick:
+        fraction = self.fraction
+        remaining = self.elapsed / fraction - self.elapsed if fraction else math.inf
+        loss, parts, rate = meter.read()
+        lr = self._rate(fraction)
+        return Tick(self.step, fraction, loss, parts, lr, rate, self.elapsed, remaining, validate, save)
+
+    def _rate(self, fraction: float) -> float:
+        """Rising linearly in the warm-up, then falling linearly to zero at the end."""
+        if fraction < self.spec.warmup:
+            return self.spec.lr * max(fraction / self.spec.warmup, 0.02)
+        return self.spec.lr * max(1 - fraction, 1e-3) / (1 - self.spec.warmup)
+
+    def _update(self, batches: Batches) -> Loss:
+        """One step of every player; returns the sum of the losses of all parts of the batch."""
+        torch.manual_seed(self.seed * 1_000_003 + self.step)
+        parts = self.spec.accumulate
+        size = self.spec.batch // parts
+        streams = []
+        for part in range(parts):
+            places = range(part * size, (part + 1) * size)
+            rng = Rng(self.seed, places, f"train/{self.step}", self.spec.batch)
+            batch = batches(self.step, places.start, size).to(self.device)
+            with self.autocast():
+                streams.append(iter(self.system.losses(batch, rng)))
+        total = self._one_player(streams)
+        first = total
+        while total is not None:
+            total = self._one_player(streams)
+        self.step += 1
+        assert first is not None, "a system has at least one player"
+        return first
+
+    def _one_player(self, streams: list[Iterator[Loss]]) -> Loss | None:
+        """Back-propagate one player's loss in every part of the batch, then move that player."""
+        losses: list[Loss] = []
+        for stream in streams:
+            with self.autocast():
+                loss = next(stream, None)
+            if loss is None:
+                return None
+            loss.total.backward()
+            losses.append(Loss(loss.total.detach(), loss.parts, loss.count, loss.player))
+        combined = _combined(losses)
+        self._move(combined.player, combined.count)
+        return combined
+
+    def _move(self, player: str, count: float) -> None:
+        module = self.system.players[player]
+        grads = [p.grad for p in module.parameters() if p.grad is not None]
+        torch._foreach_div_(grads, max(count, 1.0))
+        if self.spec.clip:
+            nn.utils.clip_grad_norm_(module.parameters(), self.spec.clip)
+        optimiser = self.optimisers[player]
+        for group in optimiser.param_groups:
+            group["lr"] = self._rate(self.fraction)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        self._average(player, module)
+
+    def _average(self, player: str, module: nn.Module) -> None:
+        decay = min(self.spec.ema, (1 + self.step) / (10 + self.step))
+        current = named({player: module})
+        with torch.no_grad():
+            torch._foreach_lerp_([self.ema[k] for k in current], list(current.values()), 1 - decay)
+
+
+def _crossed(before: float, after: float, times: int) -> bool:
+    return times > 0 and math.floor(before * times) < math.floor(after * times)
+
+
+def _combined(losses: list[Loss]) -> Loss:
+    parts = {k: torch.stack([loss.parts[k] for loss in losses]).sum() for k in losses[0].parts}
+    total = torch.stack([loss.total for loss in losses]).sum()
+    return Loss(total, parts, sum(loss.count for loss in losses), losses[0].player)
+
+
+class Meter:
+    """Sums since the last report; tensors stay on their device until read."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.losses: list[Loss] = []
+
+    def add(self, loss: Loss) -> None:
+        self.losses.append(loss)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def read(self) -> tuple[float, dict[str, float], float]:
+        """Loss per symbol, its parts per symbol, symbols per second."""
+        count = max(sum(loss.count for loss in self.losses), 1.0)
+        total = sum(float(loss.total) for loss in self.losses) / count
+        parts = {k: sum(float(loss.parts[k]) for loss in self.losses) / count for k in self.losses[0].parts}
+        return total, parts, count / max(self.seconds, 1e-9)

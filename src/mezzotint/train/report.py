@@ -1,0 +1,281 @@
+"""report.html: one page, complete in itself, that shows what a run is, how it learned and what it writes.
+
+Everything on it is gathered from the run folder. A piece that is missing or damaged is left out with a sentence that
+says what would make it. The page loads nothing and runs nothing, and says so to the browser.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from mezzotint.errors import RunError
+from mezzotint.train.charts import Chart, svg
+from mezzotint.train.evidence import (
+    Evidence,
+    Json,
+    Record,
+    column,
+    gather,
+    loss_charts,
+    measured,
+    number,
+    quality_charts,
+    validations,
+)
+from mezzotint.train.folder import REPORT, put
+
+FRAMES = 10
+"""A film strip has at most so many frames, evenly chosen, the first and the last always."""
+
+MEANINGS: Mapping[str, str] = {
+    "bound_nats_per_token": "how surprising held-out text is, at most: nats a token",
+    "bound_bits_per_char": "the same, bits a character",
+    "judge_nll": "how surprising to the judge: nats a judge token",
+    "judge_nll_matched": "judge NLL at the data's own word entropy",
+    "perplexity": "e to the power of judge NLL",
+    "entropy_words": "variety of the words inside a text: nats",
+    "distinct_2": "distinct word pairs over word pairs of the sample",
+    "self_bleu": "how alike the texts are, 0 to 100",
+    "rep_4": "share of runs of four words that their text said before",
+    "words_mean": "words a text, mean",
+    "words_median": "words a text, median",
+    "duplicates": "share of texts equal to an earlier one",
+    "unseen_trigrams": "share of runs of three words that no training text has",
+    "copied": "share of texts that stand word for word in a training text",
+    "valid_share": "share of texts that the grammar accepts",
+}
+
+
+def report(folder: Path) -> Path:
+    """Write report.html into a run folder from what lies there, whole or not at all, and return its path.
+
+    Raises RunError where there is no such folder, or it cannot be written to.
+    """
+    if not folder.is_dir():
+        raise RunError(f"there is no run folder at {folder}; `mezzotint train` makes one")
+    path = folder / REPORT
+    content = page(gather(folder))
+    try:
+        put(path, content)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def page(run: Evidence) -> str:
+    """The whole page as HTML."""
+    css = files("mezzotint.train").joinpath("report.css").read_text(encoding="utf-8")
+    title = f"{_system(run)} · {run.folder.resolve().name}"
+    sections = {
+        "What this is": _about(run),
+        "A text emerging": _film(run),
+        "Learning": _learning(run),
+        "Samples": _samples(run),
+        "Quality against evaluations": _quality(run),
+        "Scores": _scores(run),
+        "What comes next": _next(run),
+    }
+    body = "".join(f"<section><h2>{name}</h2>{content}</section>\n" for name, content in sections.items())
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{escape(title)}</title>
+<style>
+{css}</style>
+</head>
+<body>
+<header><p class="kind">mezzotint · report of a run</p><h1>{escape(title)}</h1>{_tiles(run)}</header>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+
+
+def _system(run: Evidence) -> str:
+    return str(run.config.get("system", "run"))
+
+
+def _tiles(run: Evidence) -> str:
+    last = run.log[-1] if run.log else {}
+    bounds = [number(point["valid"]) for point in validations(run.log)]
+    shown = [
+        ("bound on held-out text, nats a symbol", bounds[-1] if bounds else None, "{:.3f}"),
+        ("training loss, nats a symbol", number(last.get("loss")), "{:.3f}"),
+        ("steps", number(last.get("step")), "{:,.0f}"),
+        ("minutes of training", number(last.get("elapsed"), 60), "{:.1f}"),
+        ("tokens a second", number(last.get("tokens_per_second")), "{:,.0f}"),
+    ]
+    tiles = [_tile(name, value, form) for name, value, form in shown if value is not None]
+    return f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else ""
+
+
+def _tile(name: str, value: float, form: str) -> str:
+    return f'<div><dt>{name}</dt><dd title="{value!r}">{form.format(value)}</dd></div>'
+
+
+def _about(run: Evidence) -> str:
+    if not run.config:
+        return _missing("There is no readable config.json here, so what was trained on what is not known.")
+    first = ("system", "spec", "training", "data", "seed", "versions", "hardware")
+    names = [*(name for name in first if name in run.config), *(name for name in run.config if name not in first)]
+    return _list("facts", [(_words(name), _told(run.config[name])) for name in names])
+
+
+def _told(value: Json) -> str:
+    """A value of the configuration in words: records of a list each on a line, a record as its fields."""
+    if isinstance(value, dict):
+        return " ".join(
+            f'<span class="pair"><i>{_words(key)}</i> {_told(inner)}</span>' for key, inner in value.items()
+        )
+    if isinstance(value, list):
+        records = any(isinstance(item, dict) for item in value)
+        return "".join(f"<p>{_told(item)}</p>" for item in value) if records else ", ".join(map(_told, value))
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return escape(str(value))
+
+
+def _film(run: Evidence) -> str:
+    if not run.film:
+        return _missing(f"No film has been kept; {_command(run, 'sample', '-n 1 --watch')} shows a text emerging.")
+    count = min(FRAMES, len(run.film))
+    picked = [run.film[round(i * (len(run.film) - 1) / max(1, count - 1))] for i in range(count)]
+    rows = [_frame(frame, before) for frame, before in zip(picked, [[], *picked[:-1]], strict=True)]
+    return (
+        f'<ol class="film">{"".join(rows)}</ol><p class="key">'
+        '<span class="blank"></span> still noise <span class="known new" style="--sure:34%">word</span> written since '
+        'the line above <span class="known" style="--sure:8%">word</span> hardly sure '
+        '<span class="known" style="--sure:60%">word</span> sure of it</p>'
+    )
+
+
+def _frame(frame: Sequence[Record], before: Sequence[Record]) -> str:
+    old = {i for i, piece in enumerate(before) if piece.get("known")}
+    spans = [_piece(piece, new=i not in old) for i, piece in enumerate(frame)]
+    count = sum(bool(piece.get("known")) for piece in frame)
+    return f'<li><span class="count">{count} of {len(frame)}</span><span class="text">{"".join(spans)}</span></li>'
+
+
+def _piece(piece: Record, *, new: bool) -> str:
+    if not piece.get("known"):
+        return '<span class="blank" title="still noise"></span>'
+    sure = min(1.0, max(0.0, number(piece.get("confidence")) or 0.0))
+    kind, text = "known new" if new else "known", escape(str(piece.get("text", "")))
+    return f'<span class="{kind}" style="--sure:{8 + 52 * sure:.0f}%" title="confidence {sure:.2f}">{text}</span>'
+
+
+def _learning(run: Evidence) -> str:
+    if len(run.log) < 2:
+        return _missing("There is no readable log.jsonl with two lines or more, so there is no curve to draw.")
+    keys = {"step": "step", "elapsed": "seconds", "loss": "training loss", "valid": "held-out bound"}
+    table = _table(list(keys.values()), [[_figure(point.get(key)) for key in keys] for point in validations(run.log)])
+    more = f"<details><summary>The validations as a table</summary>{table}</details>" if validations(run.log) else ""
+    return _charts("loss", loss_charts(run.log)) + more
+
+
+def _samples(run: Evidence) -> str:
+    if not run.samples:
+        return _missing(f"No samples have been kept; {_command(run, 'sample', '-n 8 --steps 16')} writes some.")
+    return f'<div class="cards">{"".join(_card(sample) for sample in run.samples)}</div>'
+
+
+def _card(sample: Record) -> str:
+    steps, nfe = number(sample.get("steps")), number(sample.get("nfe"))
+    asked = "samples" if steps is None else f"{steps:g} steps"
+    spent = "" if nfe is None else f' <span class="nfe">{_figure(nfe)} evaluations a text</span>'
+    texts = [f"<li>{escape(str(text)) or '<i>empty</i>'}</li>" for text in sample["texts"]]
+    return f"<article><h3>{asked}{spent}</h3><ul>{''.join(texts)}</ul></article>"
+
+
+def _quality(run: Evidence) -> str:
+    names = measured(run.curve)
+    if not names:
+        return _missing("Quality has not been measured at several numbers of steps.")
+    head = ["steps", "evaluations a text", *map(_words, names)]
+    rows = [[_figure(point.get(key)) for key in ("steps", "nfe", *names)] for point in run.curve]
+    return _charts("quality", quality_charts(run)) + _table(head, rows)
+
+
+def _scores(run: Evidence) -> str:
+    if not run.scores:
+        command = _command(run, "evaluate", "--data test.txt")
+        return _missing(f"Nothing has been scored yet; {command} measures the run against texts it has not seen.")
+    columns = sorted(dict.fromkeys(map(column, run.scores)), key="data".__eq__)
+    by_place = {(score["name"], column(score)): score for score in run.scores}
+    names = dict.fromkeys(score["name"] for score in run.scores)
+    cells = [[_score(by_place.get((name, whose))) for whose in columns] for name in names]
+    rows = [[_words(n), *row, escape(MEANINGS.get(n, ""))] for n, row in zip(names, cells, strict=True)]
+    return _table(["", *map(escape, columns), "what it is"], rows) + _notes(run.scores)
+
+
+def _score(score: Record | None) -> str:
+    if score is None:
+        return ""
+    n = number(score.get("n"))
+    return _figure(score.get("value"), score.get("stderr")) + ("" if n is None else f" <small>n {n:,.0f}</small>")
+
+
+def _notes(scores: Iterable[Record]) -> str:
+    said = dict.fromkeys((score["name"], str(score["note"])) for score in scores if score.get("note"))
+    items = [f"<li><b>{_words(name)}</b>: {escape(note)}</li>" for name, note in said]
+    return f'<ul class="notes">{"".join(items)}</ul>' if items else ""
+
+
+def _next(run: Evidence) -> str:
+    steps = [
+        ("Write more texts, and watch them emerge", _command(run, "sample", "-n 8 --steps 16 --watch")),
+        ("Fill the gaps of a text", _command(run, "infill", before='echo "The [3] is near the [1]." | ')),
+        ("Score it on texts that it has not seen", _command(run, "evaluate", "--data test.txt")),
+        ("Go on with it, if it was stopped", _command(run, "resume")),
+    ]
+    can = run.config.get("can")
+    unable = isinstance(can, list) and "infill" not in can
+    return _list("next", steps[:1] + steps[2:] if unable else steps)
+
+
+def _command(run: Evidence, verb: str, flags: str = "", before: str = "") -> str:
+    line = f"{before}mezzotint {verb} {shlex.quote(str(run.folder))} {flags}".strip()
+    return f"<code>{escape(line, quote=False)}</code>"
+
+
+def _missing(sentence: str) -> str:
+    return f'<p class="missing">{sentence}</p>'
+
+
+def _list(kind: str, pairs: Iterable[tuple[str, str]]) -> str:
+    return f'<dl class="{kind}">{"".join(f"<div><dt>{name}</dt><dd>{said}</dd></div>" for name, said in pairs)}</dl>'
+
+
+def _charts(name: str, charts: Sequence[Chart]) -> str:
+    drawn = [f"<figure>{svg(chart, f'{name}{i}')}</figure>" for i, chart in enumerate(charts)]
+    return f'<div class="charts">{"".join(drawn)}</div>'
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of ready HTML cells."""
+    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _figure(value: Json, stderr: Json = None) -> str:
+    """A number rounded for reading, with all its digits in the tooltip."""
+    exact, error = number(value), number(stderr)
+    if exact is None:
+        return '<span title="not defined, or not reached">–</span>'
+    spread = ("", "") if error is None else (f" ± {error!r}", f" ± {error:.2g}")
+    shown = f"{exact:,.0f}" if exact == int(exact) else f"{exact:.4g}"
+    return f'<span title="{exact!r}{spread[0]}">{shown}{spread[1]}</span>'
+
+
+def _words(name: object) -> str:
+    return escape(str(name).replace("_", " "))

@@ -1,0 +1,205 @@
+"""The records that cross module boundaries, and the legend of shape letters.
+
+Letters, used as suffixes of names and in comments:
+
+    B  rows of a batch            D  width of the network's residual stream
+    L  positions of a canvas      V  entries of the vocabulary, the mask not counted
+    H  attention heads            K  (row, position) pairs whose logits are wanted
+    C  width of a condition       N  points of a time grid
+
+Time t runs from 0 (data) to 1 (noise) everywhere, one value a row; `s < t` is where a step goes.
+This module imports no torch at run time, so that help and errors stay fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mezzotint.rng import Rng
+    from mezzotint.spec.base import Spec
+
+
+class Can(Enum):
+    """What a system can be asked for. Command line, server and page offer exactly what its card lists."""
+
+    CONTINUE = "continue"
+    INFILL = "infill"
+
+
+class Layout(Enum):
+    """How a corpus becomes rows."""
+
+    TEXTS = "texts"
+    """A line or record is a text."""
+    WINDOWS = "windows"
+    """Documents are joined with the end token and cut into rows of equal length."""
+
+
+class Ending(Enum):
+    """How a canvas says where its text stops."""
+
+    LENGTH = "length"
+    """Only the text has positions; how many is drawn from the training texts, and costs -log p(length) in the bound."""
+    FILL = "fill"
+    """The end token and padding up to the canvas length are ordinary tokens to be predicted."""
+    SYMBOL = "symbol"
+    """One end token closes the text; nothing follows it."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Who a system is: shown by `mezzotint systems`, obeyed by every surface."""
+
+    name: str
+    title: str
+    paper: str
+    can: frozenset[Can]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What is known of some texts and what is still to be written: every task is one of these."""
+
+    ids: Tensor
+    """(B, L) int64 token ids; the content of a position that is not given is ignored when generating."""
+    given: Tensor
+    """(B, L) bool: fixed by the caller, never noised, never part of the loss."""
+    real: Tensor
+    """(B, L) bool: False on padding, which no network ever reads."""
+    index: Tensor
+    """(B,) int64 on the CPU: which stream of random numbers each row draws from."""
+    start: Tensor | None = None
+    """(B, L) int8: 1 where a token must begin with a space, -1 where it must not, 0 where it may (edges of gaps)."""
+
+    @property
+    def free(self) -> Tensor:
+        """(B, L) bool: to be written."""
+        return self.real & ~self.given
+
+    def rows(self, rows: Tensor | slice) -> Canvas:
+        """The canvas of some rows, in the order asked for."""
+        start = None if self.start is None else self.start[rows]
+        index = self.index[rows.cpu() if not isinstance(rows, slice) else rows]
+        return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start)
+
+    def to(self, device: torch.device | str) -> Canvas:
+        """The same canvas with its tensors on `device` (`index` stays on the CPU)."""
+        start = None if self.start is None else self.start.to(device)
+        return replace(self, ids=self.ids.to(device), given=self.given.to(device), real=self.real.to(device), start=start)
+
+
+@dataclass(frozen=True)
+class Noised:
+    """A state of the process: z at time t."""
+
+    z: Tensor
+    """(B, L) int64 ids for a process on ids, (B, L, D) float for one on vectors."""
+    t: Tensor
+    """(B,) float64."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a denoiser says about the clean text."""
+
+    logits: Tensor
+    """(K, V) float32 at the pairs asked for with `at`, else (B, L, V)."""
+    estimate: Tensor | None = None
+    """(B, L, D) estimate of the clean state, for processes on vectors."""
+    carry: object = None
+    """What the next call gets as `previous`."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A sum over the symbols of some rows, with the number of symbols it is over, both for this process's rows."""
+
+    total: Tensor
+    """Scalar, nats (or the paper's unit), summed; the driver divides by the count over the global batch."""
+    parts: Mapping[str, Tensor]
+    """The summands under their names in the paper, detached."""
+    count: float
+    """How many symbols the sum is over."""
+    player: str = "model"
+    """Whose optimiser this loss moves."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of a generation."""
+
+    step: int
+    steps: int
+    """Grid steps asked for; `step` counts network calls of the batch, and can end below `steps`."""
+    t: Tensor
+    """(B,) where each row is now."""
+    ids: Tensor
+    """(B, L) int64; meaningful where `known`."""
+    known: Tensor
+    """(B, L) bool: given or written so far."""
+    confidence: Tensor
+    """(B, L) float32: the probability with which each token was chosen; 1 where given, 0 where not known."""
+    nfe: Tensor
+    """(B,) int64: network evaluations spent on each row so far."""
+    done: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a system: a canvas and how to fill it."""
+
+    canvas: Canvas
+    steps: int = 32
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    forbidden: tuple[int, ...] = ()
+    """Ids that are never drawn."""
+    guide: Callable[[Denoiser], Denoiser] | None = None
+    """What else steers the network, for systems that denoise."""
+
+
+class Denoiser(Protocol):
+    """A network with everything that guides it, as a function.
+
+    `at` is (rows (K,), positions (K,)) int64, the pairs whose logits are wanted; None asks for all of them.
+    """
+
+    def __call__(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction: ...
+
+
+Guide = Callable[[Denoiser], Denoiser]
+
+
+class System(Protocol):
+    """All that the loops, the evaluators and the surfaces know of a system."""
+
+    card: Card
+    spec: Spec
+    players: Mapping[str, nn.Module]
+    """The networks that are trained, each with an optimiser of its own; what a run's files hold."""
+
+    def initialise(self, seed: int) -> None:
+        """Fresh weights."""
+        ...
+
+    def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
+        """One loss a player. The driver back-propagates each before it asks for the next."""
+        ...
+
+    def sample(self, request: Request) -> Iterator[Frame]:
+        """The request's canvas being filled, one frame a network call."""
+        ...
+
+    def nll(self, batch: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: minus log p of each row's free tokens given the rest, or an unbiased draw of a bound on it."""
+        ...
