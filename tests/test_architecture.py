@@ -412,7 +412,7 @@ for name in sys.argv[2:]:
 
 @pytest.mark.parametrize("first", ["package", "export"])
 def test_a_package_of_the_same_name_hides_no_export(first: str) -> None:
-    """Importing mezzotint.train.loop binds mezzotint.train to the package, which must not reach the caller."""
+    """Importing mezzotint.training.loop binds mezzotint.train to the package, which must not reach the caller."""
     both = sorted(public_names(ours()) & set(ours()))
     done = subprocess.run([sys.executable, "-c", LOOK, first, *both], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,11 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.errors import RunError, UsageError
+
+few = settings(max_examples=40, deadline=None)
 
 some = st.lists(st.integers(1, 12), max_size=30).flatmap(
     lambda seen: st.integers(max([1, *seen]), 14).map(lambda longest: Lengths.from_lengths(seen, longest))
@@ -19,6 +21,7 @@ some = st.lists(st.integers(1, 12), max_size=30).flatmap(
 
 
 @given(some, st.data())
+@few
 def test_probabilities_of_all_lengths_sum_to_one(lengths: Lengths, data: st.DataObject) -> None:
     part = lengths.given(data.draw(st.integers(1, lengths.longest)))
     for each in (lengths, part):
@@ -26,6 +29,7 @@ def test_probabilities_of_all_lengths_sum_to_one(lengths: Lengths, data: st.Data
 
 
 @given(some, st.data())
+@few
 def test_quantiles_fall_on_each_length_with_its_probability(lengths: Lengths, data: st.DataObject) -> None:
     part = lengths.given(data.draw(st.integers(1, lengths.longest)))
     below = 0.0
@@ -37,6 +41,7 @@ def test_quantiles_fall_on_each_length_with_its_probability(lengths: Lengths, da
 
 
 @given(some, st.floats(0, 1, exclude_max=True))
+@few
 def test_every_draw_is_possible(lengths: Lengths, u: float) -> None:
     part = lengths.given(lengths.longest)
     assert lengths.log_prob(lengths.draw(u)) > -math.inf
@@ -50,6 +55,7 @@ def test_a_tenth_is_added_to_every_count() -> None:
 
 
 @given(some, st.data())
+@few
 def test_given_at_least_is_the_conditional_distribution(lengths: Lengths, data: st.DataObject) -> None:
     low = data.draw(st.integers(1, lengths.longest))
     part = lengths.given(low)
@@ -65,6 +71,7 @@ def test_more_than_the_longest_is_refused() -> None:
 
 
 @given(some)
+@few
 def test_json_gives_the_same_distribution_back(lengths: Lengths) -> None:
     for each in (lengths, lengths.given(lengths.longest)):
         assert Lengths.from_json(json.loads(json.dumps(each.to_json()))) == each

@@ -51,7 +51,8 @@ def test_measuring_again_replaces_the_row(tmp_path: Path) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_whatever_identifies_a_measurement_parts_rows(change: dict[str, object], tmp_path: Path) -> None:
-    files = record([SPEED, replace(SPEED, **change)], results=tmp_path)
+    base = replace(SPEED, source="Austin et al. 2021")
+    files = record([base, replace(base, **change)], results=tmp_path)
     assert sum(len(read(path)) for path in files) == 2
 
 
@@ -96,6 +97,7 @@ def test_the_file_has_every_column_of_the_schema(tmp_path: Path) -> None:
         ({"benchmark": "../toy"}, "joined by hyphens"),
         ({"variant": "b=1,a=2"}, "sorted key=value"),
         ({"variant": "fast"}, "sorted key=value"),
+        ({"variant": "a="}, "sorted key=value"),
         ({"value": float("nan")}, "None says that nothing was found"),
         ({"stderr": float("inf")}, "stderr of tokens_per_second"),
     ],
@@ -117,14 +119,15 @@ def test_a_damaged_file_is_named_and_left_alone(text: str, tmp_path: Path) -> No
     assert path.read_text() == text
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_whole(at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = record([SPEED], results=tmp_path)
     before = path.read_bytes()
 
-    def full(_: int) -> None:
+    def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(rows.os, "fsync", full)
+    monkeypatch.setattr(rows.os, at, full)
     with pytest.raises(OSError, match="no space"):
         record([replace(SPEED, seed=1)], results=tmp_path)
     assert path.read_bytes() == before

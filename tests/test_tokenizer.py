@@ -18,6 +18,8 @@ from mezzotint.data.corpus import load_corpus
 from mezzotint.data.tokenizer import Tokenizer, known_share, train_tokenizer
 from mezzotint.errors import RunError, UsageError
 
+few = settings(max_examples=50, deadline=None)
+
 TEXTS = ["The cat sat, and the cat ran.", "a cat: <end> <pad> <unk>!", "the\tend\n of  the end", "\n a cat sat"] * 3
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -32,25 +34,28 @@ tricky = st.lists(
 
 
 @given(any_text | tricky)
+@few
 def test_bpe_gives_every_text_back(text: str) -> None:
     assert BPE.decode(BPE.encode(text)) == text
     assert BPE.decode(BPE.encode(text, virtual_space=False), virtual_space=False) == text
 
 
 @given(any_text | tricky | st.lists(st.sampled_from([*WORD.surfaces(range(3, WORD.size))]), max_size=12).map("".join))
+@few
 def test_words_give_every_text_of_known_pieces_back(text: str) -> None:
     ids = WORD.encode(text)
     if WORD.unk not in ids:
         assert WORD.decode(ids) == text
 
 
-@pytest.mark.parametrize("text", [TEXTS[0], TEXTS[2], "the  cat\n\tsat.", " The cat", "cat  ", "\n"])
-def test_known_words_and_all_white_space_are_known_pieces(text: str) -> None:
+@pytest.mark.parametrize("text", [TEXTS[0], TEXTS[2], "the cat\n  sat.\tend", " The cat", "cat  ", "\n"])
+def test_known_words_and_seen_white_space_are_known_pieces(text: str) -> None:
     assert WORD.unk not in WORD.encode(text)
     assert WORD.decode(WORD.encode(text)) == text
 
 
 @given(any_text | tricky)
+@few
 def test_no_text_encodes_to_end_or_padding(text: str) -> None:
     assert not {0, 1} & {*WORD.encode(text), *BPE.encode(text), *BPE.encode(text, virtual_space=False)}
 
@@ -88,7 +93,7 @@ def test_spaced_says_which_surfaces_begin_with_a_space(tokenizer: Tokenizer) -> 
 
 
 @given(st.lists(st.sampled_from(["cat", "\n", " ", ".", "the", "\r\n", "²", "🙂"]), max_size=30).map("".join))
-@settings(max_examples=60)
+@few
 def test_encoding_in_parts_changes_nothing(text: str) -> None:
     whole = [t.encode_all([text, text]) for t in (WORD, BPE)]
     with pytest.MonkeyPatch.context() as patch:
@@ -117,7 +122,7 @@ def test_auto_takes_words_up_to_the_limits_and_not_beyond() -> None:
 
 
 @given(st.lists(st.text("ab c", max_size=8), min_size=1, max_size=12), st.integers(0, 4))
-@settings(max_examples=40, deadline=None)
+@few
 def test_looking_at_a_first_part_only_never_changes_what_auto_takes(texts: list[str], words: int) -> None:
     plain = train_tokenizer("auto", texts, texts, words, 0.0).kind
     with pytest.MonkeyPatch.context() as patch:
@@ -223,11 +228,11 @@ def test_a_missing_or_unreadable_file_is_refused_by_name(tmp_path: Path) -> None
 
 
 def test_auto_takes_words_for_e2e() -> None:
-    paths = [SHARED / "e2e" / f"{part}.jsonl.xz" for part in ("valid", "test")]
+    paths = [SHARED / "e2e" / f"{part}.jsonl.xz" for part in ("train", "valid")]
     if not all(path.exists() for path in paths):
         pytest.skip("the E2E texts are not beside the repository")
     corpus = load_corpus(paths[:1], paths[1:], field="ref")
-    tokenizer = train_tokenizer("auto", corpus.train, corpus.valid, coverage=0.98)
-    assert tokenizer.kind == "word" and 0.98 < known_share(tokenizer, corpus.valid) < 1
+    tokenizer = train_tokenizer("auto", corpus.train[::3], corpus.valid)
+    assert tokenizer.kind == "word" and 0.995 < known_share(tokenizer, corpus.valid) < 1
     for text, ids in zip(corpus.train[:500], tokenizer.encode_all(corpus.train[:500]), strict=True):
         assert tokenizer.unk in ids or tokenizer.decode(ids) == text

@@ -9,27 +9,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import bundled_judge, evaluate, report
+    from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
     from mezzotint.checks import check_data, check_run, check_settings, next_out
     from mezzotint.data.canvas import parse_template
     from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError
     from mezzotint.evaluate.table import Score
-    from mezzotint.launch import Progress, demo_corpus, resume, train
+    from mezzotint.launch import Progress, bistro_texts, resume, train
     from mezzotint.run import Draft, Piece, Run, Sample, load
     from mezzotint.systems import cards
-    from mezzotint.train.folder import check_new, is_finished
+    from mezzotint.training.folder import check_new, is_finished
     from mezzotint.types import Can, Canvas, Card, Frame, Loss, Request, System
 
 _HOMES = {
-    "assess": ("bundled_judge", "evaluate", "report"),
+    "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
     "checks": ("check_data", "check_run", "check_settings", "next_out"),
     "data.canvas": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError"),
     "evaluate.table": ("Score",),
-    "launch": ("Progress", "demo_corpus", "resume", "train"),
+    "launch": ("Progress", "bistro_texts", "resume", "train"),
     "run": ("Draft", "Piece", "Run", "Sample", "load"),
     "systems": ("cards",),
-    "train.folder": ("check_new", "is_finished"),
+    "training.folder": ("check_new", "is_finished"),
     "types": ("Can", "Canvas", "Card", "Frame", "Loss", "Request", "System"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -54,20 +54,21 @@ __all__ = [
     "Score",
     "System",
     "UsageError",
+    "bistro_texts",
     "bundled_judge",
     "cards",
     "check_data",
     "check_new",
     "check_run",
     "check_settings",
-    "demo_corpus",
-    "evaluate",
+    "evaluate_run",
     "is_finished",
     "load",
     "next_out",
     "parse_template",
-    "report",
     "resume",
+    "score_table",
+    "showcase",
     "train",
 ]
 

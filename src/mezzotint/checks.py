@@ -13,7 +13,7 @@ from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.systems import entry
-from mezzotint.train import folder as files
+from mezzotint.training import folder as files
 from mezzotint.types import Layout
 
 BISTRO = "bistro"

@@ -18,7 +18,7 @@ from mezzotint.errors import DataError
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
-from mezzotint.train import folder as files
+from mezzotint.training import folder as files
 from mezzotint.types import Ending, Layout
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mezzotint.data.lengths import Lengths
     from mezzotint.data.tokenizer import Tokenizer
     from mezzotint.data.tokens import Tokens
-    from mezzotint.train.loop import Tick, Trainer
+    from mezzotint.training.loop import Tick, Trainer
     from mezzotint.types import Canvas, System
 
 BISTRO_TEXTS = {"train": 20_000, "valid": 1_000, "test": 1_000}
@@ -132,24 +132,18 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
 def _corpus(
     data: Sequence[str | Path], valid: Sequence[str | Path] | None, field: str | None, layout: Layout
 ) -> Corpus:
-    from mezzotint.data.corpus import load_corpus
+    from mezzotint.data.corpus import Corpus, load_corpus
 
     if [str(p) for p in data] == [BISTRO]:
-        return demo_corpus()
+        return Corpus(bistro_texts("train"), bistro_texts("valid"), (), ())
     return load_corpus(data, valid, field, layout)
 
 
-def demo_corpus() -> Corpus:
-    """The bundled corpus as it is trained on: 20,000 texts, and 1,000 held out."""
+def bistro_texts(split: str) -> list[str]:
+    """The bundled corpus as it is used here: 20,000 texts to train on, 1,000 each for "valid" and "test"."""
     from mezzotint.data import bistro
-    from mezzotint.data.corpus import Corpus
 
-    return Corpus(
-        [e.text for e in bistro.corpus("train", BISTRO_TEXTS["train"])],
-        [e.text for e in bistro.corpus("valid", BISTRO_TEXTS["valid"])],
-        (),
-        (),
-    )
+    return list(bistro.texts(split, BISTRO_TEXTS[split]))
 
 
 def _prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Path) -> tuple[Recipe, _Data]:
@@ -213,8 +207,8 @@ def _create(out: Path, system: str, recipe: Recipe, data: _Data, source: Mapping
 
 
 def _run(out: Path, system: str, recipe: Recipe, data: _Data, seed: int, device: str) -> Iterator[Progress]:
-    """The loop of train/loop.py with files, signals and held-out texts around it."""
-    from mezzotint.train.checkpoint import newest
+    """The loop of training/loop.py with files, signals and held-out texts around it."""
+    from mezzotint.training.checkpoint import newest
 
     trainer = build_trainer(system, recipe, data.lengths, seed, device)
     found = newest(out)
@@ -240,8 +234,8 @@ def _run(out: Path, system: str, recipe: Recipe, data: _Data, seed: int, device:
 
 def build_trainer(system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str) -> Trainer:
     """A fresh system on its device, ready to be trained."""
-    from mezzotint.train.device import autocast, pick_device, pick_precision
-    from mezzotint.train.loop import Trainer
+    from mezzotint.training.device import autocast, pick_device, pick_precision
+    from mezzotint.training.loop import Trainer
 
     where = pick_device(device)
     model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
@@ -276,11 +270,13 @@ def held_out(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> float:
     import torch
 
     from mezzotint.rng import Rng
-    from mezzotint.train.checkpoint import fill, named
+    from mezzotint.training.checkpoint import fill, named
 
     system = trainer.system
     raw = {k: v.clone() for k, v in named(system.players).items()}
     fill(system.players, trainer.ema, "the averaged weights")
+    for module in system.players.values():
+        module.eval()
     total, count, size = 0.0, 0, recipe.training.batch
     closing = int(data.layout is Layout.TEXTS)  # the end of a text is one more symbol
     order = sorted(range(min(len(data.valid), VALIDATION_ROWS)), key=lambda i: int(data.valid.lengths[i]))
@@ -291,13 +287,15 @@ def held_out(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> float:
             total += float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}")).sum())
             count += sum(int(data.valid.lengths[i]) + closing for i in rows)
     fill(system.players, raw, "the raw weights")
+    for module in system.players.values():
+        module.train()
     return total / count
 
 
 def _save(out: Path, trainer: Trainer) -> Path:
     from safetensors.torch import save
 
-    from mezzotint.train.checkpoint import save as save_checkpoint
+    from mezzotint.training.checkpoint import save as save_checkpoint
 
     saved = save_checkpoint(out, trainer.checkpoint())
     files.put(out / files.MODEL, save({k: v.contiguous() for k, v in trainer.ema.items()}))

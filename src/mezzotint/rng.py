@@ -47,7 +47,8 @@ class Rng:
 
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) float64, standard normal, one uniform number each."""
-        return torch.special.ndtri(self.uniform(*shape) + 2.0**-54)
+        numbers: Tensor = torch.special.ndtri(self.uniform(*shape) + 2.0**-54)
+        return numbers
 
     def stratified(self) -> Tensor:
         """(B,) float64 in [0, 1): one draw from each of the `total` equal strata, by place in the global batch.

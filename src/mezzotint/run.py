@@ -21,13 +21,12 @@ from mezzotint.data.canvas import Template, free, parse_template, prefixed, room
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
-from mezzotint.guidance.vocabulary import spaces
 from mezzotint.rng import Rng
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
-from mezzotint.train import folder as files
-from mezzotint.train.checkpoint import read_weights
-from mezzotint.train.device import pick_device, pick_precision
+from mezzotint.training import folder as files
+from mezzotint.training.checkpoint import read_weights
+from mezzotint.training.device import pick_device, pick_precision
 from mezzotint.types import Can, Canvas, Card, Ending, Frame, Request, System
 
 ROWS = 64
@@ -81,8 +80,19 @@ class _Task:
 
     canvas: Canvas
     request: Request
-    template: Template | None
-    gaps: Sequence[int]
+    template: Template | None = None
+    gaps: Sequence[int] = ()
+    prefix: str = ""
+    """The given beginning, as typed; a space at its end belongs to the next token."""
+
+    def text(self, tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+        """The text of a row's ids, with what was given byte for byte, words that the tokenizer does not know too."""
+        if self.template is not None:
+            return self.template.text(tokenizer, ids, self.gaps)
+        if not self.prefix:
+            return tokenizer.decode(ids)
+        written = ids[int(self.canvas.given[0].sum()) :]
+        return self.prefix.removesuffix(" ") + tokenizer.decode(written, virtual_space=False)
 
 
 class Run:
@@ -144,21 +154,21 @@ class Run:
 
     def _task(self, rows: range, template: str | None, prefix: str | None, how: Settings) -> _Task:
         special = tuple(sorted(self.tokenizer.special))
-        guide, parsed, gaps = None, None, []
+        parsed, gaps = None, []
         if template is not None:
             parsed = parse_template(template)
             gaps = [self._fixed(gap.low, gap.high) for gap in parsed.gaps]
             canvas = self._closed(template_canvas(parsed, self.tokenizer, gaps, len(rows), rows.start))
-            guide = spaces(torch.from_numpy(self.tokenizer.spaced).to(self.device))
         else:
             canvas = self._free(rows, prefix, how.seed)
             # In a free text the end token, and padding if the model fills canvases, are part of what is written.
             special = () if self.tokenizer.unk is None else (self.tokenizer.unk,)
         self._fits(canvas)
+        spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
         request = Request(
-            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, forbidden=special, guide=guide
+            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, forbidden=special, spaced=spaced
         )
-        return _Task(canvas, request, parsed, gaps)
+        return _Task(canvas, request, parsed, gaps, prefix or "")
 
     @staticmethod
     def _fixed(low: int, high: int) -> int:
@@ -181,11 +191,13 @@ class Run:
         return Canvas(ids, given, torch.ones_like(given), canvas.index, start)
 
     def _free(self, rows: range, prefix: str | None, seed: int) -> Canvas:
-        given = self.tokenizer.encode(prefix) if prefix else []
+        # The space before the next word is part of that word's token, as at a gap.
+        awaited = prefix is not None and prefix.endswith(" ")
+        given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
         lengths = self._lengths_of(rows, len(given), seed)
         if not given:
             return free(lengths, list(rows), self.tokenizer.pad)
-        return prefixed(given, lengths, list(rows), self.tokenizer.pad)
+        return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
 
     def _lengths_of(self, rows: range, least: int, seed: int) -> list[int]:
         most = room(self.spec.canvas, self.spec.ending) if self.lengths is not None else self.spec.canvas
@@ -215,10 +227,7 @@ class Run:
         samples = []
         for b, index in enumerate(task.canvas.index.tolist()):
             ids = ids_BL[b][shown[b]].tolist()
-            if task.template is None:
-                text = self.tokenizer.decode(ids)
-            else:
-                text = task.template.text(self.tokenizer, ids, task.gaps)
+            text = task.text(self.tokenizer, ids)
             ids = ids[: _cut(ids, self.tokenizer)]
             samples.append(Sample(text, ids, int(frame.nfe[b]), task.request.steps, task.request.seed, index))
         return samples

@@ -162,8 +162,8 @@ class Request:
     top_p: float = 1.0
     forbidden: tuple[int, ...] = ()
     """Ids that are never drawn."""
-    guide: Callable[[Denoiser], Denoiser] | None = None
-    """What else steers the network, for systems that denoise."""
+    spaced: Tensor | None = None
+    """(V,) bool: which ids begin with a space; needed where the canvas has demands in `start`."""
 
 
 class Denoiser(Protocol):

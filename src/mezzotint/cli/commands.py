@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -38,13 +38,18 @@ def train(given: flags.Train) -> int:
     out = given.out or mezzotint.next_out(given.system, given.data)
     mezzotint.check_new(out)
     keep_memory()
-    records = mezzotint.train(
+    say(f"run folder: {out}")
+    return after_training(progress(_training(given, out), stderr()), out)
+
+
+def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
+    """The records of a training; reading the data is part of it, so that the bar is seen meanwhile."""
+    yield from mezzotint.train(
         given.system, given.data, out=out, field=given.field, layout=given.layout, valid=given.valid or None,
         tokenizer=given.tokenizer, size=given.size, minutes=minutes_of(given), max_steps=given.max_steps,
         batch_size=given.batch_size, save_every=given.save_every, seed=given.seed, device=given.device,
         settings=dict(given.set),
     )  # fmt: skip
-    return after_training(progress(records, stderr()), out)
 
 
 def minutes_of(given: flags.Train) -> float | None:
@@ -84,7 +89,7 @@ def infill(given: flags.Infill) -> int:
         raise UsageError(f"no template given; as in `{given.example}`")
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
-    say(f"a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'} of this run")
+    say(f"in this run a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'}")
     for template in templates:
         drafts = run.stream(given.n, template=template, **_asked(given))
         write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
@@ -99,13 +104,13 @@ def evaluate(given: flags.Evaluate) -> int:
     if given.judge is not None:
         mezzotint.check_run(given.judge)
     keep_memory()
-    columns = scored(given.run, given.data, given.judge)
+    columns = scored(given.run, given.data, given.judge, given.device)
     if given.json:
         for column, scores in columns.items():
             for score in scores:
                 _print_record({"column": column} | score.to_json())
     else:
-        _print(mezzotint.score_table(columns).rstrip("\n"))
+        show(columns)
     closing(sample_command(given.run), report_of(given.run))
     return 0
 
@@ -151,13 +156,18 @@ def write(samples: Iterable[Sample], *, as_json: bool = False, template: str | N
     return written
 
 
-def scored(run: Path, data: Sequence[Path], judge: Path | None = None) -> dict[str, list[Score]]:
+def scored(run: Path, data: Sequence[Path], judge: Path | None = None, device: str = "auto") -> dict[str, list[Score]]:
     """All scores by column: whose they are, the run's or the data's own."""
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
-        for column, score in mezzotint.evaluate_run(run, data, judge):
+        for column, score in mezzotint.evaluate_run(run, data, judge, device=device):
             columns.setdefault(column, []).append(score)
     return columns
+
+
+def show(columns: Mapping[str, Sequence[Score]]) -> None:
+    """The table of some scores, to stdout."""
+    _print(mezzotint.score_table(columns).rstrip("\n"))
 
 
 def report_of(run: Path) -> Path:
@@ -228,10 +238,10 @@ def _lines_of_stdin() -> Iterator[tuple[str, str]]:
         raise DataError(f"standard input is not UTF-8 text ({error.reason})") from None
 
 
-def _record(sample: Sample, template: str | None) -> dict[str, object]:
-    where = {} if template is None else {"template": template}
-    numbers = {"seed": sample.seed, "index": sample.index, "steps": sample.steps, "nfe": sample.nfe}
-    return {"text": sample.text} | where | numbers
+def _record(sample: Sample, template: str | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"text": sample.text, "seed": sample.seed, "index": sample.index}
+    record |= {"steps": sample.steps, "nfe": sample.nfe}
+    return record if template is None else record | {"template": template}
 
 
 def _card(card: Card) -> dict[str, Any]:

@@ -104,20 +104,14 @@ def _age(piece: Piece, before: int) -> int:
 
 
 def _live(drafts: Iterable[Draft], console: Console) -> Iterator[Draft]:
-    ages, draft, ends = _Ages(), None, time.monotonic() + LONGEST
+    ages, ends = _Ages(), time.monotonic() + LONGEST
     rows = max(1, min(ROWS, console.height - 3))
-
-    def draw(live: Live, draft: Draft) -> None:
-        live.update(picture(draft, ages.after(draft), rows), refresh=True)
-        if time.monotonic() < ends:
-            time.sleep(PAUSE)
-
     with Live(console=console, auto_refresh=False, transient=sys.stdout.isatty()) as live:
         for draft in drafts:
-            draw(live, draft)
+            for _ in range(1 + SETTLED if draft.done else 1):
+                live.update(picture(draft, ages.after(draft), rows), refresh=True)
+                time.sleep(PAUSE if time.monotonic() < ends else 0)
             yield draft
-        for _ in range(SETTLED if draft is not None else 0):
-            draw(live, draft)
 
 
 def _stills(drafts: Iterable[Draft]) -> Iterator[Draft]:
@@ -198,8 +192,7 @@ def _plain_progress(records: Iterable[Progress]) -> Progress | None:
         for event in _events(last):
             say(event)
         if last.valid is None and tenth > shown:
-            rate = f"{last.tokens_per_second:,.0f} tokens/s"
-            say(f"{last.fraction:4.0%}  step {last.step}  loss {last.loss:.3f}  {rate}  {duration(last.remaining)} left")
+            say(f"{_where(last)}  {last.tokens_per_second:,.0f} tokens/s  {duration(last.remaining)} left")
         shown = max(shown, tenth)
     return last
 
@@ -209,5 +202,8 @@ def _events(record: Progress) -> Iterator[str]:
     if record.note is not None:
         yield record.note
     if record.valid is not None:
-        loss = f"loss {record.loss:.3f}  held-out bound {record.valid:.3f}"
-        yield f"{record.fraction:4.0%}  step {record.step}  {loss}"
+        yield f"{_where(record)}  held-out bound {record.valid:.3f}"
+
+
+def _where(record: Progress) -> str:
+    return f"{record.fraction:4.0%}  step {record.step}  loss {record.loss:.3f}"

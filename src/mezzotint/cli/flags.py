@@ -1,7 +1,8 @@
 """What can be typed: one frozen dataclass a command, one field a flag.
 
-A field says its type, its default and its sentence of help; `parse.py` turns words into these records. A reader takes
-the text of a value and returns the value; where it cannot, it raises a ValueError that says what would be right.
+A field says its type, its default and, as an annotation, how it is typed; `parse.py` turns words into these records.
+A reader takes the text of a value and returns the value; where it cannot, it raises a ValueError that says what would
+be right.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 Reader = Callable[[str], Any]
 
-FILES = "files of text: .txt .csv .tsv .jsonl .ndjson .json, also .gz .bz2 .xz of these; or bistro, the bundled corpus"
+Argument = dict[str, Any]
+"""What `ArgumentParser.add_argument` is told of a field, but for its name and default."""
+
+FILES = "files of text: .txt .csv .tsv .jsonl .ndjson .json, also with .gz .bz2 .xz; or bistro, the bundled corpus"
 
 
 class Misspelt(Exception):
@@ -26,38 +30,34 @@ class Misspelt(Exception):
         self.known = known
 
 
-def _field(default: Any, **argument: Any) -> Any:
-    return field(default=default, metadata={"argument": argument})
-
-
-def word(help: str, metavar: str, read: Reader = str, default: Any = MISSING) -> Any:
+def word(help: str, metavar: str, read: Reader = str) -> Argument:
     """A word without a flag, known by its place."""
-    return _field(default, help=help, metavar=metavar, type=read, nargs="?")
+    return {"help": help, "metavar": metavar, "type": read, "nargs": "?"}
 
 
-def value(help: str, metavar: str, read: Reader = str, default: Any = None) -> Any:
+def value(help: str, metavar: str, read: Reader = str) -> Argument:
     """A flag with one value; the last one counts."""
-    return _field(default, help=help, metavar=metavar, type=read)
+    return {"help": help, "metavar": metavar, "type": read}
 
 
-def choose(help: str, known: Sequence[str]) -> Any:
-    """A flag whose value is one of a few names, the first unless given."""
-    return _field(known[0], help=help, metavar="|".join(known), type=one_of(known))
+def choose(help: str, *known: str) -> Argument:
+    """A flag whose value is one of a few names."""
+    return {"help": help, "metavar": "|".join(known), "type": one_of(*known)}
 
 
-def values(help: str, metavar: str, read: Reader = str, default: Any = ()) -> Any:
+def values(help: str, metavar: str, read: Reader = str) -> Argument:
     """A flag with one value or more, which may also be given several times."""
-    return _field(default, help=help, metavar=metavar, type=read, nargs="+", action="extend")
+    return {"help": help, "metavar": metavar, "type": read, "nargs": "+", "action": "extend"}
 
 
-def repeated(help: str, metavar: str, read: Reader = str) -> Any:
+def repeated(help: str, metavar: str, read: Reader = str) -> Argument:
     """A flag with one value, which may be given several times."""
-    return _field((), help=help, metavar=metavar, type=read, action="append")
+    return {"help": help, "metavar": metavar, "type": read, "action": "append"}
 
 
-def switch(help: str) -> Any:
-    """A flag without a value, off unless given."""
-    return _field(False, help=help, action="store_true")
+def switch(help: str) -> Argument:
+    """A flag without a value."""
+    return {"help": help, "action": "store_true"}
 
 
 def whole(least: int = 1) -> Reader:
@@ -88,7 +88,7 @@ def number(above: float = -math.inf, least: float = -math.inf, most: float = mat
     return read
 
 
-def one_of(known: Sequence[str]) -> Reader:
+def one_of(*known: str) -> Reader:
     """Reads one of the known names; the parser names the nearest to another."""
 
     def read(text: str) -> str:
@@ -109,7 +109,7 @@ def unicode(text: str) -> str:
 def device(text: str) -> str:
     """Reads a device as torch names it, or `auto`."""
     name, colon, place = text.partition(":")
-    one_of(("auto", "cpu", "cuda", "mps"))(name)
+    one_of("auto", "cpu", "cuda", "mps")(name)
     if colon and not (name == "cuda" and place.isdecimal()):
         raise ValueError("auto, cpu, cuda, cuda:0 (or another number) or mps")
     return text
@@ -123,20 +123,12 @@ def setting(text: str) -> tuple[str, str]:
     return key.replace("-", "_"), content
 
 
-def _run() -> Any:
-    return word("a run folder, as `mezzotint train` writes it", "RUN", Path)
-
-
-def _device() -> Any:
-    return value("auto, cpu, cuda, cuda:1, mps", "DEVICE", device, "auto")
-
-
-def _seed() -> Any:
-    return value("where all random numbers come from", "N", whole(0), 0)
-
-
-def _json() -> Any:
-    return switch("one JSON object a line instead of text")
+Run = Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+Files = Annotated[tuple[Path, ...], values(FILES, "FILE", Path)]
+Out = Annotated[Path | None, value("the run folder to write (default: runs/<system>-<data>-<n>)", "FOLDER", Path)]
+Device = Annotated[str, value("auto, cpu, cuda, cuda:1, mps", "DEVICE", device)]
+Seed = Annotated[int, value("where all random numbers come from", "N", whole(0))]
+Json = Annotated[bool, switch("one JSON object a line instead of text")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +136,9 @@ class Demo:
     """Train mdlm on the bundled corpus, watch it write, fill a gap, score it."""
 
     example: ClassVar[str] = "mezzotint demo --minutes 1"
-    minutes: float = value("how long to train", "M", number(above=0), 1.0)
-    seed: int = _seed()
-    out: Path | None = value("the run folder to write (default: runs/mdlm-<data>-<n>)", "FOLDER", Path)
+    minutes: Annotated[float, value("how long to train", "M", number(above=0))] = 1.0
+    seed: Seed = 0
+    out: Out = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,23 +146,32 @@ class Train:
     """Train a system from scratch on files of text."""
 
     example: ClassVar[str] = "mezzotint train mdlm --data reviews.txt"
-    system: str = word("which system; `mezzotint systems` lists them", "SYSTEM")
-    data: tuple[Path, ...] = values(FILES, "FILE", Path, MISSING)
-    field: str | None = value("which field of a record is the text (default: text, or the only text field)", "NAME")
-    layout: str = choose(
-        "a text is a line or record, or a window of fixed length cut from joined documents", ("texts", "windows")
-    )
-    valid: tuple[Path, ...] = values("held-out files of text (default: 5 % of the data)", "FILE", Path)
-    tokenizer: str = choose("words, pieces of words, or whichever suits the text", ("auto", "word", "bpe"))
-    out: Path | None = value("the run folder to write (default: runs/<system>-<data>-<n>)", "FOLDER", Path)
-    size: str = choose("width, depth, canvas, batch and learning rate follow from it", ("tiny", "small", "base"))
-    minutes: float | None = value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
-    max_steps: int | None = value("how many optimiser steps to train", "N", whole())
-    batch_size: int | None = value("rows a step (default: by size)", "N", whole())
-    save_every: int | None = value("steps between checkpoints", "N", whole())
-    seed: int = _seed()
-    device: str = _device()
-    set: tuple[tuple[str, str], ...] = repeated("a setting of the system; may be repeated", "KEY=VALUE", setting)
+    system: Annotated[str, word("which system; `mezzotint systems` lists them", "SYSTEM")]
+    data: Files
+    field: Annotated[
+        str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
+    ] = None
+    layout: Annotated[
+        str, choose("a text is a line or record, or a window cut from joined documents", "texts", "windows")
+    ] = "texts"
+    valid: Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)] = ()
+    tokenizer: Annotated[str, choose("words, pieces of words, or what suits the text", "auto", "word", "bpe")] = "auto"
+    out: Out = None
+    size: Annotated[
+        str, choose("width, depth, canvas, batch and learning rate follow from it", "tiny", "small", "base")
+    ] = "tiny"
+    minutes: Annotated[
+        float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
+    ] = None
+    max_steps: Annotated[int | None, value("how many optimiser steps to train", "N", whole())] = None
+    batch_size: Annotated[int | None, value("rows a step (default: by size)", "N", whole())] = None
+    save_every: Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())] = None
+    seed: Seed = 0
+    device: Device = "auto"
+    set: Annotated[
+        tuple[tuple[str, str], ...],
+        repeated("a setting of the system or its training; may be repeated", "KEY=VALUE", setting),
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,24 +179,26 @@ class Resume:
     """Continue a run from its last checkpoint."""
 
     example: ClassVar[str] = "mezzotint resume runs/reviews"
-    run: Path = _run()
-    device: str = _device()
+    run: Run
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writing:
     """What `sample` and `infill` share."""
 
-    run: Path = _run()
-    n: int = value("how many texts", "N", whole(), 8)
-    steps: int = value("steps from noise to text; fewer are faster and rougher", "N", whole(), 32)
-    seed: int = _seed()
-    temperature: float = value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0), 1.0)
-    top_p: float = value("keep the likeliest tokens up to this probability", "P", number(above=0, most=1), 1.0)
-    prefix: str | None = value("how every text begins", "TEXT", unicode)
-    watch: bool = switch("draw the text emerging, on standard error")
-    json: bool = _json()
-    device: str = _device()
+    run: Run
+    n: Annotated[int, value("how many texts", "N", whole())] = 8
+    steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
+    seed: Seed = 0
+    temperature: Annotated[
+        float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
+    ] = 1.0
+    top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
+    prefix: Annotated[str | None, value("how every text begins", "TEXT", unicode)] = None
+    watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
+    json: Json = False
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +213,10 @@ class Infill(Writing):
     """Fill the gaps of a template, where [3] is a gap of three tokens."""
 
     example: ClassVar[str] = 'mezzotint infill runs/reviews "The [3] pub near the river."'
-    template: str | None = word("text with gaps; without it, lines of standard input", "TEMPLATE", unicode, None)
-    n: int = value("how many fillings of each template", "N", whole(), 1)
+    template: Annotated[
+        str | None, word("text with gaps; without it, lines of standard input", "TEMPLATE", unicode)
+    ] = None
+    n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +224,13 @@ class Evaluate:
     """Score a run on held-out text, the data's own values beside."""
 
     example: ClassVar[str] = "mezzotint evaluate runs/reviews --data test.txt"
-    run: Path = _run()
-    data: tuple[Path, ...] = values(FILES, "FILE", Path, MISSING)
-    judge: Path | None = value("the run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
-    json: bool = _json()
+    run: Run
+    data: Files
+    judge: Annotated[
+        Path | None, value("the ar run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
+    ] = None
+    json: Json = False
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,4 +238,4 @@ class Systems:
     """List the systems and what each can do."""
 
     example: ClassVar[str] = "mezzotint systems"
-    json: bool = _json()
+    json: Json = False

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from itertools import takewhile
 from shutil import get_terminal_size
-from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar, get_type_hints
 
 from mezzotint import UsageError, unknown
-from mezzotint.cli.flags import Misspelt
+from mezzotint.cli.flags import Argument, Misspelt
 
 
 class Command(Protocol):
@@ -25,6 +25,41 @@ class Command(Protocol):
 
 
 C = TypeVar("C", bound=Command)
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """One field as it is typed."""
+
+    field: str
+    default: Any
+    argument: Argument
+
+    @property
+    def is_word(self) -> bool:
+        return self.argument.get("nargs") == "?"
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is MISSING
+
+    @property
+    def name(self) -> str:
+        if self.is_word:
+            return self.field
+        return f"-{self.field}" if len(self.field) == 1 else "--" + self.field.replace("_", "-")
+
+    @property
+    def help(self) -> str:
+        """With the default, where there is one to tell; `%` is argparse's own sign."""
+        default = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+        told = not (self.is_required or self.default in (None, ()) or isinstance(self.default, bool))
+        return (str(self.argument["help"]) + (f" (default {default})" if told else "")).replace("%", "%%")
+
+
+def _typed(command: type[Command]) -> list[_Typed]:
+    hints = get_type_hints(command, include_extras=True)
+    return [_Typed(f.name, f.default, hints[f.name].__metadata__[0]) for f in fields(command)]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,7 +75,8 @@ def parse(command: type[C], name: str, words: Sequence[str]) -> C:
     except argparse.ArgumentError as error:
         raise UsageError(_mismatch(command, str(error.argument_name))) from None
     _refuse(command, name, rest)
-    given = {key: tuple(item) if isinstance(item, list) else item for key, item in vars(found).items()}
+    present = {key: item for key, item in vars(found).items() if item is not None}
+    given = {key: tuple(item) if isinstance(item, list) else item for key, item in present.items()}
     _require(command, name, given)
     return command(**given)
 
@@ -65,24 +101,23 @@ def overview(commands: Mapping[str, type[Command]]) -> str:
 
 def flag_names(command: type[Command]) -> list[str]:
     """Every flag of a command, as it is typed."""
-    return [_name(f) for f in fields(command) if not _is_word(f)]
+    return [typed.name for typed in _typed(command) if not typed.is_word]
 
 
 def _parser(command: type[Command], name: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"mezzotint {name}", usage=_usage(command, name), description=_sentence(command),
-        epilog=f"example: {command.example}", formatter_class=_page, argument_default=argparse.SUPPRESS,
+        epilog=f"example: {command.example}", formatter_class=_page,
         add_help=False, allow_abbrev=False, exit_on_error=False,
     )  # fmt: skip
     groups = {True: parser.add_argument_group("words"), False: parser.add_argument_group("flags")}
-    for f in fields(command):
-        argument = dict(f.metadata["argument"])
-        argument["help"] = (argument["help"] + _shown(f.default)).replace("%", "%%")
+    for typed in _typed(command):
+        argument = typed.argument | {"help": typed.help}
         if "type" in argument:
-            argument["type"] = _checked(_name(f), argument["type"])
-        if not _is_word(f):
-            argument.update(dest=f.name, default=argparse.SUPPRESS)
-        groups[_is_word(f)].add_argument(_name(f), **argument)
+            argument["type"] = _checked(typed.name, argument["type"])
+        # An absent word is None, not suppressed: argparse would read the marker of absence as if it had been typed.
+        argument |= {"default": None} if typed.is_word else {"dest": typed.field, "default": argparse.SUPPRESS}
+        groups[typed.is_word].add_argument(typed.name, **argument)
     return parser
 
 
@@ -93,18 +128,12 @@ def _page(prog: str) -> argparse.HelpFormatter:
 def _usage(command: type[Command], name: str) -> str:
     """The words, and the flags that cannot be left out."""
     parts = []
-    for f in fields(command):
-        metavar = f.metadata["argument"].get("metavar")
-        part = metavar if _is_word(f) else f"{_name(f)} {metavar}"
-        if f.default is MISSING or _is_word(f):
-            parts.append(part if f.default is MISSING else f"[{part}]")
+    for typed in _typed(command):
+        if typed.is_word:
+            parts.append(typed.argument["metavar"] if typed.is_required else f"[{typed.argument['metavar']}]")
+        elif typed.is_required:
+            parts.append(f"{typed.name} {typed.argument['metavar']}")
     return " ".join(["mezzotint", name, *parts, "[flags]"])
-
-
-def _shown(default: Any) -> str:
-    if default is MISSING or default in (None, ()) or isinstance(default, bool):
-        return ""
-    return f" (default {default:g})" if isinstance(default, float) else f" (default {default})"
 
 
 def _checked(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -129,8 +158,8 @@ def _hyphenated(words: Sequence[str]) -> Iterable[str]:
 
 
 def _mismatch(command: type[Command], name: str) -> str:
-    takes_value = {_name(f): "type" in f.metadata["argument"] for f in fields(command)}
-    if takes_value.get(name):
+    takes_value = {typed.name: "type" in typed.argument for typed in _typed(command)}
+    if takes_value[name]:
         return f"{name} needs a value; one that begins with '-' is written {name}=VALUE"
     return f"{name} takes no value"
 
@@ -144,21 +173,11 @@ def _refuse(command: type[Command], name: str, rest: Sequence[str]) -> None:
 
 
 def _require(command: type[Command], name: str, given: Mapping[str, Any]) -> None:
-    for f in fields(command):
-        if f.default is MISSING and f.name not in given:
-            missing = f.metadata["argument"]["metavar"] if _is_word(f) else _name(f)
+    for typed in _typed(command):
+        if typed.is_required and typed.field not in given:
+            missing = typed.argument["metavar"] if typed.is_word else typed.name
             raise UsageError(f"`mezzotint {name}` needs {missing}; as in `{command.example}`")
 
 
 def _sentence(command: type[Command]) -> str:
     return str(command.__doc__).partition("\n")[0]
-
-
-def _is_word(f: Field[Any]) -> bool:
-    return f.metadata["argument"].get("nargs") == "?"
-
-
-def _name(f: Field[Any]) -> str:
-    if _is_word(f):
-        return f.name
-    return f"-{f.name}" if len(f.name) == 1 else "--" + f.name.replace("_", "-")

@@ -75,12 +75,20 @@ def load_corpus(
     return Corpus([t for t in texts if t not in held], [t for t in texts if t in held], sources, ())
 
 
+def check(paths: Sequence[Path | str]) -> None:
+    """DataError or UsageError unless every path is a file of a known kind; nothing is read."""
+    for path in paths:
+        _refuse_others_than_files(Path(path))
+        _form(Path(path))
+
+
 def read(paths: Sequence[Path | str], field: str | None, layout: Layout) -> tuple[list[str], tuple[Source, ...]]:
     """The texts of some files in order, and the files.
 
     A text is a non-blank line of a `.txt` file or a record's field elsewhere; with Layout.WINDOWS a `.txt` file is cut
     at blank lines instead, and its lines stay joined. Without `field`: the field "text", else the only one with text.
     """
+    check(paths)
     forms = [_form(Path(path)) for path in paths]
     if field is not None and all(form is _lines_of_text for form in forms):
         raise UsageError(f"{_names(paths)}: a .txt file has no field '{field}'; leave --field out")
@@ -89,13 +97,6 @@ def read(paths: Sequence[Path | str], field: str | None, layout: Layout) -> tupl
 
 
 # ---- one file --------------------------------------------------------------------------------------------------------
-
-
-def check(paths: Sequence[Path | str]) -> None:
-    """DataError or UsageError unless every path is a file of a known kind; nothing is read."""
-    for path in paths:
-        _form(Path(path))
-        _refuse_others_than_files(Path(path))
 
 
 Located = tuple[int, str]
@@ -151,7 +152,6 @@ class _File:
 
 
 def _read_file(path: Path, form: _Form, field: str | None, layout: Layout) -> tuple[list[str], Source]:
-    _refuse_others_than_files(path)
     try:
         with open(path, "rb") as raw:
             digest = hashlib.file_digest(raw, "sha256").hexdigest()
@@ -214,7 +214,8 @@ def _rows(file: _File, reader: _Reader) -> Iterator[tuple[int, object]]:
             if len(set(row)) < len(row):
                 raise file.error(line, "two columns have the same name; give each its own")
         elif len(row) != len(header):
-            raise file.error(line, f"this record has {len(row)} fields and the header {len(header)}; they must agree")
+            counts = f"{len(header)} in the header, {len(row)} in this record"
+            raise file.error(line, f"the numbers of fields differ, {counts}; quote fields that hold a comma")
         else:
             yield line, dict(zip(header, row, strict=True))
 
@@ -239,7 +240,7 @@ def _values(file: _File) -> Iterator[tuple[int, object]]:
     for number, line in enumerate(file.lines(), 1):
         if not _blank(line):
             with _blaming(file, number, number):
-                value = json.loads(line)
+                value = json.loads(line.rstrip())  # or what is missing would be missed on the next line
             yield number, value
 
 
@@ -251,19 +252,18 @@ def _elements(file: _File, text: str) -> Iterator[tuple[int, object]]:
     if mark != "[":
         raise file.error(line, "a .json file must be one list, [ … ]; if it has a value a line, call it .jsonl")
     place = _past_space(text, place + 1)
-    if text[place : place + 1] == "]":
-        return
-    while mark != "]":
+    mark = text[place] if text[place : place + 1] == "]" else ","
+    while mark == ",":
         line, counted = line + text.count("\n", counted, place), place
         with _blaming(file, 1, line):
             value, place = scan(text, place)
         yield line, value
         place = _past_space(text, place)
         mark = text[place : place + 1]
-        if mark not in (",", "]"):
-            line += text.count("\n", counted, place)
-            raise file.error(line, "not JSON: a comma or the end of the list is missing here")
-        place = _past_space(text, place + 1)
+        place = _past_space(text, place + 1) if mark == "," else place
+    if mark != "]" or _past_space(text, place + 1) < len(text):
+        line += text.count("\n", counted, place)
+        raise file.error(line, "not JSON: a comma is missing, or the list does not end where the file ends")
 
 
 @contextmanager

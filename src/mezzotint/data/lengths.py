@@ -58,8 +58,8 @@ class Lengths:
 
     def draw(self, u: float) -> int:
         """The length at quantile `u` in [0, 1): the least n with P(length <= n) > u."""
-        place = int(np.searchsorted(self._cumulative, u * self._cumulative[-1], side="right"))
-        return min(place, self.longest - 1) + 1
+        place = int(np.searchsorted(self._cumulative, u, side="right"))
+        return min(place, self.longest - 1) + 1  # the sum may round to less than 1
 
     def given(self, at_least: int) -> Lengths:
         """The distribution given that a text has that many tokens or more; UsageError if none can."""
@@ -74,6 +74,8 @@ class Lengths:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Lengths:
         """What `to_json` gave; RunError if it is anything else."""
+        if not isinstance(values, Mapping):
+            raise RunError("the lengths of this run are damaged; expected an object with counts")
         counts, least = values.get("counts"), values.get("least", 1)
         if not _is_counts(counts) or not isinstance(least, int) or not 1 <= least <= len(counts):
             raise RunError("the lengths of this run are damaged; expected a list of counts, one for each length")

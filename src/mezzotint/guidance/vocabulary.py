@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from mezzotint.types import Canvas, Denoiser, Guide, Noised, Prediction
+from mezzotint.types import Canvas, Denoiser, Noised, Prediction
 
 
 def forbid(denoise: Denoiser, ids: tuple[int, ...]) -> Denoiser:
@@ -29,23 +29,27 @@ def forbid(denoise: Denoiser, ids: tuple[int, ...]) -> Denoiser:
     return forbidding
 
 
-def spaces(spaced_V: Tensor) -> Guide:
-    """The guide that makes tokens begin with a space, or not, as `Canvas.start` demands at the edges of gaps.
+def spaces(denoise: Denoiser, spaced_V: Tensor | None) -> Denoiser:
+    """The denoiser whose tokens begin with a space, or not, as `Canvas.start` demands at the edges of gaps.
 
-    spaced_V (V,) bool says which ids begin with one.
+    spaced_V (V,) bool says which ids begin with one; None makes no demand.
     """
+    if spaced_V is None:
+        return denoise
 
-    def guide(denoise: Denoiser) -> Denoiser:
-        def demanding(
-            noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
-        ) -> Prediction:
-            prediction = denoise(noised, cond, previous, at)
-            if cond.start is None:
-                return prediction
-            demand = (cond.start if at is None else cond.start[at])[..., None]
-            wrong = ((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V)
-            return Prediction(prediction.logits.masked_fill(wrong, -math.inf), prediction.estimate, prediction.carry)
+    def demanding(
+        noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        prediction = denoise(noised, cond, previous, at)
+        if cond.start is None:
+            return prediction
+        wrong = against(cond.start if at is None else cond.start[at], spaced_V)
+        return Prediction(prediction.logits.masked_fill(wrong, -math.inf), prediction.estimate, prediction.carry)
 
-        return demanding
+    return demanding
 
-    return guide
+
+def against(start: Tensor, spaced_V: Tensor) -> Tensor:
+    """(..., V) bool: the ids that do not do what `start` (...) demands: 1 begin with a space, -1 not, 0 either."""
+    demand = start[..., None]
+    return ((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V)

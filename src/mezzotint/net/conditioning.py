@@ -40,4 +40,4 @@ class Modulation(nn.Linear):
         nn.init.zeros_(self.bias)
 
     def vectors(self, condition: Tensor) -> tuple[Tensor, ...]:
-        return self(condition)[:, None].chunk(self.count, dim=-1)
+        return super().forward(condition)[:, None].chunk(self.count, dim=-1)

@@ -106,14 +106,15 @@ class Transformer(nn.Module):
         self.head = Head(spec, outputs)
 
     def initialise(self, generator: torch.Generator) -> Transformer:
-        """Fresh weights: normal of width 0.02 as in GPT-2, branches into the residual stream 1/sqrt(2 depth) of it."""
+        """Fresh weights as in GPT-2: normal of width 0.02, 1/sqrt(2 depth) of it into the residual stream; biases zero."""
         for name, p in self.named_parameters():
-            if "modulation" in name or "norm" in name or name.endswith("bias"):
-                continue
             branch = name.endswith(("attention.out.weight", "down.weight")) and name.startswith("blocks")
             std = 0.02 / (2 * self.spec.depth) ** 0.5 if branch else 0.02
             with torch.no_grad():
-                p.normal_(0, std, generator=generator)
+                if name.endswith("bias") or "modulation" in name:
+                    p.zero_()
+                elif "norm" not in name:
+                    p.normal_(0, std, generator=generator)
         return self
 
     def forward(

@@ -46,5 +46,5 @@ class LegacyAncestral:
         z, known, confidence = z.clone(), state.known.clone(), state.confidence.clone()
         z[rows, positions] = ids
         known[rows, positions] = True
-        confidence[rows, positions] = p_K.gather(1, ids[:, None])[:, 0]
+        confidence[rows, positions] = p_K.gather(1, ids[:, None])[:, 0].float()
         return State(Noised(z, s), known, confidence)

@@ -1,4 +1,4 @@
-"""Writing from left to right, one token a call, with keys and values kept.
+"""Writing from left to right, one token a call, with keys and values kept (Radford et al. 2019, GPT-2).
 
 One uniform number a position, so a row's text does not depend on the batch it is written in. Rows that have ended leave
 the batch.
@@ -6,11 +6,13 @@ the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from mezzotint.guidance.vocabulary import against
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf, tilt
 from mezzotint.types import Canvas, Frame
@@ -21,11 +23,20 @@ Next = Callable[[Tensor, Tensor], Tensor]
 
 @torch.no_grad()
 def write(
-    next_logits: Next, canvas: Canvas, rng: Rng, *, start: int, end: int | None, pad: int, temperature: float, top_p: float
+    next_logits: Next,
+    canvas: Canvas,
+    rng: Rng,
+    *,
+    start: int,
+    end: int | None,
+    pad: int,
+    temperature: float,
+    top_p: float,
+    spaced: Tensor | None,
 ) -> Iterator[Frame]:
     """Frames of a canvas whose given positions are a prefix, the same number in every row.
 
-    Every row starts after the symbol `start`. A row stops after `end`, or at its last real position if `end` is None.
+    Every row starts after the symbol `start`. `spaced` (V,) serves the canvas's demands on first tokens. A row stops after `end`, or at its last real position if `end` is None.
     Frame.t is the share of the canvas not yet written.
     """
     B, L = canvas.ids.shape
@@ -40,7 +51,10 @@ def write(
     keep = rows
     fresh = torch.cat([ids.new_full((B, 1), start), ids[:, :prefix]], dim=1)
     for place in range(prefix, L):
-        p_KV = tilt(next_logits(keep, fresh), temperature, top_p)
+        logits = next_logits(keep, fresh)
+        if spaced is not None and canvas.start is not None:
+            logits = logits.masked_fill(against(canvas.start[rows, place], spaced), -math.inf)
+        p_KV = tilt(logits, temperature, top_p)
         drawn = inverse_cdf(p_KV, u[rows, place])
         ids[rows, place] = drawn
         known[rows, place] = True

@@ -1,4 +1,7 @@
-"""The one sampling loop: a step rule, applied along a grid of times, as a generator of frames."""
+"""The one sampling loop: a step rule, applied along a grid of times, as a generator of frames.
+
+The division into a denoiser, a step rule and a driver that knows neither follows Karras et al. 2022, arXiv:2206.00364.
+"""
 
 from __future__ import annotations
 

@@ -67,19 +67,22 @@ class Reveal:
         z, known, confidence = state.noised.z.clone(), state.known.clone(), state.confidence.clone()
         z[moving[rows], positions] = ids
         known[moving[rows], positions] = True
-        confidence[moving[rows], positions] = p_KV.gather(1, ids[:, None])[:, 0]
+        confidence[moving[rows], positions] = p_KV.gather(1, ids[:, None])[:, 0].float()
         return State(Noised(z, s), known, confidence, drawn)
 
 
 def _visits(slot: Tensor, times: Tensor, device: torch.device) -> Grid:
-    """Each row's own non-empty grid steps in order: (N, B), N the most that any row has; a row that is done rests."""
-    steps = len(times) - 1
-    visited = torch.zeros(len(slot), steps + 1, dtype=torch.bool).scatter_(1, slot, True)[:, 1:]
-    count = visited.sum(1)
-    # A stable sort brings each row's visited steps to the front without changing their order.
-    order = (~visited).to(torch.int8).sort(dim=1, stable=True).indices[:, : int(count.max())] + 1
-    resting = torch.arange(order.shape[1])[None] >= count[:, None]
-    last = times[order.gather(1, (count - 1).clamp(min=0)[:, None])] if order.shape[1] else times[-1:]
-    s = torch.where(resting, last, times[order])
-    t = torch.where(resting, last, times[order - 1])
+    """Each row's own non-empty grid steps in order: (N, B), N the most that any row has; a row that is done rests.
+
+    slot (B, L) is the number of the grid step at which each position is revealed, 0 where there is nothing to reveal.
+    """
+    late = len(times)
+    ordered = slot.sort(dim=1).values
+    again = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
+    visits = ordered.masked_fill(again | (ordered == 0), late).sort(dim=1).values
+    visits = visits[:, : int((visits < late).sum(1).max())]
+    resting = visits == late
+    last = visits.masked_fill(resting, 0).amax(1, keepdim=True) if visits.shape[1] else visits
+    s = times[torch.where(resting, last, visits)]
+    t = torch.where(resting, s, times[torch.where(resting, 1, visits) - 1])
     return Grid(t.T.contiguous().to(device), s.T.contiguous().to(device))

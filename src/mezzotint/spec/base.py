@@ -101,7 +101,8 @@ def _from_text(name: str, kind: type, text: str) -> Any:
         if text.lower() not in ("true", "false"):
             raise UsageError(f"{name} must be true or false, not '{text}'")
         return text.lower() == "true"
+    parse: Any = kind
     try:
-        return kind(text)
+        return parse(text)
     except ValueError:
         raise UsageError(f"{name} must be {_word(kind)}, not '{text}'") from None

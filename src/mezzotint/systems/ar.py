@@ -70,5 +70,5 @@ class AR:
         rng = Rng(request.seed, request.canvas.index.tolist())
         return write(
             next_logits, request.canvas, rng,
-            start=END, end=end, pad=PAD, temperature=request.temperature, top_p=request.top_p,
+            start=END, end=end, pad=PAD, temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
         )  # fmt: skip

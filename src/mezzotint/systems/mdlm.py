@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.guidance.vocabulary import forbid
+from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.transformer import Transformer
 from mezzotint.objective.masked import counted_bound, timed_bound
 from mezzotint.process.absorbing import Absorbing
@@ -64,9 +64,7 @@ class MDLM:
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas = request.canvas
         counted = Counted(self.denoise, canvas)
-        guided = forbid(counted, request.forbidden)
-        if request.guide is not None:
-            guided = request.guide(guided)
+        guided = spaces(forbid(counted, request.forbidden), request.spaced)
         step = Reveal(self.process, request.temperature, request.top_p)                           # eq. 7
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
 

@@ -15,8 +15,8 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mezzotint.train.charts import Chart, Line
-from mezzotint.train.folder import CONFIG, LOG, RESULTS, SAMPLES
+from mezzotint.training.charts import Chart, Line
+from mezzotint.training.folder import CONFIG, LOG, RESULTS, SAMPLES
 
 Json: TypeAlias = Any
 """What a file says, which may be anything: every use looks first."""
@@ -100,7 +100,15 @@ def quality_charts(evidence: Evidence) -> list[Chart]:
 def _loss_chart(log: Sequence[Record], unit: str, key: str, seconds: float) -> Chart:
     series = [("training loss", "loss", False), ("bound on held-out text", "valid", True)]
     lines = [Line(label, *_series(log, key, seconds, name), marks=marks) for label, name, marks in series]
-    return Chart(f"loss against {unit}", unit, "nats a symbol", [line for line in lines if line.x])
+    lines = [line for line in lines if line.x]
+    return Chart(f"loss against {unit}", unit, "nats a symbol", lines, top=_top(lines))
+
+
+def _top(lines: Sequence[Line]) -> float | None:
+    """High enough for all but the first twentieth of the run, whose fall would flatten the rest."""
+    end = max((x for line in lines for x in line.x), default=0)
+    late = [y for line in lines for x, y in zip(line.x, line.y, strict=True) if x >= end / 20]
+    return max(late) + 0.05 * (max(late) - min(late)) if len(late) > 1 and max(late) > min(late) else None
 
 
 def _series(log: Sequence[Record], key: str, unit: float, name: str) -> tuple[list[float], list[float]]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mezzotint.errors import RunError
-from mezzotint.train.folder import CHECKPOINTS, digest, put_json, read_json, steps_saved, sync
+from mezzotint.training.folder import CHECKPOINTS, digest, put_json, read_json, steps_saved, sync
 
 KEPT = 2
 FILES = ("weights", "ema", "optimiser")
@@ -93,7 +93,8 @@ def load(path: Path) -> Checkpoint:
             raise RunError(f"{file} is missing; a checkpoint has one")
         if digest(file) != sums.get(name):
             raise RunError(f"{file} is damaged: its contents are not those that were written")
-    return Checkpoint(*(load_file(_file(path, name)) for name in FILES), counters=state)
+    weights, ema, optimiser = (load_file(_file(path, name)) for name in FILES)
+    return Checkpoint(weights, ema, optimiser, state)
 
 
 def _file(folder: Path, name: str) -> Path:

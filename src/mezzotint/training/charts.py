@@ -22,6 +22,7 @@ _PAGE = {_INK: "var(--ink)", _RULE: "var(--rule)", _FIRST: "var(--first)", _SECO
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mezzotint",
+    "text.parse_math": False,
     "font.size": 10,
     "text.color": _INK,
     "axes.edgecolor": _RULE,
@@ -59,8 +60,10 @@ class Chart:
     lines: Sequence[Line]
     level: tuple[str, float] | None = None
     """A dashed horizontal line and its name, such as the data's own value."""
+    top: float | None = None
+    """Where the frame ends, if below the highest point."""
     doubling: bool = False
-    """Whether x is told in doublings, with a tick at every point."""
+    """Whether x is told in doublings, with ticks at the points themselves."""
 
 
 def svg(chart: Chart, name: str) -> str:
@@ -70,7 +73,8 @@ def svg(chart: Chart, name: str) -> str:
 
     out = StringIO()
     with rc_context(_STYLE):
-        figure = Figure(figsize=(4.8, 3.0), layout="constrained")
+        figure = Figure(figsize=(4.8, 3.0))
+        figure.subplots_adjust(left=0.16, right=0.96, bottom=0.16, top=0.97)
         _draw(chart, figure.subplots())
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _freed(out.getvalue(), name, chart.title)
@@ -82,6 +86,8 @@ def _draw(chart: Chart, axes: Axes) -> None:
         axes.plot(line.x, line.y, color=colour, marker=mark, markersize=4, linewidth=1.8, label=line.label)
     if chart.level is not None:
         axes.axhline(chart.level[1], color=_INK, linestyle=(0, (4, 3)), linewidth=1.2, label=chart.level[0])
+    if chart.top is not None:
+        axes.set_ylim(top=chart.top)
     if chart.doubling:
         _double(chart, axes)
     axes.set_xlabel(chart.x)
@@ -90,10 +96,20 @@ def _draw(chart: Chart, axes: Axes) -> None:
 
 
 def _double(chart: Chart, axes: Axes) -> None:
-    ticks = sorted({x for line in chart.lines for x in line.x})
+    ticks = _apart(sorted({x for line in chart.lines for x in line.x}))
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, labels=[f"{x:.3g}" for x in ticks])
     axes.set_xticks([], minor=True)
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """The last place and, going down, those whose labels do not run into one another."""
+    gap = (places[-1] / places[0]) ** (1 / 9)
+    kept = [places[-1]]
+    for place in reversed(places):
+        if place * gap < kept[-1]:
+            kept.append(place)
+    return kept[::-1]
 
 
 def _freed(text: str, name: str, title: str) -> str:

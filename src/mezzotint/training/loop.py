@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mezzotint.rng import Rng
 from mezzotint.spec.training import TrainingSpec
-from mezzotint.train.checkpoint import Checkpoint, fill, named
+from mezzotint.training.checkpoint import Checkpoint, fill, named
 from mezzotint.types import Canvas, Loss, System
 
 Batches = Callable[[int, int, int], Canvas]

@@ -27,8 +27,8 @@ def pick_device(name: str) -> torch.device:
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has matrix arithmetic in bf16. Without it a processor is slower in bf16, by five times."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def pick_precision(precision: Precision, device: torch.device) -> torch.dtype:

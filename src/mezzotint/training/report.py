@@ -10,11 +10,13 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from math import floor, log10
 from pathlib import Path
+from string import hexdigits
 
 from mezzotint.errors import RunError
-from mezzotint.train.charts import Chart, svg
-from mezzotint.train.evidence import (
+from mezzotint.training.charts import Chart, svg
+from mezzotint.training.evidence import (
     Evidence,
     Json,
     Record,
@@ -26,10 +28,12 @@ from mezzotint.train.evidence import (
     quality_charts,
     validations,
 )
-from mezzotint.train.folder import REPORT, put
+from mezzotint.training.folder import REPORT, put
 
 FRAMES = 10
 """A film strip has at most so many frames, evenly chosen, the first and the last always."""
+TEXTS = 8
+"""So many texts are shown of each sample, the first ones."""
 
 MEANINGS: Mapping[str, str] = {
     "bound_nats_per_token": "how surprising held-out text is, at most: nats a token",
@@ -68,7 +72,7 @@ def report(folder: Path) -> Path:
 
 def page(run: Evidence) -> str:
     """The whole page as HTML."""
-    css = files("mezzotint.train").joinpath("report.css").read_text(encoding="utf-8")
+    css = files("mezzotint.training").joinpath("report.css").read_text(encoding="utf-8")
     title = f"{_system(run)} · {run.folder.resolve().name}"
     sections = {
         "What this is": _about(run),
@@ -138,10 +142,12 @@ def _told(value: Json) -> str:
         )
     if isinstance(value, list):
         records = any(isinstance(item, dict) for item in value)
-        return "".join(f"<p>{_told(item)}</p>" for item in value) if records else ", ".join(map(_told, value))
+        lines = (f'<span class="record">{_told(item)}</span>' for item in value)
+        return "".join(lines) if records else ", ".join(map(_told, value)) or "none"
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
-    return escape(str(value))
+    digest = isinstance(value, str) and len(value) == 64 and not set(value) - set(hexdigits)
+    return f"<code>{value}</code>" if digest else escape(str(value))
 
 
 def _film(run: Evidence) -> str:
@@ -169,8 +175,11 @@ def _piece(piece: Record, *, new: bool) -> str:
     if not piece.get("known"):
         return '<span class="blank" title="still noise"></span>'
     sure = min(1.0, max(0.0, number(piece.get("confidence")) or 0.0))
-    kind, text = "known new" if new else "known", escape(str(piece.get("text", "")))
-    return f'<span class="{kind}" style="--sure:{8 + 52 * sure:.0f}%" title="confidence {sure:.2f}">{text}</span>'
+    kind, text = "known new" if new else "known", str(piece.get("text", ""))
+    space, word = escape(text[: len(text) - len(text.lstrip())]), escape(text.lstrip())
+    return (
+        f'{space}<span class="{kind}" style="--sure:{8 + 52 * sure:.0f}%" title="confidence {sure:.2f}">{word}</span>'
+    )
 
 
 def _learning(run: Evidence) -> str:
@@ -192,8 +201,10 @@ def _card(sample: Record) -> str:
     steps, nfe = number(sample.get("steps")), number(sample.get("nfe"))
     asked = "samples" if steps is None else f"{steps:g} steps"
     spent = "" if nfe is None else f' <span class="nfe">{_figure(nfe)} evaluations a text</span>'
-    texts = [f"<li>{escape(str(text)) or '<i>empty</i>'}</li>" for text in sample["texts"]]
-    return f"<article><h3>{asked}{spent}</h3><ul>{''.join(texts)}</ul></article>"
+    texts = [f"<li>{escape(str(text)) or '<i>empty</i>'}</li>" for text in sample["texts"][:TEXTS]]
+    more = len(sample["texts"]) - TEXTS
+    rest = f'<p class="key">and {more:,} more</p>' if more > 0 else ""
+    return f"<article><h3>{asked}{spent}</h3><ul>{''.join(texts)}</ul>{rest}</article>"
 
 
 def _quality(run: Evidence) -> str:
@@ -256,8 +267,14 @@ def _list(kind: str, pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _charts(name: str, charts: Sequence[Chart]) -> str:
-    drawn = [f"<figure>{svg(chart, f'{name}{i}')}</figure>" for i, chart in enumerate(charts)]
+    drawn = [f"<figure>{svg(chart, f'{name}{i}')}{_beyond(chart)}</figure>" for i, chart in enumerate(charts)]
     return f'<div class="charts">{"".join(drawn)}</div>'
+
+
+def _beyond(chart: Chart) -> str:
+    most = max(y for line in chart.lines for y in line.y)
+    higher = chart.top is not None and most > chart.top
+    return f"<figcaption>begins above the frame, at {_figure(most)}</figcaption>" if higher else ""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -268,13 +285,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _figure(value: Json, stderr: Json = None) -> str:
-    """A number rounded for reading, with all its digits in the tooltip."""
+    """A number as precise as it is known, the error to two digits, with all digits in the tooltip."""
     exact, error = number(value), number(stderr)
     if exact is None:
         return '<span title="not defined, or not reached">–</span>'
-    spread = ("", "") if error is None else (f" ± {error!r}", f" ± {error:.2g}")
-    shown = f"{exact:,.0f}" if exact == int(exact) else f"{exact:.4g}"
-    return f'<span title="{exact!r}{spread[0]}">{shown}{spread[1]}</span>'
+    if error is None or error <= 0:
+        shown = f"{exact:,.0f}" if exact == int(exact) else f"{exact:.4g}"
+        return f'<span title="{exact!r}">{shown}</span>'
+    places = max(0, 1 - floor(log10(error)))
+    return f'<span title="{exact!r} ± {error!r}">{exact:,.{places}f} ± {error:.{places}f}</span>'
 
 
 def _words(name: object) -> str:

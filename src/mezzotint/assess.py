@@ -1,0 +1,263 @@
+"""Scoring a run: its bound on held-out texts, its samples beside those texts, and what the report shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mezzotint.checks import BISTRO, check_run
+from mezzotint.data import bistro
+from mezzotint.data.canvas import pack, room
+from mezzotint.data.corpus import read
+from mezzotint.data.tokens import build_tokens, cache_folder, windows
+from mezzotint.errors import DataError, RunError
+from mezzotint.evaluate.diversity import TrainingText, diversity
+from mezzotint.evaluate.fluency import fluency
+from mezzotint.evaluate.judge import JudgeModel
+from mezzotint.evaluate.likelihood import costs, likelihood
+from mezzotint.evaluate.table import Score, records, render
+from mezzotint.launch import bistro_texts
+from mezzotint.run import Draft, Run, load
+from mezzotint.training import folder as files
+from mezzotint.training.report import report
+from mezzotint.types import Canvas, Ending, Layout
+
+ROWS = 64
+DRAWS = 8
+"""Draws of a bound for each text."""
+SAMPLES = 256
+"""Texts that `evaluate` generates, and held-out ones that it sets beside them."""
+FILM = "film.json"
+
+
+class Judge:
+    """An ar run as a judge of fluency."""
+
+    def __init__(self, run: Run) -> None:
+        if run.card.name != "ar":
+            raise RunError(f"{run.folder} is a run of {run.card.name}; a judge must be a run of ar")
+        self.run = run
+        self.name = run.folder.name
+
+    @property
+    def sha8(self) -> str:
+        return self.run.weights_sha256[:8]
+
+    @torch.no_grad()
+    def token_nll(self, texts: Sequence[str]) -> list[NDArray[np.float64]]:
+        """Nats of each token and, for a judge of whole texts, of the end symbol.
+
+        A text longer than the judge's canvas is read in pieces of that length, each without the one before it.
+        """
+        costs: list[list[NDArray[np.float64]]] = [[] for _ in texts]
+        pieces = [(i, piece) for i, ids in enumerate(self.run.tokenizer.encode_all(texts)) for piece in self._cut(ids)]
+        pieces.sort(key=lambda piece: len(piece[1]))
+        for begin in range(0, len(pieces), ROWS):
+            part = pieces[begin : begin + ROWS]
+            for (i, _), nll in zip(part, self._piece_nll([ids for _, ids in part]), strict=True):
+                costs[i].append(nll)
+        return [np.concatenate(cost) for cost in costs]
+
+    def _cut(self, ids: list[int]) -> list[list[int]]:
+        tokenizer, canvas = self.run.tokenizer, self.run.spec.canvas
+        if self.run.spec.ending is Ending.SYMBOL or not ids:
+            ids = [*ids, tokenizer.end]
+        return [ids[i : i + canvas] for i in range(0, len(ids), canvas)]
+
+    def _piece_nll(self, pieces: list[list[int]]) -> list[NDArray[np.float64]]:
+        system: Any = self.run.system
+        tokenizer = self.run.tokenizer
+        rows = [np.asarray(ids) for ids in pieces]
+        batch = pack(rows, range(len(rows)), Ending.LENGTH, self.run.spec.canvas, tokenizer.end, tokenizer.pad)
+        nll = system.token_nll(batch.to(self.run.device)).double().cpu().numpy()
+        return [nll[i, : len(ids)] for i, ids in enumerate(pieces)]
+
+
+def bundled_judge() -> Path:
+    """The run folder of the judge of bistro texts that comes with the package."""
+    return Path(__file__).parent / "evaluate" / "judges" / "bistro"
+
+
+def evaluate_run(
+    path: str | Path,
+    data: Sequence[str | Path],
+    judge: str | Path | None = None,
+    *,
+    n: int = SAMPLES,
+    steps: int = 32,
+    seed: int = 0,
+    device: str = "auto",
+) -> Iterator[tuple[str, Score]]:
+    """(column, score) of a run on held-out text; the column is the system's name, or "data" for the texts' own values.
+
+    Bound on all of `data`; n samples and as many of the held-out texts under the judge (for bistro runs the bundled
+    one, else none unless named) and the scores of diversity. When done, results.json and the report are written.
+    """
+    run = load(path, device=device)
+    chosen = _judge(run, judge, device)
+    held_out = Texts(run, data)
+    columns: dict[str, list[Score]] = {run.card.name: [], "data": []}
+    for column, score in _scores(run, held_out, chosen, n, steps, seed):
+        columns[column].append(score)
+        yield column, score
+    files.put_json(run.folder / files.RESULTS, records(columns))
+    report(run.folder)
+
+
+def _scores(
+    run: Run, held_out: Texts, judge: JudgeModel | None, n: int, steps: int, seed: int
+) -> Iterator[tuple[str, Score]]:
+    name = run.card.name
+    yield from ((name, score) for score in bound(run, held_out, seed=seed))
+    training = training_text(run)
+    written = [s.text for s in run.generate(n, steps=steps, seed=seed)]
+    for column, texts in ((name, written), ("data", held_out.like_samples(n))):
+        yield from ((column, score) for score in of_texts(texts, judge, training, is_bistro(run)))
+
+
+def of_texts(
+    texts: Sequence[str], judge: JudgeModel | None, training: TrainingText | None, is_bistro: bool
+) -> Iterator[Score]:
+    """What can be said of some texts without the system that wrote them."""
+    if judge is not None:
+        yield from fluency(texts, judge)
+    yield from diversity(texts, training)
+    if is_bistro:
+        accepted = [float(bistro.judge(text).accepted) for text in texts]
+        yield Score.mean("valid_share", accepted, "share of texts that the grammar derives")
+
+
+def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Score]:
+    """The run's likelihood of held-out texts. The autoregressive one is exact and needs one draw."""
+    exact = run.card.name == "ar"
+    nats = costs(run.system, held_out.batches(), 1 if exact else draws, seed)
+    what = "exact" if exact else f"upper bound, any-order form, {draws} draws a text"
+    note = "; ".join([what, *held_out.notes])
+    yield from likelihood(nats, held_out.symbols, held_out.characters, note)
+
+
+class Texts:
+    """Held-out texts as rows of a run's canvas, shortest first."""
+
+    def __init__(self, run: Run, data: Sequence[str | Path]) -> None:
+        self.run = run
+        self.layout = Layout(run.config["data"]["layout"])
+        texts = _held_out_texts(data, run.config["data"]["field"], self.layout)
+        tokens = build_tokens(texts, run.tokenizer, cache_folder())
+        self.notes: list[str] = []
+        if self.layout is Layout.WINDOWS:
+            tokens = windows(tokens, run.spec.canvas, run.tokenizer.end)
+        most = run.spec.canvas if self.layout is Layout.WINDOWS else room(run.spec.canvas, run.spec.ending)
+        order = np.argsort(tokens.lengths, kind="stable")
+        fitting = [int(i) for i in order if tokens.lengths[i] <= most]
+        if len(fitting) < len(tokens):
+            self.notes.append(f"{len(tokens) - len(fitting)} of {len(tokens)} texts are too long and left out")
+        if not fitting:
+            raise DataError(f"no held-out text fits this run's canvas of {run.spec.canvas} tokens")
+        self.rows = [tokens[i] for i in fitting]
+        self.order = fitting
+        self.texts = texts
+        unknown = self._unknown_share()
+        if unknown:
+            self.notes.append(f"{unknown:.2%} of tokens are unknown words")
+
+    def _unknown_share(self) -> float:
+        unk = self.run.tokenizer.unk
+        if unk is None:
+            return 0.0
+        return float(np.mean(np.concatenate(self.rows) == unk))
+
+    @property
+    def symbols(self) -> NDArray[np.float64]:
+        """(n,) tokens, and one for the end of a text."""
+        return np.array([len(r) for r in self.rows], dtype=np.float64) + (self.layout is Layout.TEXTS)
+
+    @cached_property
+    def characters(self) -> NDArray[np.float64]:
+        """(n,) characters of each row, and one for the end of a text."""
+        if self.layout is Layout.TEXTS:
+            return np.array([len(self.texts[i]) + 1 for i in self.order], dtype=np.float64)
+        return np.array([len("".join(self.run.tokenizer.surfaces(r))) for r in self.rows], dtype=np.float64)
+
+    def batches(self) -> Iterator[Canvas]:
+        spec, tokenizer = self.run.spec, self.run.tokenizer
+        for begin in range(0, len(self.rows), ROWS):
+            part = self.rows[begin : begin + ROWS]
+            index = self.order[begin : begin + ROWS]
+            yield pack(part, index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad).to(self.run.device)
+
+    def like_samples(self, n: int) -> list[str]:
+        """n held-out texts, chosen by a fixed shuffle, in the form in which samples come."""
+        if self.layout is Layout.TEXTS:
+            chosen = np.random.default_rng(0).permutation(len(self.texts))[:n]
+            return [self.texts[i] for i in chosen]
+        chosen = np.random.default_rng(0).permutation(len(self.rows))[:n]
+        return [self.run.tokenizer.decode(self.rows[i].tolist()) for i in chosen]
+
+
+def _held_out_texts(data: Sequence[str | Path], field: str | None, layout: Layout) -> list[str]:
+    if [str(p) for p in data] == [BISTRO]:
+        return bistro_texts("test")
+    texts, _ = read(data, field, layout)
+    return texts
+
+
+def is_bistro(run: Run) -> bool:
+    """Whether a run was trained on the bundled corpus."""
+    return list(run.config["data"]["files"]) == [BISTRO]
+
+
+def training_text(run: Run) -> TrainingText | None:
+    """The texts that a run was trained on, if its files are still where they were."""
+    source = run.config["data"]
+    if is_bistro(run):
+        return TrainingText(bistro_texts("train"))
+    try:
+        texts, _ = read(source["files"], source["field"], Layout(source["layout"]))
+    except DataError:
+        return None
+    return TrainingText(texts)
+
+
+def _judge(run: Run, judge: str | Path | None, device: str) -> Judge | None:
+    if judge is not None:
+        return Judge(load(judge, device=device))
+    if is_bistro(run) and run.card.name != "ar":
+        return Judge(load(bundled_judge(), device=device))
+    return None
+
+
+def score_table(columns: Mapping[str, Sequence[Score]]) -> str:
+    """Scores as aligned text."""
+    return render(columns)
+
+
+def showcase(
+    path: str | Path, judge: str | Path | None = None, *, n: int = 64, steps: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)
+) -> None:
+    """What the report shows beside the scores: samples at several steps, quality against evaluations, a film."""
+    run = load(path)
+    chosen = _judge(run, judge, "auto")
+    training = training_text(run)
+    curve, shown = [], []
+    for asked in steps:
+        samples = run.generate(n, steps=asked)
+        nfe = float(np.mean([s.nfe for s in samples]))
+        texts = [s.text for s in samples]
+        scores = {s.name: s.value for s in of_texts(texts, chosen, training, is_bistro(run))}
+        curve.append({"steps": asked, "nfe": nfe, **scores})
+        shown.append({"steps": asked, "nfe": nfe, "texts": texts[:6]})
+    files.put_json(run.folder / files.SAMPLES, {"samples": shown, "curve": curve})
+    files.put_json(run.folder / FILM, [_still(draft) for draft in run.stream(1, steps=16)])
+    report(run.folder)
+
+
+def _still(draft: Draft) -> list[dict[str, Any]]:
+    return [asdict(piece) for piece in draft.rows[0]]

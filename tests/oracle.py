@@ -1,0 +1,75 @@
+"""Exact denoisers for a corpus of a few sentences, and what they must give.
+
+For masking noise the optimal denoiser is the corpus restricted to the texts that agree with the visible tokens; with
+it every sampler, bound and guide has a known answer, with no training at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mezzotint.types import Canvas, Noised, Prediction
+
+
+class MaskedOracle:
+    """p(token at a position | visible tokens) under the empirical distribution of `texts`, all of one length.
+
+    `smoothing` > 0 mixes in the uniform distribution, so that no logit is minus infinity.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[int]], weights: Sequence[float], vocab: int) -> None:
+        self.texts = torch.tensor(texts)
+        self.weights = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+        self.vocab = vocab
+        self.calls = 0
+
+    def __call__(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        self.calls += 1
+        visible = noised.z[:, None, :] != self.vocab
+        agree = ((noised.z[:, None, :] == self.texts[None]) | ~visible).all(-1)
+        posterior = agree * self.weights
+        posterior = posterior / posterior.sum(-1, keepdim=True)
+        onehot = torch.nn.functional.one_hot(self.texts, self.vocab).double()
+        p_BLV = torch.einsum("bn,nlv->blv", posterior, onehot)
+        logits = p_BLV.log()
+        return Prediction(logits if at is None else logits[at])
+
+    @property
+    def entropy(self) -> float:
+        """Of the corpus, in nats."""
+        return -float((self.weights * self.weights.log()).sum())
+
+    def law(self) -> dict[tuple[int, ...], float]:
+        """Text to probability."""
+        total: Counter[tuple[int, ...]] = Counter()
+        for text, weight in zip(self.texts.tolist(), self.weights.tolist(), strict=True):
+            total[tuple(text)] += weight
+        return dict(total)
+
+
+def blank(rows: int, length: int, first: int = 0) -> Canvas:
+    """A canvas with nothing given."""
+    return Canvas(
+        torch.zeros(rows, length, dtype=torch.int64),
+        torch.zeros(rows, length, dtype=torch.bool),
+        torch.ones(rows, length, dtype=torch.bool),
+        torch.arange(first, first + rows),
+    )
+
+
+def chi_square_p(observed: dict[tuple[int, ...], int], law: dict[tuple[int, ...], float]) -> float:
+    """The probability of a deviation at least this large if `law` is true (Wilson-Hilferty approximation)."""
+    n = sum(observed.values())
+    if set(observed) - set(law):
+        return 0.0
+    x = sum((observed.get(k, 0) - n * p) ** 2 / (n * p) for k, p in law.items())
+    k = len(law) - 1
+    z = ((x / k) ** (1 / 3) - (1 - 2 / (9 * k))) / math.sqrt(2 / (9 * k))
+    return 0.5 * math.erfc(z / math.sqrt(2))

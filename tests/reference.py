@@ -1,0 +1,36 @@
+"""The masked sampler as published, written out naively: Gumbel noise at every position, at every step.
+
+An independent statement of the law that `sampler/reveal` must have, and the slow side of the `sampler-speed` benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def naive_ancestral(
+    logits_of: Callable[[Tensor, Tensor], Tensor],
+    alpha: Callable[[Tensor], Tensor],
+    rows: int,
+    length: int,
+    vocab: int,
+    steps: int,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """(rows, length) ids. `logits_of(z, t)` gives (rows, length, vocab); the mask is the id `vocab`.
+
+    MDLM eq. 7: a masked position takes token v with probability p_v (a_s - a_t)/(1 - a_t), else stays masked.
+    """
+    z = torch.full((rows, length), vocab)
+    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        p = logits_of(z, t.expand(rows)).to(dtype).softmax(-1)
+        a_t, a_s = alpha(t), alpha(s)
+        q = torch.cat([p * (a_s - a_t), (1 - a_s).expand(rows, length, 1)], dim=-1).to(dtype)
+        gumbel = -(-torch.rand(q.shape, generator=generator, dtype=dtype).clamp(min=1e-300).log()).log()
+        z = torch.where(z == vocab, (q.log() + gumbel).argmax(-1), z)
+    return z

@@ -1,0 +1,113 @@
+"""The transformer's invariances: padding, batch, cache, causality, and the two forms of attention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mezzotint.net import attention
+from mezzotint.net.attention import Cache, Rotary, attend, visibility
+from mezzotint.net.transformer import Transformer
+from mezzotint.spec.transformer import Positions, TransformerSpec
+
+V, L = 11, 9
+
+
+def network(**settings) -> Transformer:
+    spec = TransformerSpec(dim=16, depth=2, heads=2, **settings)
+    net = Transformer(spec, V + 1, V, L + 4).initialise(torch.Generator().manual_seed(0)).double()
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if name.endswith("bias") or "modulation" in name:
+                p.normal_(0, 0.3, generator=g)
+    return net
+
+
+def ids(rows: int) -> torch.Tensor:
+    return torch.randint(0, V + 1, (rows, L), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("positions", list(Positions))
+@pytest.mark.parametrize("condition", [0, 8])
+@torch.no_grad()
+def test_padding_and_batch_change_nothing(positions, condition):
+    net = network(positions=positions, condition=condition)
+    x, lengths = ids(4), [9, 5, 1, 7]
+    real = torch.arange(L) < torch.tensor(lengths)[:, None]
+    sigma = torch.tensor([0.1, 2.0, 0.7, 5.0], dtype=torch.float64) if condition else None
+    together = net(x, sigma, real)
+    for b, n in enumerate(lengths):
+        alone = net(x[b : b + 1, :n], None if sigma is None else sigma[b : b + 1])
+        assert torch.allclose(together[b, :n], alone[0], atol=1e-12)
+    noisy = torch.where(real, x, (x + 3) % V)
+    assert torch.equal(net(noisy, sigma, real)[real], together[real])
+
+
+@torch.no_grad()
+def test_logits_at_some_places_are_those_of_all():
+    net, x = network(condition=8), ids(3)
+    sigma = torch.rand(3, dtype=torch.float64)
+    rows, places = torch.tensor([0, 2, 2]), torch.tensor([4, 0, 8])
+    assert torch.allclose(net(x, sigma, at=(rows, places)), net(x, sigma)[rows, places], atol=1e-12)
+
+
+@torch.no_grad()
+def test_cached_is_naive():
+    net, x = network(causal=True), ids(3)
+    whole = net(x)
+    cache = Cache(2)
+    cache.reserve(L)
+    pieces = [net(x[:, :4], cache=cache)] + [net(x[:, i : i + 1], cache=cache) for i in range(4, L)]
+    assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-12)
+
+
+@torch.no_grad()
+def test_a_causal_network_does_not_look_ahead_and_another_does():
+    x = ids(2)
+    y = x.clone()
+    y[:, 6:] = (y[:, 6:] + 1) % V
+    causal, both = network(causal=True), network()
+    assert torch.equal(causal(x)[:, :6], causal(y)[:, :6])
+    assert not torch.allclose(both(x)[:, :6], both(y)[:, :6])
+
+
+@torch.no_grad()
+def test_edges_tell_the_places_of_a_masked_canvas_apart_and_rotary_alone_cannot():
+    masks = torch.full((1, 6), V)
+    alike = network()(masks)[0]
+    assert torch.allclose(alike, alike[:1].expand_as(alike), atol=1e-12)
+    apart = network(positions=Positions.EDGES)(masks)[0]
+    assert (apart[:, None] - apart[None]).abs().amax(-1)[~torch.eye(6, dtype=torch.bool)].min() > 1e-4
+
+
+def test_rotary_scores_depend_on_the_distance_only():
+    q, k = torch.randn(2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    turn = Rotary(8, 20, q)
+    scores = turn(q.expand(20, 8)) @ turn(k.expand(20, 8)).T
+    for offset in (-3, 0, 4):
+        diagonal = scores.diagonal(offset)
+        assert torch.allclose(diagonal, diagonal[:1].expand_as(diagonal))
+    assert torch.allclose(Rotary(8, 3, q, first=5)(q.expand(3, 8)), turn(q.expand(20, 8))[5:8])
+
+
+def test_written_out_attention_is_the_fused_one(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 2, 7, 8, generator=g, dtype=torch.float64) for _ in range(3))
+    real = torch.arange(7) < torch.tensor([[7], [4]])
+    for causal in (False, True):
+        bias = visibility(real, causal, 7, q)
+        ours = attend(q, k, v, bias)
+        assert torch.allclose(ours, F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+        monkeypatch.setattr(attention, "WRITTEN_OUT_LENGTH", 0)
+        assert torch.allclose(ours, attend(q, k, v, bias))
+        monkeypatch.undo()
+
+
+@torch.no_grad()
+def test_fresh_conditioned_networks_ignore_the_time():
+    spec = TransformerSpec(dim=16, depth=2, heads=2, condition=8)
+    net = Transformer(spec, V, V, L).initialise(torch.Generator().manual_seed(0))
+    x = ids(2) % V
+    assert torch.equal(net(x, torch.zeros(2)), net(x, torch.full((2,), 3.0)))

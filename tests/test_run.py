@@ -1,0 +1,141 @@
+"""A loaded run: what it writes, and that seeds, batches and given text mean what they say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mezzotint
+from mezzotint.errors import CapabilityError, UsageError
+
+WORDS = "The A old new river pub stands near by is was cold warm , .".split()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MEZZOTINT_CACHE", str(root / "cache"))
+    lines = [" ".join(WORDS[(i * k + k) % 15] for k in range(1, 4 + i % 9)) for i in range(200)]
+    (root / "texts.txt").write_text("\n".join(lines) + "\n")
+    made = {}
+    for name, system, more in (
+        ("mdlm", "mdlm", {}),
+        ("fill", "mdlm", {"settings": {"ending": "fill"}}),
+        ("ar", "ar", {}),
+        ("windows", "mdlm", {"layout": "windows", "settings": {"canvas": "16"}}),
+        ("ar windows", "ar", {"layout": "windows", "settings": {"canvas": "16"}}),
+        ("bpe", "mdlm", {"tokenizer": "bpe"}),
+    ):
+        settings = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01"} | more.pop("settings", {})
+        list(
+            mezzotint.train(system, [root / "texts.txt"], out=root / name, max_steps=60, valid=[root / "texts.txt"], settings=settings, **more)
+        )
+        made[name] = mezzotint.load(root / name)
+    yield made
+    patch.undo()
+
+
+ALL = ["mdlm", "fill", "ar", "windows", "ar windows", "bpe"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_seed_and_an_index_name_a_text_whatever_the_batch(folders, name):
+    run = folders[name]
+    for module in run.system.players.values():
+        module.double()
+    together = run.generate(7, seed=5)
+    by_two = run.generate(7, seed=5, batch_size=2)
+    for module in run.system.players.values():
+        module.float()
+    assert [s.text for s in together] == [s.text for s in by_two] and [s.index for s in together] == list(range(7))
+    assert [s.nfe for s in together] == [s.nfe for s in by_two]
+    assert [s.text for s in run.generate(7, seed=6)] != [s.text for s in together]
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("prefix", ["The old river", "The old ", "A  b"])
+def test_a_prefix_comes_back_byte_for_byte(folders, name, prefix):
+    for sample in folders[name].generate(4, prefix=prefix):
+        assert sample.text.startswith(prefix), sample.text
+
+
+@pytest.mark.parametrize("name", ["mdlm", "fill", "windows", "bpe"])
+@pytest.mark.parametrize("template", ["The [3] pub near  the [2].", "[2] was zanzibar, [1]", "old [1][1] river[2]", r"\[a] [2] é"])
+def test_infilling_keeps_what_is_given(folders, name, template):
+    parts = [p for p in mezzotint.parse_template(template).pieces if hasattr(p, "text")]
+    for sample in folders[name].infill(template, n=5):
+        rest = sample.text
+        for part in parts:
+            assert part.text in rest, (template, sample.text)
+            rest = rest[rest.index(part.text) + len(part.text) :]
+        assert "<" not in sample.text and sample.nfe >= 1
+
+
+def test_a_gap_of_words_has_so_many_words(folders):
+    for sample in folders["mdlm"].infill("The [3] river", n=8):
+        assert len(sample.text.split()) == 5 and "  " not in sample.text
+
+
+@pytest.mark.parametrize("name", ["mdlm", "ar"])
+def test_drafts_end_in_the_samples(folders, name):
+    drafts = list(folders[name].stream(3, steps=4, seed=1))
+    assert [d.done for d in drafts] == [False] * (len(drafts) - 1) + [True]
+    for row, sample in zip(drafts[-1].rows, drafts[-1].samples, strict=True):
+        assert "".join(p.text for p in row).removeprefix(" ") == sample.text
+    known = [sum(p.known for row in d.rows for p in row) for d in drafts]
+    assert known == sorted(known) and known[0] < known[-1]
+    assert max(max(d.nfe) for d in drafts) <= 4 or name == "ar"
+
+
+def test_lengths_are_those_of_the_training_texts(folders):
+    run = folders["mdlm"]
+    lengths = [len(s.ids) for s in run.generate(300, steps=1)]
+    expected = sum((n + 1) * p for n, p in enumerate(run.lengths.probabilities))
+    assert abs(sum(lengths) / 300 - expected) < 0.6
+
+
+def test_temperature_zero_is_the_same_for_every_seed_of_equal_order(folders):
+    run = folders["ar"]
+    assert len({s.text for s in run.generate(5, temperature=0)}) == 1
+
+
+def test_the_writer_stops_at_the_end_symbol(folders):
+    assert len({len(s.ids) for s in folders["ar"].generate(40)}) > 2
+    assert {len(s.ids) for s in folders["ar windows"].generate(3)} <= set(range(17))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "sentence"),
+    [
+        (lambda r: r["mdlm"].generate(2, stesp=3), UsageError, "did you mean 'steps'"),
+        (lambda r: r["mdlm"].generate(2, steps=0), UsageError, "steps must be at least 1"),
+        (lambda r: r["mdlm"].generate(2, top_p=0), UsageError, "top_p must be above 0"),
+        (lambda r: r["mdlm"].generate(2, temperature=-1), UsageError, "temperature must be at least 0"),
+        (lambda r: r["mdlm"].generate(0), UsageError, "n and batch_size must be at least 1"),
+        (lambda r: r["mdlm"].generate(1, prefix="The old " * 40), UsageError, "the prefix is 80 tokens long"),
+        (lambda r: r["mdlm"].infill("The [99]"), UsageError, "the template is 100 tokens long"),
+        (lambda r: r["fill"].infill("The [99]"), UsageError, "the template is 100 tokens long"),
+        (lambda r: r["ar"].infill("The [2]"), CapabilityError, "ar cannot infill; it can continue"),
+        (lambda r: r["mdlm"].infill("no gap"), UsageError, "there is no gap"),
+    ],
+)
+def test_calls_that_cannot_be_served_are_refused_with_a_sentence(folders, call, error, sentence):
+    with pytest.raises(error, match=sentence):
+        call(folders)
+
+
+def test_the_bound_and_the_exact_likelihood_sum_to_less_than_one(folders):
+    """Over all texts of one token, probabilities add up to that of the length at most."""
+    run = folders["mdlm"]
+    canvas = mezzotint.Canvas(
+        torch.arange(run.tokenizer.size)[:, None],
+        torch.zeros(run.tokenizer.size, 1, dtype=torch.bool),
+        torch.ones(run.tokenizer.size, 1, dtype=torch.bool),
+        torch.arange(run.tokenizer.size),
+    )
+    from mezzotint.rng import Rng
+
+    with torch.no_grad():
+        total = float((-run.system.nll(canvas, Rng(0, range(run.tokenizer.size)))).exp().sum())
+    assert total == pytest.approx(float(run.lengths.probabilities[0]), rel=1e-5)
