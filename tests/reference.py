@@ -6,6 +6,7 @@ An independent statement of the law that `sampler/reveal` must have, and the slo
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def naive_ancestral(
     """
     z = torch.full((rows, length), vocab)
     times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         p = logits_of(z, t.expand(rows)).to(dtype).softmax(-1)
         a_t, a_s = alpha(t), alpha(s)
         q = torch.cat([p * (a_s - a_t), (1 - a_s).expand(rows, length, 1)], dim=-1).to(dtype)

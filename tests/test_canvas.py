@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mezzotint.data.canvas import (
@@ -75,7 +75,11 @@ def test_a_row_may_take_all_the_room_and_no_more(ending: Ending) -> None:
         packed([[5] * (most + 1)], ending, 16)
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=300), st.sampled_from(Ending))
+@given(st.lists(st.integers(1, 300) | st.sampled_from([8, 16]), min_size=1, max_size=300), st.sampled_from(Ending))
+@example([8] * 99 + [30], Ending.LENGTH)
+@example([8] * 98 + [30] * 2, Ending.LENGTH)
+@example([8] * 59 + [30], Ending.LENGTH)
+@example([7] * 99 + [30], Ending.SYMBOL)
 @few
 def test_canvas_length_is_the_least_that_holds_99_in_100(lengths: list[int], ending: Ending) -> None:
     def fits(length: int) -> bool:
@@ -227,6 +231,12 @@ def test_one_space_before_a_gap_is_asked_of_its_first_token(
     assert ids == [*left, PAD, PAD, PAD, *right]
     assert given_ == [True] * len(left) + [False] * 3 + [True] * len(right)
     assert starts == [0] * len(left) + [start, 0, 0] + [0] * len(right)
+
+
+def test_a_space_that_was_not_written_does_not_change_what_is_given() -> None:
+    word = TOKENIZERS[0]
+    ids = [*word.encode("The"), *word.encode("end", virtual_space=False), *word.encode("cat")]
+    assert parse_template("The [1] cat").text(word, ids) == "The end cat"
 
 
 def test_template_rows_are_equal_and_have_their_own_streams() -> None:

@@ -231,6 +231,12 @@ WRONG = {
     "resume nowhere": "nowhere",
     "evaluate nowhere --data texts.txt": "nowhere",
     "infill nowhere [3]": "nowhere",
+    "infill mdlm-run nothing": "there is no gap in 'nothing'",
+    "infill mdlm-run [0]": "[0]",
+    "infill mdlm-run": "no template given",
+    "infill ar-run [3]": "ar cannot infill; systems that can: mdlm",
+    "evaluate mdlm-run --data nowhere.txt": "nowhere.txt",
+    "evaluate mdlm-run --data texts.txt --judge nowhere": "nowhere",
     "systems mdlm": "one word too many",
 }
 
@@ -238,7 +244,8 @@ PROBE = """
 import contextlib, io, json, sys
 from mezzotint.cli.main import main
 found = []
-for call in json.load(sys.stdin):
+calls, sys.stdin = json.load(sys.stdin), io.StringIO()
+for call in calls:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(call.split())
@@ -252,6 +259,11 @@ def test_wrong_calls_take_one_line_and_no_torch(tmp_path: Path) -> None:
     (tmp_path / "texts.pdf").write_text("one\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
+    for system in ("ar", "mdlm"):
+        config: dict[str, object] = {"format": 1, "system": system, "spec": {}, "training": {}, "data": {}, "seed": 0}
+        (tmp_path / f"{system}-run").mkdir()
+        (tmp_path / f"{system}-run" / "config.json").write_text(json.dumps(config))
+    before = sorted(tmp_path.rglob("*"))
     calls = [*WRONG, "--help", "systems", "train --help"]
     done = subprocess.run(
         [sys.executable, "-c", PROBE], input=json.dumps(calls), capture_output=True, text=True, cwd=tmp_path
@@ -266,7 +278,7 @@ def test_wrong_calls_take_one_line_and_no_torch(tmp_path: Path) -> None:
         assert status == 2 and not out, (call, err)
         assert err.startswith("mezzotint: ") and err.count("\n") == 1, (call, err)
         assert WRONG[call] in err, (call, err)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "texts.pdf", "texts.txt"]
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_bad_template_is_found_before_the_run_is_loaded(
@@ -379,6 +391,16 @@ def test_progress_off_a_terminal_is_a_line_for_each_tenth_and_each_event(run: Ru
     assert err[2] == " 10%  step 10  loss 3.000  12,346 tokens/s  1:30 left"
     assert err[6] == " 50%  step 50  loss 3.000  held-out bound 2.500"
     assert len(err) == 1 + 1 + 10 + 1
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, highlight=False)
+    records = [progress(0, note="3 texts were left out"), progress(50, 2.5), progress(99)]
+    assert draw.progress(records, console) == records[-1]
+    drawn = screen.getvalue()
+    assert "3 texts were left out" in drawn and "preparing" in drawn
+    assert "loss 3.000 · held out 2.500 · 0:01 left" in drawn
 
 
 def test_a_stopped_training_says_how_to_go_on(run: Run, library: Library) -> None:
@@ -511,11 +533,12 @@ def test_a_new_token_fades_and_what_was_known_from_the_start_does_not() -> None:
 
 def test_a_terminal_gets_a_film(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draw, "PAUSE", 0)
-    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=10)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, height=10)
     drafts = list(library.stream(30, seed=0))
     assert list(draw.film(drafts, console)) == drafts
-    assert len(draw.picture(drafts[-1], [[0] * 9] * 30, rows=2).plain.splitlines()) == 2 + 1 + 1
-    drawn = console.file.getvalue()
+    assert len(draw.picture(drafts[-1], draw._Ages().after(drafts[-1]), rows=2).plain.splitlines()) == 2 + 1 + 1
+    drawn = screen.getvalue()
     assert "░" in drawn and "and 23 more" in drawn and "step 4/4" in drawn
 
 

@@ -147,6 +147,7 @@ def test_about_one_in_twenty_is_held_out_whatever_stands_beside_it(tmp_path: Pat
     texts = [f"text {i}" for i in range(4000)]
     held = corpus_of(tmp_path, texts).valid
     assert 150 < len(held) < 250
+    assert held[:6] == ["text 19", "text 26", "text 43", "text 63", "text 64", "text 99"]
     assert corpus_of(tmp_path, texts[:2000][::-1]).valid == [t for t in texts[:2000] if t in held][::-1]
 
 

@@ -92,7 +92,7 @@ def test_self_bleu_takes_at_most_200_against_200() -> None:
 def test_rep_4_counts_what_was_said_before() -> None:
     assert rep_4(split("a b c d a b c d")).value == pytest.approx(1 / 5)
     assert rep_4(split("a a a a a")).value == pytest.approx(1 / 2)
-    score = rep_4(split("a b c d e", "too short"))
+    score = rep_4(split("a b c d", "a b c"))
     assert (score.value, score.n, score.note) == (0, 1, "1 of 2 texts have fewer than four words")
 
 
@@ -110,7 +110,7 @@ def test_duplicates_of_known_texts() -> None:
 def test_unseen_trigrams_of_known_texts() -> None:
     training = TrainingText(["a b c d", "d e f"])
     assert unseen_trigrams(split("a b c d"), training).value == 0
-    assert unseen_trigrams(split("c d e"), training).value == 1, "trigrams do not cross texts"
+    assert unseen_trigrams(split("c d d", "c d e", "x d e"), training).value == 1, "trigrams do not cross texts"
     assert unseen_trigrams(split("a b c x", "a b c"), training).value == pytest.approx(1 / 3)
     assert math.isnan(unseen_trigrams(split("a b"), training).value)
 
@@ -133,7 +133,7 @@ def test_unseen_trigrams_and_copied_agree_with_sets(train: list[str], texts: lis
 
 def test_copied_is_whole_words_of_one_training_text() -> None:
     training = TrainingText(["The Swan is  a pub.", "It is cheap."])
-    found = ["The Swan is a pub.", "Swan is a", "he Swan", "pub. It", "", "is cheap."]
+    found = ["The Swan is a pub.", "Swan is a", "he Swan", ". It", "", "is cheap."]
     assert [copied(split(text), training).value for text in found] == [1, 1, 0, 0, 0, 1]
 
 

@@ -54,7 +54,7 @@ def test_error_of_perplexity_follows_from_that_of_nll() -> None:
 def test_empty_texts_are_scored_and_counted() -> None:
     nll, _ = fluency(["", "ab", ""], LengthJudge())
     assert nll.value == pytest.approx((3 + 5 + 3) / 5)
-    assert nll.note.endswith("2 of 3 texts are empty")
+    assert nll.note.endswith("empty texts: 2 of 3")
 
 
 def test_no_texts_is_an_error() -> None:
@@ -68,6 +68,12 @@ LINE = [(t, 2 + t, 5 * (2 + t) - 1) for t in (0.6, 0.7, 0.8, 0.9, 1.0)]
 @pytest.mark.parametrize("target", [2.6, 2.65, 2.777, 3.0])
 def test_matched_entropy_is_exact_on_a_line(target: float) -> None:
     assert matched_entropy(LINE[::-1], target).value == pytest.approx(5 * target - 1)
+
+
+def test_points_are_neighbours_by_temperature() -> None:
+    curve = [(0.6, 1.0, 1.0), (0.8, 3.0, 2.0), (1.0, 4.0, 9.0)]
+    for order in ([0, 1, 2], [0, 2, 1], [1, 2, 0]):
+        assert matched_entropy([curve[i] for i in order], 2.0).value == 1.5
 
 
 @pytest.mark.parametrize("target", [2.59, 3.01])
@@ -92,7 +98,7 @@ def texts_of(distinct: float, seed: int, n: int = 120) -> list[str]:
     return [" ".join(str(i) for i in rng.integers(0, 1 + round(distinct), size=12)) for _ in range(n)]
 
 
-def test_sweep_interpolates_scored_texts_with_an_error_that_shrinks() -> None:
+def test_sweep_interpolates_and_errs_only_off_the_curve() -> None:
     few = [Swept.of(t, texts_of(20 * t, i), SpreadJudge()) for i, t in enumerate((0.2, 0.4, 0.8))]
     many = [Swept.of(t, texts_of(20 * t, i, n=1920), SpreadJudge()) for i, t in enumerate((0.2, 0.4, 0.8))]
     target = (few[0].point[1] + few[1].point[1]) / 2
@@ -111,6 +117,12 @@ def test_error_of_a_sweep_is_that_of_the_judge_where_entropy_is_fixed() -> None:
     middle, edge = matched_sweep(sweep, 1.5), matched_sweep(sweep, 1.0)
     assert edge.stderr == pytest.approx(1 / 30, rel=0.2)
     assert middle.stderr == pytest.approx(1 / 30 / math.sqrt(2), rel=0.2)
+
+
+def test_texts_of_one_place_are_resampled_together() -> None:
+    nll = np.random.default_rng(0).normal(5, 1, size=900)
+    sweep = [Swept(t, np.column_stack([np.full(900, t), nll, np.ones(900)]), "a 1") for t in (1.0, 2.0)]
+    assert matched_sweep(sweep, 1.5).stderr == pytest.approx(1 / 30, rel=0.2)
 
 
 def test_a_sweep_that_falls_short_says_so() -> None:

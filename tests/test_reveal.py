@@ -71,7 +71,13 @@ def test_few_steps_have_the_law_of_the_naive_sampler(oracle, steps):
 
     n = 20_000
     theirs = naive_ancestral(
-        lambda z, t: smooth(logits_of(z, t)), process.schedule.alpha, n, 3, VOCAB, steps, torch.Generator().manual_seed(1)
+        lambda z, t: smooth(logits_of(z, t)),
+        process.schedule.alpha,
+        n,
+        3,
+        VOCAB,
+        steps,
+        torch.Generator().manual_seed(1),
     )
 
     def denoise(noised, cond, previous=None, at=None):

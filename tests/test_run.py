@@ -8,7 +8,7 @@ import torch
 import mezzotint
 from mezzotint.errors import CapabilityError, UsageError
 
-WORDS = "The A old new river pub stands near by is was cold warm , .".split()
+WORDS = ["The", "A", "old", "new", "river", "pub", "stands", "near", "by", "is", "was", "cold", "warm", ",", "."]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,15 @@ def folders(tmp_path_factory):
     ):
         settings = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01"} | more.pop("settings", {})
         list(
-            mezzotint.train(system, [root / "texts.txt"], out=root / name, max_steps=60, valid=[root / "texts.txt"], settings=settings, **more)
+            mezzotint.train(
+                system,
+                [root / "texts.txt"],
+                out=root / name,
+                max_steps=60,
+                valid=[root / "texts.txt"],
+                settings=settings,
+                **more,
+            )
         )
         made[name] = mezzotint.load(root / name)
     yield made
@@ -61,7 +69,9 @@ def test_a_prefix_comes_back_byte_for_byte(folders, name, prefix):
 
 
 @pytest.mark.parametrize("name", ["mdlm", "fill", "windows", "bpe"])
-@pytest.mark.parametrize("template", ["The [3] pub near  the [2].", "[2] was zanzibar, [1]", "old [1][1] river[2]", r"\[a] [2] é"])
+@pytest.mark.parametrize(
+    "template", ["The [3] pub near  the [2].", "[2] was zanzibar, [1]", "old [1][1] river[2]", r"\[a] [2] é"]
+)
 def test_infilling_keeps_what_is_given(folders, name, template):
     parts = [p for p in mezzotint.parse_template(template).pieces if hasattr(p, "text")]
     for sample in folders[name].infill(template, n=5):
@@ -118,6 +128,8 @@ def test_the_writer_stops_at_the_end_symbol(folders):
         (lambda r: r["fill"].infill("The [99]"), UsageError, "the template is 100 tokens long"),
         (lambda r: r["ar"].infill("The [2]"), CapabilityError, "ar cannot infill; it can continue"),
         (lambda r: r["mdlm"].infill("no gap"), UsageError, "there is no gap"),
+        (lambda r: r["ar"].generate(1, legacy_float32=True), CapabilityError, "ar has none"),
+        (lambda r: r["mdlm"].infill("[1-3] pub"), CapabilityError, r"write \[3\]"),
     ],
 )
 def test_calls_that_cannot_be_served_are_refused_with_a_sentence(folders, call, error, sentence):

@@ -62,6 +62,7 @@ def test_no_text_encodes_to_end_or_padding(text: str) -> None:
 
 def test_words_keep_their_case_and_the_space_before_them() -> None:
     assert WORD.surfaces(WORD.encode("The cat, the\tend.")) == [" The", " cat", ",", " the", "\t", "end", "."]
+    assert WORD.surfaces(WORD.encode("cat.:.. ")) == [" cat", ".", ":", ".", ".", " "]
     assert WORD.surfaces(WORD.encode("a zebra")) == [" a", " <unk>"]
     assert WORD.decode(WORD.encode("a zebra sat")) == "a <unk> sat"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
     from mezzotint.checks import check_data, check_run, check_settings, next_out
     from mezzotint.data.canvas import parse_template
-    from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError
+    from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.launch import Progress, bistro_texts, resume, train
     from mezzotint.run import Draft, Piece, Run, Sample, load
@@ -24,7 +24,7 @@ _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
     "checks": ("check_data", "check_run", "check_settings", "next_out"),
     "data.canvas": ("parse_template",),
-    "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError"),
+    "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "launch": ("Progress", "bistro_texts", "resume", "train"),
     "run": ("Draft", "Piece", "Run", "Sample", "load"),
@@ -70,6 +70,7 @@ __all__ = [
     "score_table",
     "showcase",
     "train",
+    "unknown",
 ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mezzotint.checks import BISTRO, check_run
+from mezzotint.checks import BISTRO
 from mezzotint.data import bistro
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import read

@@ -14,11 +14,10 @@ from mezzotint.spec.recipe import Corpus, Recipe
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
-from mezzotint.types import Layout
+from mezzotint.types import Ending, Layout
 
 BISTRO = "bistro"
 """As --data, the bundled corpus."""
-
 
 
 def check_data(data: Sequence[str | Path]) -> None:
@@ -71,6 +70,9 @@ def plan(system: str, size: str, layout: str, settings: Mapping[str, str], **tra
     make = entry(system).load(entry(system).recipe)
     recipe: Recipe = make(size_named(size), Corpus(vocab=1, canvas=shape.canvas, layout=layout_named(layout)))
     recipe = recipe.with_settings(settings)
+    spec: Any = recipe.spec
+    if layout_named(layout) is Layout.WINDOWS and spec.ending is not Ending.LENGTH:
+        raise UsageError(f"ending '{spec.ending.value}' is for texts; windows are all of one length")
     chosen = {k: v for k, v in training.items() if v is not None}
     return Recipe(recipe.spec, replace(recipe.training, **chosen))
 

@@ -1,9 +1,9 @@
 """A trained run, loaded: text in, text out.
 
-    run = mezzotint.load("runs/reviews")
-    run.generate(n=8, steps=16)[0].text
-    run.infill("The [3] pub near the river.")[0].text
-    for draft in run.stream(n=1): ...
+run = mezzotint.load("runs/reviews")
+run.generate(n=8, steps=16)[0].text
+run.infill("The [3] pub near the river.")[0].text
+for draft in run.stream(n=1): ...
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Run:
     def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
-        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0).
+        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0), legacy_float32 (False).
         """
         return [s for d in self.stream(n, prefix=prefix, batch_size=batch_size, **how) for s in d.samples]
 
@@ -166,7 +166,7 @@ class Run:
         self._fits(canvas)
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
         request = Request(
-            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, forbidden=special, spaced=spaced
+            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, how.legacy_float32, special, spaced
         )
         return _Task(canvas, request, parsed, gaps, prefix or "")
 
@@ -183,7 +183,7 @@ class Run:
         B, L = canvas.ids.shape
         ids = torch.full((B, self.spec.canvas), self.tokenizer.pad)
         given = torch.ones_like(ids, dtype=torch.bool)
-        if L >= self.spec.canvas:
+        if self.spec.canvas <= L:
             raise UsageError(f"the template is {L} tokens long; this run's texts have at most {self.spec.canvas - 1}")
         ids[:, :L], ids[:, L], given[:, :L] = canvas.ids, self.tokenizer.end, canvas.given
         start = torch.zeros_like(ids, dtype=torch.int8)
@@ -238,7 +238,9 @@ class Run:
             frame.ids.tolist(), frame.known.tolist(), canvas.given.tolist(), canvas.real.tolist(),
             frame.confidence.tolist(), strict=True,
         ):  # fmt: skip
-            surfaces = self.tokenizer.surfaces([i if k else self.tokenizer.pad for i, k in zip(ids, known, strict=True)])
+            surfaces = self.tokenizer.surfaces(
+                [i if k else self.tokenizer.pad for i, k in zip(ids, known, strict=True)]
+            )
             stop = _cut(ids, self.tokenizer, known)
             rows.append(
                 [
@@ -263,6 +265,7 @@ class Settings:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
+    legacy_float32: bool = False
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -274,7 +277,7 @@ class Settings:
         for holds, sentence in (
             (settings.steps >= 1, f"steps must be at least 1, not {settings.steps}"),
             (settings.temperature >= 0, f"temperature must be at least 0, not {settings.temperature}"),
-            (0 < settings.top_p <= 1, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
+            (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
         ):
             if not holds:
                 raise UsageError(sentence)

@@ -92,7 +92,9 @@ class Canvas:
     def to(self, device: torch.device | str) -> Canvas:
         """The same canvas with its tensors on `device` (`index` stays on the CPU)."""
         start = None if self.start is None else self.start.to(device)
-        return replace(self, ids=self.ids.to(device), given=self.given.to(device), real=self.real.to(device), start=start)
+        return replace(
+            self, ids=self.ids.to(device), given=self.given.to(device), real=self.real.to(device), start=start
+        )
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ class Request:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
+    legacy_float32: bool = False
+    """Masked diffusion only: draw as older tables were drawn, with float32 Gumbel noise that sharpens (MDLM's code)."""
     forbidden: tuple[int, ...] = ()
     """Ids that are never drawn."""
     spaced: Tensor | None = None
@@ -201,5 +205,5 @@ class System(Protocol):
         ...
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
-        """(B,) float64 nats: minus log p of each row's free tokens given the rest, or an unbiased draw of a bound on it."""
+        """(B,) float64 nats: -log p of each row's free tokens given the rest, or an unbiased draw of a bound on it."""
         ...

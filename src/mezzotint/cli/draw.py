@@ -173,14 +173,17 @@ def duration(seconds: float) -> str:
 
 
 def _bar(records: Iterable[Progress], console: Console) -> Progress | None:
-    last = None
+    last, bound = None, ""
     columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[state]}"))
     with Bar(*columns, console=console) as bar:
         task = bar.add_task("training", total=1.0, state="preparing")
         for last in records:
-            bar.update(task, completed=last.fraction, state=f"loss {last.loss:.3f} · {duration(last.remaining)} left")
-            for event in _events(last):
-                bar.console.print(event, markup=False)
+            if last.note is not None:
+                bar.console.print(last.note, markup=False)
+                continue
+            bound = bound if last.valid is None else f" · held out {last.valid:.3f}"
+            state = f"loss {last.loss:.3f}{bound} · {duration(last.remaining)} left"
+            bar.update(task, completed=last.fraction, state=state)
     return last
 
 
@@ -189,21 +192,12 @@ def _plain_progress(records: Iterable[Progress]) -> Progress | None:
     last, shown = None, 0
     for last in records:
         tenth = int(10 * last.fraction)
-        for event in _events(last):
-            say(event)
-        if last.valid is None and tenth > shown:
-            say(f"{_where(last)}  {last.tokens_per_second:,.0f} tokens/s  {duration(last.remaining)} left")
+        where = f"{last.fraction:4.0%}  step {last.step}  loss {last.loss:.3f}"
+        if last.note is not None:
+            say(last.note)
+        elif last.valid is not None:
+            say(f"{where}  held-out bound {last.valid:.3f}")
+        elif tenth > shown:
+            say(f"{where}  {last.tokens_per_second:,.0f} tokens/s  {duration(last.remaining)} left")
         shown = max(shown, tenth)
     return last
-
-
-def _events(record: Progress) -> Iterator[str]:
-    """What is told even where a bar moves: a note, a validation."""
-    if record.note is not None:
-        yield record.note
-    if record.valid is not None:
-        yield f"{_where(record)}  held-out bound {record.valid:.3f}"
-
-
-def _where(record: Progress) -> str:
-    return f"{record.fraction:4.0%}  step {record.step}  loss {record.loss:.3f}"

@@ -1,8 +1,8 @@
 """Which rows of the corpus make the batch of a step: a pure function of (seed, step), so nothing has to be saved.
 
 Every epoch is a fresh permutation. Rows of similar length are put together: a permutation is cut into pools of POOL
-batches, each pool sorted by length and dealt into batches, and the batches of a pool shuffled. On texts of varying length
-that saves the third of the arithmetic that padding would take.
+batches, each pool sorted by length and dealt into batches, and the batches of a pool shuffled. On texts of varying
+length that saves the third of the arithmetic that padding would take.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def fluency(texts: Sequence[str], judge: JudgeModel, *, seed: int = 0) -> Iterat
         raise UsageError("there are no texts to judge; ask for at least one")
     sums, name = judged(texts, judge), tag(judge)
     empty = sum(not text for text in texts)
-    note = f"judge {name}" + (f"; {empty} of {len(texts)} texts are empty" if empty else "")
+    note = f"judge {name}" + (f"; empty texts: {empty} of {len(texts)}" if empty else "")
     for metric, statistic in (("judge_nll", ratio), ("perplexity", _perplexity)):
         yield Score(metric, statistic(sums), bootstrap_stderr(sums, statistic, seed=seed), len(texts), note, name)
 
@@ -71,11 +71,12 @@ class Swept:
 def matched_sweep(sweep: Sequence[Swept], target: float, *, seed: int = 0, draws: int = 500) -> Score:
     """`matched_entropy` of a sweep, with a standard error that resamples the texts of every temperature.
 
+    Where samples are equally large the same places are drawn of each, for texts of one place share random numbers.
     `n` is the number of texts of the smallest temperature's sample. Raises UsageError where two judges meet.
     """
     if len({swept.judge for swept in sweep}) > 1:
         raise UsageError("a sweep must have one judge")
-    moved = [resampled(s.texts, _entropy_and_nll, seed=seed + i, draws=draws) for i, s in enumerate(sweep)]
+    moved = [resampled(s.texts, _entropy_and_nll, seed=seed, draws=draws) for s in sweep]
     paired = [list(zip(sweep, trial, strict=True)) for trial in zip(*moved, strict=True)]
     trials = [_at_entropy([(s.temperature, *m) for s, m in pairs], target) for pairs in paired]
     reached = [nll for nll in trials if nll is not None]

@@ -1,7 +1,7 @@
 """Self-attention with rotary positions, padding, causality and a key/value cache.
 
 Rotary embedding: Su et al. 2021, arXiv:2104.09864, in the halves convention (the first half of a head's dimensions is
-paired with the second), base 10000, on queries and keys only. Letters as in `mezzotint.types`; E is the width of a head.
+paired with the second), base 10000, on queries and keys only. Letters as in `mezzotint.types`; E is a head's width.
 """
 
 from __future__ import annotations

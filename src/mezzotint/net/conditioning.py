@@ -31,7 +31,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Modulation(nn.Linear):
-    """A condition (B, C) to `count` vectors (B, 1, D) each; zero at the start, so that training begins unconditioned."""
+    """A condition (B, C) to `count` vectors (B, 1, D) each; zero at first, so that training begins unconditioned."""
 
     def __init__(self, width: int, dim: int, count: int) -> None:
         super().__init__(width, count * dim)

@@ -106,7 +106,7 @@ class Transformer(nn.Module):
         self.head = Head(spec, outputs)
 
     def initialise(self, generator: torch.Generator) -> Transformer:
-        """Fresh weights as in GPT-2: normal of width 0.02, 1/sqrt(2 depth) of it into the residual stream; biases zero."""
+        """Fresh weights as in GPT-2: normal of width 0.02, 1/sqrt(2 depth) of that into the residual stream."""
         for name, p in self.named_parameters():
             branch = name.endswith(("attention.out.weight", "down.weight")) and name.startswith("blocks")
             std = 0.02 / (2 * self.spec.depth) ** 0.5 if branch else 0.02

@@ -36,7 +36,8 @@ def write(
 ) -> Iterator[Frame]:
     """Frames of a canvas whose given positions are a prefix, the same number in every row.
 
-    Every row starts after the symbol `start`. `spaced` (V,) serves the canvas's demands on first tokens. A row stops after `end`, or at its last real position if `end` is None.
+    Every row starts after the symbol `start`. A row stops after `end`, or at its last real position if `end` is None.
+    `spaced` (V,) serves the canvas's demands on first tokens.
     Frame.t is the share of the canvas not yet written.
     """
     B, L = canvas.ids.shape

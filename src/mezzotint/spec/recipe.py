@@ -44,6 +44,7 @@ Make = Callable[[Size, Corpus], Recipe]
 
 
 def training(size: Size, ema: float = 0.999) -> TrainingSpec:
-    """The training of a size. The learning rate falls with the width: 2e-3 at 128 (measured), 3.3e-4 at 768 (MDLM: 3e-4)."""
+    """The training of a size. The learning rate falls with the width: 2e-3 at 128 (measured; 1e-3 and 4e-3 learn
+    slower there, docs/log.md), so 3.3e-4 at 768, where MDLM has 3e-4."""
     shape = SHAPES[size]
     return TrainingSpec(batch=shape.batch, lr=2e-3 * 128 / shape.dim, ema=ema)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
+from mezzotint.errors import CapabilityError
 from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
 from mezzotint.rng import Rng
@@ -55,6 +56,8 @@ class AR:
         return self.token_nll(batch).double().sum(1)
 
     def sample(self, request: Request) -> Iterator[Frame]:
+        if request.legacy_float32:
+            raise CapabilityError("legacy_float32 is a way of drawing masked tokens; ar has none")
         cache = Cache(self.spec.net.depth)
         cache.reserve(request.canvas.ids.shape[1] + 1)
         forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=request.canvas.ids.device)

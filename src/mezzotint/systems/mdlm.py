@@ -21,6 +21,7 @@ from mezzotint.objective.masked import counted_bound, timed_bound
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
+from mezzotint.sampler.ancestral import LegacyAncestral
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.reveal import Reveal
 from mezzotint.spec.mdlm import CARD, Bound, MaskNoise, MDLMSpec
@@ -36,7 +37,7 @@ class MDLM:
         self.spec = spec
         self.lengths = lengths if spec.ending is Ending.LENGTH else None
         schedule = LogLinear() if spec.noise is MaskNoise.LOG_LINEAR else Cosine()
-        self.process = Absorbing(schedule, spec.vocab)                                            # §3.1, App. E.1
+        self.process = Absorbing(schedule, spec.vocab)  # §3.1, App. E.1
         self.net = Transformer(spec.net, spec.vocab + 1, spec.vocab + spec.mask_output, spec.canvas)
         self.players = {"model": self.net}
 
@@ -52,7 +53,7 @@ class MDLM:
         return Prediction(logits[..., : self.spec.vocab].float())
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound                 # §3.4, eq. 10
+        bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound  # §3.4, eq. 10
         masked = bound(self.denoise, self.process, batch, rng).sum()
         length = self._length_nll(batch).sum()
         yield Loss(masked + length, {"masked": masked.detach(), "length": length}, self._symbols(batch))
@@ -65,7 +66,8 @@ class MDLM:
         canvas = request.canvas
         counted = Counted(self.denoise, canvas)
         guided = spaces(forbid(counted, request.forbidden), request.spaced)
-        step = Reveal(self.process, request.temperature, request.top_p)                           # eq. 7
+        rule = LegacyAncestral if request.legacy_float32 else Reveal  # eq. 7
+        step = rule(self.process, request.temperature, request.top_p)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
 
     def _length_nll(self, batch: Canvas) -> Tensor:

@@ -25,6 +25,8 @@ Record: TypeAlias = "Mapping[str, Json]"
 FILM = "film.json"
 POINTS = 400
 """A curve has at most so many points; more log lines are averaged in groups of equal number."""
+DRAWN = ("judge_nll", "entropy_words", "unseen_trigrams", "valid_share")
+"""The scores of a curve that get a chart: those that do not move with the size of the sample."""
 MINUTE, HOUR = 60, 3600
 
 
@@ -93,8 +95,9 @@ def loss_charts(log: Sequence[Record]) -> list[Chart]:
 
 
 def quality_charts(evidence: Evidence) -> list[Chart]:
-    """Each score of the curve against network evaluations, beside the data's own."""
-    return [_quality_chart(evidence, name) for name in measured(evidence.curve)]
+    """Scores against network evaluations, beside the data's own: those of `DRAWN`, or all where it has none of them."""
+    names = measured(evidence.curve)
+    return [_quality_chart(evidence, name) for name in [n for n in DRAWN if n in names] or names]
 
 
 def _loss_chart(log: Sequence[Record], unit: str, key: str, seconds: float) -> Chart:

@@ -199,8 +199,10 @@ def _samples(run: Evidence) -> str:
 
 def _card(sample: Record) -> str:
     steps, nfe = number(sample.get("steps")), number(sample.get("nfe"))
-    asked = "samples" if steps is None else f"{steps:g} steps"
-    spent = "" if nfe is None else f' <span class="nfe">{_figure(nfe)} evaluations a text</span>'
+    asked = "samples" if steps is None else f"{steps:g} step{'' if steps == 1 else 's'}"
+    spent = (
+        "" if nfe is None else f' <span class="nfe">{_figure(nfe)} evaluation{"" if nfe == 1 else "s"} a text</span>'
+    )
     texts = [f"<li>{escape(str(text)) or '<i>empty</i>'}</li>" for text in sample["texts"][:TEXTS]]
     more = len(sample["texts"]) - TEXTS
     rest = f'<p class="key">and {more:,} more</p>' if more > 0 else ""

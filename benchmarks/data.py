@@ -1,0 +1,60 @@
+"""The corpora of the benchmarks, as plain files under runs/data: made once from the compressed originals."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mezzotint
+
+ORIGINALS = Path(__file__).parents[2] / "shared" / "data"
+PLAIN = Path("runs/data")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Files for --data, or the name of the bundled corpus."""
+
+    train: str | Path
+    valid: str | Path | None
+    test: str | Path
+
+
+def prepared(name: str) -> Data:
+    """The files of a corpus; SystemExit with a sentence where the originals are not at hand."""
+    if name == "bistro":
+        return Data("bistro", None, "bistro")
+    if not ORIGINALS.exists():
+        raise SystemExit(f"the benchmark data is not beside the repository ({ORIGINALS.name}/{name}); see docs/log.md")
+    sources = {"e2e": _e2e, "prose": _prose}[name]
+    return Data(*(_written(PLAIN / f"{name}-{split}.txt", sources(split)) for split in ("train", "valid", "test")))
+
+
+def _written(path: Path, lines: Iterator[str]) -> Path:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".part")
+        aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        aside.rename(path)
+    return path
+
+
+def _e2e(split: str) -> Iterator[str]:
+    with lzma.open(ORIGINALS / "e2e" / f"{split}.jsonl.xz", "rt", encoding="utf-8") as file:
+        for line in file:
+            yield " ".join(json.loads(line)["ref"].split())
+
+
+def _prose(split: str) -> Iterator[str]:
+    name = "train-00" if split == "train" else split
+    with lzma.open(ORIGINALS / "prose" / f"{name}.txt.xz", "rt", encoding="utf-8") as file:
+        yield from (line.rstrip("\n") for line in file)
+
+
+if __name__ == "__main__":
+    for corpus in ("e2e", "prose"):
+        print(prepared(corpus))
+    print(f"bundled: {len(mezzotint.bistro_texts('train')):,} texts")
