@@ -25,7 +25,7 @@ GROUPS = (
     ("data", "space", "process", "net"),
     ("objective", "sampler", "guidance"),
     ("distill", "systems"),
-    ("train", "evaluate"),
+    ("training", "evaluate"),
     ("recipes", "testing"),
     ("checks",),
     ("launch", "run"),

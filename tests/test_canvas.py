@@ -8,18 +8,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mezzotint.data.canvas import (
-    Gap,
-    Given,
-    Template,
-    canvas_length,
-    free,
-    pack,
-    parse_template,
-    prefixed,
-    room,
-    template_canvas,
-)
+from mezzotint.data.canvas import canvas_length, free, pack, prefixed, room, template_canvas
+from mezzotint.data.template import Gap, Given, Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
 from mezzotint.errors import UsageError
 from mezzotint.types import Canvas, Ending

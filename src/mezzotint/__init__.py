@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
     from mezzotint.checks import check_data, check_run, check_settings, next_out
-    from mezzotint.data.canvas import parse_template
+    from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.launch import Progress, bistro_texts, resume, train
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
     "checks": ("check_data", "check_run", "check_settings", "next_out"),
-    "data.canvas": ("parse_template",),
+    "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "launch": ("Progress", "bistro_texts", "resume", "train"),

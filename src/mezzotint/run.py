@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from mezzotint.checks import check_run
-from mezzotint.data.canvas import Template, free, parse_template, prefixed, room, template_canvas
+from mezzotint.data.canvas import free, prefixed, room, template_canvas
 from mezzotint.data.lengths import Lengths
+from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.rng import Rng

@@ -89,6 +89,16 @@ class Canvas:
         index = self.index[rows.cpu() if not isinstance(rows, slice) else rows]
         return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start)
 
+    def refused(self, spaced_V: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor | None:
+        """(K, V) bool at the pairs `at`, else (B, L, V): the ids that go against `start`; None if it demands nothing.
+
+        spaced_V (V,) bool says which ids begin with a space.
+        """
+        if self.start is None:
+            return None
+        demand = (self.start if at is None else self.start[at])[..., None]
+        return ((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V)
+
     def to(self, device: torch.device | str) -> Canvas:
         """The same canvas with its tensors on `device` (`index` stays on the CPU)."""
         start = None if self.start is None else self.start.to(device)

@@ -41,15 +41,9 @@ def spaces(denoise: Denoiser, spaced_V: Tensor | None) -> Denoiser:
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         prediction = denoise(noised, cond, previous, at)
-        if cond.start is None:
+        wrong = cond.refused(spaced_V, at)
+        if wrong is None:
             return prediction
-        wrong = against(cond.start if at is None else cond.start[at], spaced_V)
         return Prediction(prediction.logits.masked_fill(wrong, -math.inf), prediction.estimate, prediction.carry)
 
     return demanding
-
-
-def against(start: Tensor, spaced_V: Tensor) -> Tensor:
-    """(..., V) bool: the ids that do not do what `start` (...) demands: 1 begin with a space, -1 not, 0 either."""
-    demand = start[..., None]
-    return ((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from mezzotint.guidance.vocabulary import against
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf, tilt
 from mezzotint.types import Canvas, Frame
@@ -53,8 +52,9 @@ def write(
     fresh = torch.cat([ids.new_full((B, 1), start), ids[:, :prefix]], dim=1)
     for place in range(prefix, L):
         logits = next_logits(keep, fresh)
-        if spaced is not None and canvas.start is not None:
-            logits = logits.masked_fill(against(canvas.start[rows, place], spaced), -math.inf)
+        refused = None if spaced is None else canvas.refused(spaced, (rows, torch.full_like(rows, place)))
+        if refused is not None:
+            logits = logits.masked_fill(refused, -math.inf)
         p_KV = tilt(logits, temperature, top_p)
         drawn = inverse_cdf(p_KV, u[rows, place])
         ids[rows, place] = drawn
