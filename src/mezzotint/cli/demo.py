@@ -20,6 +20,9 @@ SYSTEM = "mdlm"
 
 CORPUS = Path("bistro")
 
+BATCH = 32
+"""Half the usual: a minute is few steps, and more of them count for more than better ones (docs/log.md)."""
+
 TEXTS = 5
 """How many texts are watched emerging."""
 
@@ -67,7 +70,7 @@ def outlook(minutes: float) -> str:
 
 
 def _training(given: flags.Demo, out: Path) -> Iterator[Progress]:
-    yield from mezzotint.train(SYSTEM, [CORPUS], out=out, minutes=given.minutes, seed=given.seed)
+    yield from mezzotint.train(SYSTEM, [CORPUS], out=out, minutes=given.minutes, batch_size=BATCH, seed=given.seed)
 
 
 def _write(out: Path, seed: int) -> None:

@@ -1,0 +1,183 @@
+"""`e2e-unconditional` and `prose-unconditional`: mdlm and ar on real text, under one judge, beside the data's own values.
+
+    python -m benchmarks.unconditional e2e [--n 1000]
+    python -m benchmarks.unconditional prose [--n 256]
+
+Trains what is missing under runs/ (or goes on with it), then scores on the test split: the bound, and the bound against
+training time on the valid split; samples at 4, 16, 64 and 256 steps; a sweep over temperature for judge NLL at the
+data's own entropy. The judge is made by `python -m benchmarks.judge`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mezzotint.cli.allocator import keep_memory
+
+STEPS = (4, 16, 64, 256)
+TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1)
+SWEEP_STEPS = 64
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A corpus and how the systems are trained on it."""
+
+    minutes: float
+    layout: str = "texts"
+    batch: int | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+SETTINGS = {
+    "e2e": Setting(15),
+    "prose": Setting(40, "windows", 16, {"dim": "256", "depth": "6", "canvas": "128"}),
+}
+
+
+def trained(name: str, system: str) -> Path:
+    """The run of a system on a corpus, trained to its end."""
+    import mezzotint
+    from benchmarks.data import prepared
+
+    out, setting, data = Path("runs") / f"{name}-{system}", SETTINGS[name], prepared(name)
+    records = (
+        mezzotint.resume(out)
+        if out.exists()
+        else mezzotint.train(
+            system, [data.train], valid=[data.valid], out=out, layout=setting.layout, minutes=setting.minutes,
+            batch_size=setting.batch, settings=setting.settings,
+        )
+    )  # fmt: skip
+    for record in records:
+        if record.valid is not None:
+            print(f"{system}: {record.fraction:.0%}, held-out bound {record.valid:.4f}", flush=True)
+    return out
+
+
+class Measured:
+    """One run, scored: yields rows."""
+
+    def __init__(self, name: str, run: Any, judge: Any, training: Any, n: int) -> None:
+        from benchmarks.rows import Row
+
+        config = run.config
+        log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+        self.log, self.run, self.judge, self.training, self.n, self.name = log, run, judge, training, n, name
+        spec = run.spec.net
+        self.common: dict[str, Any] = {
+            "benchmark": f"{name}-unconditional", "system": run.card.name, "split": "test", "seed": config["seed"],
+            "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
+            "train_minutes": SETTINGS[name].minutes, "precision": str(next(run.system.net.parameters()).dtype)[6:],
+        }  # fmt: skip
+        self.row = Row
+
+    def _row(self, score: Any, **more: Any) -> Any:
+        value = score.value if score.value == score.value else None
+        judge = score.judge or None
+        return self.row(
+            **{**self.common, **more, "metric": score.name, "value": value, "stderr": score.stderr, "n": score.n,
+               "judge": judge}
+        )  # fmt: skip
+
+    def bound(self, texts: Any) -> Iterator[Any]:
+        from mezzotint.assess import bound
+
+        variant = "bound=exact" if self.run.card.name == "ar" else "bound=any-order"
+        for score in bound(self.run, texts):
+            print(
+                f"{self.run.card.name} {score.name} {score.value:.4f} ± {score.stderr:.4f} ({score.note})", flush=True
+            )
+            yield self._row(score, variant=variant)
+        for line in self.log:
+            if "valid" in line:
+                yield self.row(
+                    **{**self.common, "split": "valid", "train_minutes": round(line["elapsed"] / 60, 2),
+                       "metric": "bound_nats_per_token", "value": line["valid"], "n": 512, "variant": "curve=training"}
+                )  # fmt: skip
+
+    def samples(self, steps: int, temperature: float = 1.0) -> tuple[list[str], dict[str, Any]]:
+        began = time.perf_counter()
+        samples = self.run.generate(self.n, steps=steps, seed=SEED, temperature=temperature)
+        cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in samples) / len(samples), "batch": 64}
+        return [s.text for s in samples], cost
+
+    def quality(self, steps: int | None) -> Iterator[Any]:
+        from mezzotint.assess import of_texts
+
+        texts, cost = self.samples(steps or 1)
+        print(
+            f"{self.run.card.name}, {steps} steps, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True
+        )
+        for text in texts[:4]:
+            print(f"    {text[:200]!r}", flush=True)
+        for score in of_texts(texts, self.judge, self.training, False):
+            yield self._row(score, steps=steps, **cost)
+
+    def matched(self, target: float) -> Iterator[Any]:
+        from mezzotint.evaluate.fluency import Swept, matched_sweep
+
+        steps = None if self.run.card.name == "ar" else SWEEP_STEPS
+        sweep = []
+        for temperature in TEMPERATURES:
+            texts, _ = self.samples(steps or 1, temperature)
+            sweep.append(Swept.of(temperature, texts, self.judge))
+            print(f"{self.run.card.name} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
+        score = matched_sweep(sweep, target)
+        print(f"{self.run.card.name} at the data's entropy: {score.value} ± {score.stderr} ({score.note})", flush=True)
+        yield self._row(score, steps=steps)
+
+
+def of_data(name: str, texts: Sequence[str], judge: Any, training: Any) -> list[Any]:
+    from benchmarks.rows import Row
+    from mezzotint.assess import of_texts
+
+    return [
+        Row(
+            benchmark=f"{name}-unconditional", system="data", metric=s.name, value=s.value, stderr=s.stderr, n=s.n,
+            split="test", judge=s.judge or None,
+        )
+        for s in of_texts(texts, judge, training, False)
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=sorted(SETTINGS))
+    parser.add_argument("--n", type=int)
+    parser.add_argument("--systems", nargs="+", default=["mdlm", "ar"])
+    given = parser.parse_args()
+    keep_memory()
+    import mezzotint
+    from benchmarks.data import prepared
+    from benchmarks.judge import RECIPES
+    from benchmarks.rows import record
+    from mezzotint.assess import Judge, Texts, training_text
+
+    name = given.name
+    n = given.n or {"e2e": 1000, "prose": 256}[name]
+    folders = [trained(name, system) for system in given.systems]
+    judge = Judge(mezzotint.load(RECIPES[name].kept))
+    runs = [mezzotint.load(folder) for folder in folders]
+    training = training_text(runs[0])
+    held_out = Texts(runs[0], [prepared(name).test])
+    data = of_data(name, held_out.like_samples(n), judge, training)
+    record(data)
+    entropy = next(row.value for row in data if row.metric == "entropy_words")
+    for run in runs:
+        measured = Measured(name, run, judge, training, n)
+        record(measured.bound(Texts(run, [prepared(name).test])))
+        for steps in (None,) if run.card.name == "ar" else STEPS:
+            record(measured.quality(steps))
+        record(measured.matched(entropy))
+
+
+if __name__ == "__main__":
+    main()
