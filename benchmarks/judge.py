@@ -37,7 +37,7 @@ class Recipe:
 
 RECIPES = {
     "bistro": Recipe(3000, Path("src/mezzotint/evaluate/judges/bistro")),
-    "e2e": Recipe(5000, Path("benchmarks/judges/e2e")),
+    "e2e": Recipe(2500, Path("benchmarks/judges/e2e")),
     "prose": Recipe(
         4000,
         Path("runs/judges/prose-bf16"),

@@ -1,4 +1,4 @@
-"""`e2e-unconditional` and `prose-unconditional`: mdlm and ar on real text, under one judge, beside the data's own values.
+"""`e2e-unconditional` and `prose-unconditional`: mdlm and ar on real text, under one judge, beside the data's values.
 
     python -m benchmarks.unconditional e2e [--n 1000]
     python -m benchmarks.unconditional prose [--n 256]
@@ -71,6 +71,7 @@ class Measured:
         config = run.config
         log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
         self.log, self.run, self.judge, self.training, self.n, self.name = log, run, judge, training, n, name
+        self.system = run.card.name
         spec = run.spec.net
         self.common: dict[str, Any] = {
             "benchmark": f"{name}-unconditional", "system": run.card.name, "split": "test", "seed": config["seed"],
@@ -90,11 +91,9 @@ class Measured:
     def bound(self, texts: Any) -> Iterator[Any]:
         from mezzotint.assess import bound
 
-        variant = "bound=exact" if self.run.card.name == "ar" else "bound=any-order"
+        variant = "bound=exact" if self.system == "ar" else "bound=any-order"
         for score in bound(self.run, texts):
-            print(
-                f"{self.run.card.name} {score.name} {score.value:.4f} ± {score.stderr:.4f} ({score.note})", flush=True
-            )
+            print(f"{self.system} {score.name} {score.value:.4f} ± {score.stderr:.4f} ({score.note})", flush=True)
             yield self._row(score, variant=variant)
         for line in self.log:
             if "valid" in line:
@@ -113,9 +112,7 @@ class Measured:
         from mezzotint.assess import of_texts
 
         texts, cost = self.samples(steps or 1)
-        print(
-            f"{self.run.card.name}, {steps} steps, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True
-        )
+        print(f"{self.system}, {steps} steps, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True)
         for text in texts[:4]:
             print(f"    {text[:200]!r}", flush=True)
         for score in of_texts(texts, self.judge, self.training, False):
@@ -124,14 +121,14 @@ class Measured:
     def matched(self, target: float) -> Iterator[Any]:
         from mezzotint.evaluate.fluency import Swept, matched_sweep
 
-        steps = None if self.run.card.name == "ar" else SWEEP_STEPS
+        steps = None if self.system == "ar" else SWEEP_STEPS
         sweep = []
         for temperature in TEMPERATURES:
             texts, _ = self.samples(steps or 1, temperature)
             sweep.append(Swept.of(temperature, texts, self.judge))
-            print(f"{self.run.card.name} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
+            print(f"{self.system} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
         score = matched_sweep(sweep, target)
-        print(f"{self.run.card.name} at the data's entropy: {score.value} ± {score.stderr} ({score.note})", flush=True)
+        print(f"{self.system} at the data's entropy: {score.value} ± {score.stderr} ({score.note})", flush=True)
         yield self._row(score, steps=steps)
 
 

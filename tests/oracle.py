@@ -35,6 +35,8 @@ class MaskedOracle:
         visible = noised.z[:, None, :] != self.vocab
         agree = ((noised.z[:, None, :] == self.texts[None]) | ~visible).all(-1)
         posterior = agree * self.weights
+        # A history that no text agrees with can come of a coarse grid; any answer serves there.
+        posterior = torch.where(posterior.sum(-1, keepdim=True) > 0, posterior, self.weights)
         posterior = posterior / posterior.sum(-1, keepdim=True)
         onehot = torch.nn.functional.one_hot(self.texts, self.vocab).double()
         p_BLV = torch.einsum("bn,nlv->blv", posterior, onehot)

@@ -260,7 +260,8 @@ def test_wrong_calls_take_one_line_and_no_torch(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
     for system in ("ar", "mdlm"):
-        config: dict[str, object] = {"format": 1, "system": system, "spec": {}, "training": {}, "data": {}, "seed": 0}
+        data = {"files": [], "valid": None, "field": None, "layout": "texts"}
+        config: dict[str, object] = {"format": 1, "system": system, "spec": {}, "training": {}, "data": data, "seed": 0}
         (tmp_path / f"{system}-run").mkdir()
         (tmp_path / f"{system}-run" / "config.json").write_text(json.dumps(config))
     before = sorted(tmp_path.rglob("*"))
@@ -560,7 +561,7 @@ def test_the_demo_tells_its_story(run: Run, library: Library) -> None:
     Path("demo-run").mkdir()
     status, out, err = run("demo", "--minutes", "0.5", "--out", "demo-run", "--seed", "3")
     assert status == 0
-    assert library.asked("train") == {"out": Path("demo-run"), "minutes": 0.5, "seed": 3}
+    assert library.asked("train") == {"out": Path("demo-run"), "minutes": 0.5, "batch_size": 32, "seed": 3}
     assert [name for name, _, _ in library.calls] == ["train", "load", "stream", "stream", "evaluate_run", "showcase"]
     assert "for 0.5 minutes" in err[0] and "held-out bound 2.500" in err[1]
     assert "░" in "\n".join(err) and demo_page.outlook(0.5) in err

@@ -53,13 +53,14 @@ def test_logits_at_some_places_are_those_of_all():
     assert torch.allclose(net(x, sigma, at=(rows, places)), net(x, sigma)[rows, places], atol=1e-12)
 
 
+@pytest.mark.parametrize("positions", [Positions.NONE, Positions.START])
 @torch.no_grad()
-def test_cached_is_naive():
-    net, x = network(causal=True), ids(3)
+def test_cached_is_naive(positions):
+    net, x = network(causal=True, positions=positions), ids(3)
     whole = net(x)
     cache = Cache(2)
     cache.reserve(L)
-    pieces = [net(x[:, :4], cache=cache)] + [net(x[:, i : i + 1], cache=cache) for i in range(4, L)]
+    pieces = [net(x[:, a:b], cache=cache) for a, b in ((0, 4), (4, 6), (6, 7), (7, L))]
     assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-12)
 
 

@@ -36,10 +36,22 @@ def test_normals_are_standard_normal():
 
 
 def test_stratified_times_put_one_draw_in_each_stratum_of_the_global_batch():
-    whole = Rng(5, range(8), "t").stratified()
-    assert torch.equal((whole * 8).floor(), torch.arange(8.0, dtype=torch.float64))
+    whole = Rng(5, range(8), "t", total=8).stratified()
+    assert torch.equal((whole * 8).floor().sort().values, torch.arange(8.0, dtype=torch.float64))
     parts = [Rng(5, range(i, i + 4), "t", total=8).stratified() for i in (0, 4)]
     assert torch.equal(torch.cat(parts), whole)
+
+
+def test_every_place_of_a_batch_gets_every_time_in_the_long_run():
+    u = torch.stack([Rng(0, range(6), f"train/{step}", total=6).stratified() for step in range(2000)])
+    assert bool(((u.mean(0) - 0.5).abs() < 5 * (1 / 12 / 2000) ** 0.5).all())
+    assert bool((u.std(0) > 0.27).all())
+
+
+def test_without_a_batch_times_are_independent_whatever_the_index():
+    u = Rng(0, range(10_000, 14_000), "bound").stratified()
+    assert float(u.min()) >= 0 and float(u.max()) < 1
+    assert abs(float(u.mean()) - 0.5) < 5 * (1 / 12 / 4000) ** 0.5
 
 
 def test_purposes_are_paths():

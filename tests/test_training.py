@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from safetensors.torch import load_file, save_file
 import mezzotint
 from mezzotint.data.batches import Batches
 from mezzotint.errors import DataError, RunError, UsageError
+from mezzotint.spec.training import TrainingSpec
 from mezzotint.training.checkpoint import newest
 from mezzotint.training.folder import CHECKPOINTS, steps_saved
+from mezzotint.training.loop import Trainer
+from mezzotint.types import Loss
 
 TINY = {"dim": "16", "depth": "1", "heads": "2", "batch": "8", "validations": "2"}
 STEPS = 12
@@ -217,16 +221,24 @@ def rename(run):
         ({"settings": {"depth": "three"}}, "depth must be a whole number, not 'three'"),
         ({"settings": {"bound": "count"}}, "did you mean 'counts'"),
         ({"settings": {"dim": "18", "heads": "4"}}, "no transformer"),
-        ({"settings": {"time_conditioning": "true"}}, "needs a network with a condition"),
+        ({"settings": {"time_conditioning": "true", "bound": "times"}}, "needs a network with a condition"),
         ({"settings": {"lr": "-1"}}, "lr must be positive"),
         ({"layout": "windows", "settings": {"ending": "fill"}}, "windows are all of one length"),
         ({"device": "gpu"}, "unknown device"),
+        ({"device": "meta"}, "not one we know"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"settings": {"beta1": "1.5"}}, "beta1 must be"),
+        ({"settings": {"lr": "inf"}}, "lr must be positive"),
+        ({"settings": {"vocab": "9"}}, "unknown setting 'vocab'"),
+        ({"settings": {"causal": "true"}}, "positions 'edges' looks ahead"),
+        ({"settings": {"causal": "true", "positions": "start"}}, "causal must be false"),
+        ({"settings": {"condition": "8", "time_conditioning": "true"}}, "set bound=times"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_before_anything_is_written(corpus, tmp_path, arguments, sentence):
     with pytest.raises(UsageError, match=sentence):
         list(mezzotint.train("mdlm", [corpus], out=tmp_path / "run", max_steps=1, **arguments))
-    assert not (tmp_path / "run").exists() or "device" in arguments
+    assert not (tmp_path / "run").exists()
 
 
 def test_batches_are_a_permutation_of_each_epoch_of_similar_lengths():
@@ -239,3 +251,81 @@ def test_batches_are_a_permutation_of_each_epoch_of_similar_lengths():
     assert order.rows(5, 2, 3) == epoch[5][2:5] and Batches(lengths, 8, seed=3).rows(85) == order.rows(85)
     assert sorted(i for step in range(80, 160) for i in order.rows(step)) == list(range(640))
     assert order.rows(80) != epoch[0]
+
+
+def test_batches_of_similar_lengths_also_where_epochs_do_not_end_with_a_batch():
+    lengths = [(i * 37) % 50 + 1 for i in range(645)]
+    order = Batches(lengths, 8, seed=3)
+    seen = [i for step in range(4 * 81) for i in order.rows(step)]
+    assert all(sorted(seen[e * 645 : (e + 1) * 645]) == list(range(645)) for e in range(4))
+    late = [order.rows(step) for step in range(250, 320)]
+    assert sum(max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in late) / len(late) < 10
+
+
+def test_a_kill_between_the_model_and_the_last_checkpoint_loses_nothing(corpus, tmp_path, monkeypatch):
+    import mezzotint.training.checkpoint as checkpoint
+
+    list(train(corpus, tmp_path / "whole"))
+    save, calls = checkpoint.save, []
+
+    def dying(folder, state):
+        calls.append(state.counters["step"])
+        if state.counters["step"] == STEPS:
+            raise KeyboardInterrupt
+        return save(folder, state)
+
+    monkeypatch.setattr(checkpoint, "save", dying)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(corpus, tmp_path / "cut"))
+    monkeypatch.undo()
+    assert calls[-1] == STEPS and not mezzotint.is_finished(tmp_path / "cut")
+    list(mezzotint.resume(tmp_path / "cut"))
+    assert same(tmp_path / "whole", tmp_path / "cut")
+    log = [json.loads(line)["step"] for line in (tmp_path / "cut/log.jsonl").read_text().splitlines()]
+    assert log == sorted(set(log)) and log[-1] == STEPS
+
+
+@pytest.mark.parametrize("name", ["state.json", "weights.safetensors"])
+def test_a_damaged_last_checkpoint_is_replaced_when_its_step_comes_again(corpus, tmp_path, name):
+    run = tmp_path / "run"
+    for progress in train(corpus, run):
+        if progress.step >= 6:
+            break
+    (run / CHECKPOINTS / "6" / name).write_bytes(b"{")
+    list(mezzotint.resume(run))
+    list(train(corpus, tmp_path / "whole"))
+    assert same(run, tmp_path / "whole") and newest(run)[1] == []
+
+
+class TwoPlayers:
+    """A first player whose loss leaves a gradient in the second's network."""
+
+    def __init__(self) -> None:
+        self.players = {"a": torch.nn.Linear(1, 1, bias=False), "b": torch.nn.Linear(1, 1, bias=False)}
+        self.players["b"].register_buffer("count", torch.tensor(3))
+        for module in self.players.values():
+            torch.nn.init.ones_(module.weight)
+
+    def losses(self, batch, rng):
+        x = torch.ones(2, 1)
+        total = self.players["b"](self.players["a"](x)).sum()
+        yield Loss(total, {"through": total.detach()}, 2.0, "a")
+        assert self.players["b"].weight.grad is None
+        total = (self.players["b"](x) * 0).sum()
+        yield Loss(total, {"own": total.detach()}, 2.0, "b")
+
+
+def test_each_loss_moves_its_own_player_only_and_all_are_logged():
+    system = TwoPlayers()
+    spec = TrainingSpec(batch=2, lr=0.1, max_steps=3, warmup=0.0)
+    trainer = Trainer(system, spec, 0, torch.device("cpu"), nullcontext)
+    ids = torch.zeros(2, 1, dtype=torch.int64)
+    canvas = mezzotint.Canvas(ids, ids.bool(), ~ids.bool(), torch.arange(2))
+    ticks = list(trainer.run(lambda step, first, count: canvas, report_every=0))
+    assert set(ticks[0].parts) == {"through", "own"}
+    assert float(system.players["b"].weight) == 1.0 and float(system.players["a"].weight) < 1.0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(corpus, tmp_path):
+    with pytest.raises(RunError, match="lower lr"):
+        list(train(corpus, tmp_path / "run", steps=400, settings={"lr": "1e30", "clip": "0"}))

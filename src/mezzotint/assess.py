@@ -41,7 +41,7 @@ class Judge:
     """An ar run as a judge of fluency."""
 
     def __init__(self, run: Run) -> None:
-        if run.card.name != "ar":
+        if not run.card.exact:
             raise RunError(f"{run.folder} is a run of {run.card.name}; a judge must be a run of ar")
         self.run = run
         self.name = run.folder.name
@@ -136,9 +136,8 @@ def of_texts(
 
 def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Score]:
     """The run's likelihood of held-out texts. The autoregressive one is exact and needs one draw."""
-    exact = run.card.name == "ar"
-    nats = costs(run.system, held_out.batches(), 1 if exact else draws, seed)
-    what = "exact" if exact else f"upper bound, any-order form, {draws} draws a text"
+    nats = costs(run.system, held_out.batches(), 1 if run.card.exact else draws, seed)
+    what = "exact" if run.card.exact else f"upper bound, any-order form, {draws} draws a text"
     note = "; ".join([what, *held_out.notes])
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
 
@@ -229,7 +228,7 @@ def training_text(run: Run) -> TrainingText | None:
 def _judge(run: Run, judge: str | Path | None, device: str) -> Judge | None:
     if judge is not None:
         return Judge(load(judge, device=device))
-    if is_bistro(run) and run.card.name != "ar":
+    if is_bistro(run):
         return Judge(load(bundled_judge(), device=device))
     return None
 

@@ -77,6 +77,12 @@ def plan(system: str, size: str, layout: str, settings: Mapping[str, str], **tra
     return Recipe(recipe.spec, replace(recipe.training, **chosen))
 
 
+def check_seed(seed: int) -> None:
+    """UsageError unless torch and numpy can both be seeded with it."""
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise UsageError(f"seed must be a whole number from 0 to {2**31 - 1}, not {seed!r}")
+
+
 def check_settings(
     system: str, size: str = "tiny", settings: Mapping[str, str] | None = None, layout: str = "texts"
 ) -> None:

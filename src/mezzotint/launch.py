@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from mezzotint.checks import BISTRO, check_run, layout_named, plan
+from mezzotint.checks import BISTRO, check_run, check_seed, layout_named, plan
 from mezzotint.errors import DataError
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
@@ -92,8 +93,10 @@ def train(
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
     moment and continued with `resume`. Raises the errors of `mezzotint.errors`.
     """
-    out = Path(out)
+    out = Path(out).absolute()
     files.check_new(out)
+    check_seed(seed)
+    _check_device(device)
     recipe = plan(
         system, size, layout, settings or {},
         minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
@@ -101,14 +104,20 @@ def train(
     corpus = _corpus(data, valid, field, layout_named(layout))
     recipe, prepared = _prepare(recipe, corpus, layout_named(layout), tokenizer)
     source = {
-        "files": [str(p) for p in data],
-        "valid": [str(p) for p in valid] if valid else None,
+        "files": _places(data),
+        "valid": _places(valid) if valid else None,
         "field": field,
         "layout": layout,
         "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
     }
     _create(out, system, recipe, prepared, source, seed)
     return _run(out, system, recipe, prepared, seed, device)
+
+
+def _check_device(device: str) -> None:
+    from mezzotint.training.device import pick_device
+
+    pick_device(device)
 
 
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
@@ -124,7 +133,8 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         if then["sha256"] != now.sha256:
             raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
     found = entry(config["system"])
-    recipe = Recipe(found.load(found.spec).from_json(config["spec"]), TrainingSpec.from_json(config["training"]))
+    spec = files.read_spec(out, config, found.load(found.spec))
+    recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
     recipe, prepared = _prepare(recipe, corpus, layout, out / files.TOKENIZER)
     return _run(out, config["system"], recipe, prepared, config["seed"], device)
 
@@ -164,12 +174,21 @@ def _prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Pa
     spec = replace(spec, vocab=chosen.size, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
     most = room(spec.canvas, spec.ending)
     kept, long = without_long(train, most)
-    held, _ = without_long(valid, most)
+    held, long_held = without_long(valid, most)
     if not len(kept) or not len(held):
         raise DataError(f"no text is short enough for a canvas of {spec.canvas} tokens; use --layout windows")
-    notes = (f"{long:,} of {len(train):,} texts are longer than {most} tokens and were left out",) if long else ()
+    notes = tuple(
+        f"{number:,} of {len(rows):,} {which} texts are longer than {most} tokens and were left out"
+        for which, number, rows in (("training", long, train), ("held-out", long_held, valid))
+        if number
+    )
     lengths = Lengths.from_lengths(kept.lengths, most) if spec.ending is Ending.LENGTH else None
     return Recipe(spec, recipe.training), _Data(chosen, kept, held, lengths, layout, notes)
+
+
+def _places(paths: Sequence[str | Path]) -> list[str]:
+    """Absolute, so that a run can be resumed from anywhere."""
+    return [str(p) if str(p) == BISTRO else str(Path(p).absolute()) for p in paths]
 
 
 def _described(source: Source) -> dict[str, Any]:
@@ -187,7 +206,8 @@ def _versions() -> dict[str, str]:
 def _create(out: Path, system: str, recipe: Recipe, data: _Data, source: Mapping[str, Any], seed: int) -> None:
     """The run folder with all but its weights, complete from the moment that it exists."""
     aside = out.with_name(f".{out.name}.new")
-    aside.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
     data.tokenizer.save(aside / files.TOKENIZER)
     if data.lengths is not None:
         files.put_json(aside / files.LENGTHS, data.lengths.to_json())
@@ -222,8 +242,8 @@ def _run(out: Path, system: str, recipe: Recipe, data: _Data, seed: int, device:
     with _signals() as caught:
         for tick in trainer.run(_batches(trainer, recipe, data, seed)):
             valid = held_out(trainer, recipe, data, seed) if tick.validate else None
-            saved = _save(out, trainer) if tick.save or caught else None
             _log(out, tick, valid)
+            saved = _save(out, trainer) if tick.save or caught else None
             stopped = None
             if caught and tick.fraction < 1:
                 stopped = f"stopped by {caught[0]} at step {tick.step}; `mezzotint resume {out}` goes on from there"
@@ -242,6 +262,8 @@ def build_trainer(system: str, recipe: Recipe, lengths: Lengths | None, seed: in
     model.initialise(seed)
     for module in model.players.values():
         module.to(where)
+        if recipe.training.compile:
+            module.compile(dynamic=True)
     dtype = pick_precision(recipe.training.precision, where)
     return Trainer(model, recipe.training, seed, where, autocast(where, dtype))
 
@@ -284,7 +306,7 @@ def held_out(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> float:
         for begin in range(0, len(order), size):
             rows = order[begin : begin + size]
             batch = _packed(data.valid, rows, rows, recipe, data).to(trainer.device)
-            total += float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}")).sum())
+            total += float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
             count += sum(int(data.valid.lengths[i]) + closing for i in rows)
     fill(system.players, raw, "the raw weights")
     for module in system.players.values():
@@ -297,9 +319,9 @@ def _save(out: Path, trainer: Trainer) -> Path:
 
     from mezzotint.training.checkpoint import save as save_checkpoint
 
-    saved = save_checkpoint(out, trainer.checkpoint())
+    # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
     files.put(out / files.MODEL, save({k: v.contiguous() for k, v in trainer.ema.items()}))
-    return saved
+    return save_checkpoint(out, trainer.checkpoint())
 
 
 def _log(out: Path, tick: Tick, valid: float | None) -> None:
@@ -320,7 +342,8 @@ def _forget_after(log: Path, step: int) -> None:
     kept = []
     for line in log.read_text().splitlines():
         with contextlib.suppress(json.JSONDecodeError):
-            if json.loads(line)["step"] <= step:
+            record = json.loads(line)
+            if isinstance(record, dict) and record.get("step", step + 1) <= step:
                 kept.append(line)
     files.put(log, "".join(line + "\n" for line in kept))
 

@@ -34,7 +34,7 @@ class Rng:
     """The example behind each row; in training, its place in the global batch."""
     purpose: str = ""
     total: int | None = None
-    """Rows of the global batch these are part of; the number of rows here if not given."""
+    """Where `index` are places in a global batch: how many places that batch has."""
 
     def at(self, purpose: object) -> Rng:
         """The streams of the same rows for another use; nested purposes are a path."""
@@ -51,12 +51,18 @@ class Rng:
         return numbers
 
     def stratified(self) -> Tensor:
-        """(B,) float64 in [0, 1): one draw from each of the `total` equal strata, by place in the global batch.
+        """(B,) float64 in [0, 1): one draw from each of `total` equal strata, dealt to the places of the global batch
+        by a permutation; without a `total`, independent draws.
 
         The low-discrepancy times of MDLM (Sahoo et al. 2024, App. C), over the global batch instead of each device's.
+        Departure: there place i always has stratum i; in a batch sorted by length that would tie noise to length.
         """
-        place = torch.tensor([float(i) for i in self.index], dtype=torch.float64)
-        return (self.uniform() + place) / (self.total if self.total is not None else len(self.index))
+        u = self.uniform()
+        if self.total is None:
+            return u
+        assert all(0 <= place < self.total for place in self.index), "the rows are not places of the batch"
+        strata = Rng(self.seed, range(self.total), f"{self.purpose}/strata").uniform().argsort()
+        return (u + strata[list(self.index)]) / self.total
 
     def _bits(self, count: int) -> NDArray[np.uint64]:
         use = int.from_bytes(blake2b(f"{self.seed}:{self.purpose}".encode(), digest_size=8).digest(), "little")

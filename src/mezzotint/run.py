@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
-from mezzotint.types import Can, Canvas, Card, Ending, Frame, Request, System
+from mezzotint.types import Can, Canvas, Card, Ending, Frame, Layout, Request, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
@@ -99,14 +100,22 @@ class _Task:
 class Run:
     """A trained system with its tokenizer. Made by `load`."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], system: System, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        system: System,
+        device: torch.device,
+        tokenizer: Tokenizer,
+        lengths: Lengths | None,
+    ) -> None:
         self.folder = folder
         self.config = config
         self.system = system
         self.device = device
         self.card: Card = system.card
-        self.tokenizer = Tokenizer.load(folder / files.TOKENIZER)
-        self.lengths = _lengths(folder)
+        self.tokenizer = tokenizer
+        self.lengths = lengths
         self.spec: Any = system.spec
 
     @cached_property
@@ -119,14 +128,14 @@ class Run:
 
         `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0), legacy_float32 (False).
         """
-        return [s for d in self.stream(n, prefix=prefix, batch_size=batch_size, **how) for s in d.samples]
+        return self._written(n, None, prefix, batch_size, how)
 
     def infill(self, template: str, n: int = 1, **how: Any) -> list[Sample]:
         """n fillings of a template such as "The [3] pub near the river."; `how` as for `generate`.
 
         `[n]` is a gap of n tokens; `\\[` a bracket. What is given comes back byte for byte.
         """
-        return [s for d in self.stream(n, template=template, **how) for s in d.samples]
+        return self._written(n, template, None, ROWS, how)
 
     def stream(
         self,
@@ -138,7 +147,26 @@ class Run:
         **how: Any,
     ) -> Iterator[Draft]:
         """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples."""
+        for task in self._tasks(n, template, prefix, batch_size, how):
+            yield from self._drafts(task)
+
+    def _written(
+        self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
+    ) -> list[Sample]:
+        samples = []
+        for task in self._tasks(n, template, prefix, batch_size, how):
+            *_, last = self.system.sample(task.request)
+            samples += self._samples(task, last)
+        return samples
+
+    # ------------------------------------------------------------ canvases
+
+    def _tasks(
+        self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
+    ) -> Iterator[_Task]:
         settings = Settings.checked(how)
+        if not isinstance(n, int) or not isinstance(batch_size, int):
+            raise UsageError(f"n and batch_size must be whole numbers, not {n!r} and {batch_size!r}")
         if n < 1 or batch_size < 1:
             raise UsageError(f"n and batch_size must be at least 1, not {n} and {batch_size}")
         if template is not None and prefix is not None:
@@ -148,10 +176,7 @@ class Run:
         elif prefix:
             self._require(Can.CONTINUE)
         for first in range(0, n, batch_size):
-            rows = range(first, min(first + batch_size, n))
-            yield from self._drafts(self._task(rows, template, prefix, settings))
-
-    # ------------------------------------------------------------ canvases
+            yield self._task(range(first, min(first + batch_size, n)), template, prefix, settings)
 
     def _task(self, rows: range, template: str | None, prefix: str | None, how: Settings) -> _Task:
         special = tuple(sorted(self.tokenizer.special))
@@ -159,12 +184,12 @@ class Run:
         if template is not None:
             parsed = parse_template(template)
             gaps = [self._fixed(gap.low, gap.high) for gap in parsed.gaps]
+            self._fits(sum(gaps), "the template")
             canvas = self._closed(template_canvas(parsed, self.tokenizer, gaps, len(rows), rows.start))
         else:
             canvas = self._free(rows, prefix, how.seed)
-            # In a free text the end token, and padding if the model fills canvases, are part of what is written.
-            special = () if self.tokenizer.unk is None else (self.tokenizer.unk,)
-        self._fits(canvas)
+            special = tuple(i for i in special if i not in self._closing)
+        self._fits(int(canvas.real.sum(1).max()), "the template")
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
         request = Request(
             canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, how.legacy_float32, special, spaced
@@ -191,6 +216,14 @@ class Run:
         start[:, :L] = canvas.start if canvas.start is not None else 0
         return Canvas(ids, given, torch.ones_like(given), canvas.index, start)
 
+    @property
+    def _closing(self) -> tuple[int, ...]:
+        """The special tokens that are part of what is written in a free text."""
+        if self.spec.ending is Ending.FILL:
+            return self.tokenizer.end, self.tokenizer.pad
+        whole = self.lengths is not None
+        return () if whole else (self.tokenizer.end,)
+
     def _free(self, rows: range, prefix: str | None, seed: int) -> Canvas:
         # The space before the next word is part of that word's token, as at a gap.
         awaited = prefix is not None and prefix.endswith(" ")
@@ -209,10 +242,9 @@ class Run:
         law = self.lengths.given(least + 1)
         return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
 
-    def _fits(self, canvas: Canvas) -> None:
-        longest = int(canvas.real.sum(1).max())
-        if longest > self.spec.canvas:
-            raise UsageError(f"the template is {longest} tokens long; this run's texts have at most {self.spec.canvas}")
+    def _fits(self, tokens: int, what: str) -> None:
+        if tokens > self.spec.canvas:
+            raise UsageError(f"{what} is {tokens} tokens long; this run's texts have at most {self.spec.canvas}")
 
     # ------------------------------------------------------------ from frames to text
 
@@ -275,9 +307,19 @@ class Settings:
             if name not in cls.__dataclass_fields__:
                 raise unknown("argument", name, cls.__dataclass_fields__)
         settings = cls(**how)
+        for name, kinds, word in (
+            ("steps", int, "a whole number"),
+            ("seed", int, "a whole number"),
+            ("temperature", (int, float), "a number"),
+            ("top_p", (int, float), "a number"),
+            ("legacy_float32", bool, "True or False"),
+        ):
+            value = getattr(settings, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+                raise UsageError(f"{name} must be {word}, not {value!r}")
         for holds, sentence in (
             (settings.steps >= 1, f"steps must be at least 1, not {settings.steps}"),
-            (settings.temperature >= 0, f"temperature must be at least 0, not {settings.temperature}"),
+            (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
             (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
         ):
             if not holds:
@@ -291,16 +333,17 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     config = check_run(folder)
     where = pick_device(device)
     found = entry(config["system"])
-    try:
-        spec = found.load(found.spec).from_json(config["spec"])
-    except (UsageError, TypeError) as e:
-        raise RunError(f"{folder / files.CONFIG} does not describe a {config['system']} run: {e}") from None
-    system: System = found.load(found.system)(spec, _lengths(folder))
+    spec = files.read_spec(folder, config, found.load(found.spec))
+    tokenizer, lengths = Tokenizer.load(folder / files.TOKENIZER), _lengths(folder, config)
+    if tokenizer.size != spec.vocab:
+        known = f"{tokenizer.size} tokens, and the run was trained with {spec.vocab}"
+        raise RunError(f"{folder / files.TOKENIZER} is another run's: it knows {known}")
+    system: System = found.load(found.system)(spec, lengths)
     read_weights(folder / files.MODEL, system.players)
     dtype = pick_precision(_precision(precision), where)
     for module in system.players.values():
         module.to(device=where, dtype=dtype).eval()
-    return Run(folder, config, system, where)
+    return Run(folder, config, system, where, tokenizer, lengths)
 
 
 def _precision(name: str) -> Precision:
@@ -310,9 +353,11 @@ def _precision(name: str) -> Precision:
         raise unknown("precision", name, [p.value for p in Precision]) from None
 
 
-def _lengths(folder: Path) -> Lengths | None:
-    path = folder / files.LENGTHS
-    return Lengths.from_json(files.read_json(path)) if path.exists() else None
+def _lengths(folder: Path, config: Mapping[str, Any]) -> Lengths | None:
+    """The lengths that a run draws from; RunError where it draws from some and they are not there."""
+    texts = config["data"].get("layout") == Layout.TEXTS.value
+    drawn = texts and config["spec"].get("ending") == Ending.LENGTH.value
+    return Lengths.from_json(files.read_json(folder / files.LENGTHS)) if drawn else None
 
 
 def _cut(ids: Sequence[int], tokenizer: Tokenizer, known: Sequence[bool] | None = None) -> int:

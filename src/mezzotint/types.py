@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Card:
     title: str
     paper: str
     can: frozenset[Can]
+    exact: bool = False
+    """Its likelihoods are exact, not bounds; only such a system can be a judge."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,16 @@ class Canvas:
         index = self.index[rows.cpu() if not isinstance(rows, slice) else rows]
         return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start)
 
-    def refused(self, spaced_V: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor | None:
-        """(K, V) bool at the pairs `at`, else (B, L, V): the ids that go against `start`; None if it demands nothing.
+    def heeded(self, logits: Tensor, spaced_V: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """logits (K, V) at the pairs `at`, else (B, L, V), minus infinity for ids that go against `start`.
 
-        spaced_V (V,) bool says which ids begin with a space.
+        spaced_V (V,) bool says which ids begin with a space. A demand that no possible id meets is dropped.
         """
         if self.start is None:
-            return None
+            return logits
         demand = (self.start if at is None else self.start[at])[..., None]
-        return ((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V)
+        heeded = logits.masked_fill(((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V), -inf)
+        return heeded.where(heeded.isfinite().any(-1, keepdim=True), logits)
 
     def to(self, device: torch.device | str) -> Canvas:
         """The same canvas with its tensors on `device` (`index` stays on the CPU)."""

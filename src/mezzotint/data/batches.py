@@ -35,8 +35,10 @@ class Batches:
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, epoch, 0xBA7C))
         order = rng.permutation(len(self.lengths))
-        pool = POOL * self.size
-        return np.concatenate([self._dealt(order[i : i + pool], rng) for i in range(0, len(order), pool)])
+        # The first rows complete the batch that the epoch before left open.
+        lead, pool = -epoch * len(order) % self.size, POOL * self.size
+        pools = [self._dealt(order[i : i + pool], rng) for i in range(lead, len(order), pool)]
+        return np.concatenate([order[:lead], *pools])
 
     def _dealt(self, pool: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         ordered = pool[np.argsort(self.lengths[pool], kind="stable")]

@@ -50,9 +50,8 @@ def pack(
 
 
 def free(lengths: Sequence[int], index: Sequence[int], pad: int, width: int | None = None) -> Canvas:
-    """An empty canvas: row i has lengths[i] positions to be written. `width` is by default the greatest, rounded up
-    to a multiple of 8."""
-    real = _first(lengths, _rounded(max(lengths)) if width is None else width)
+    """An empty canvas: row i has lengths[i] positions to be written. `width` is by default the greatest of them."""
+    real = _first(lengths, max(lengths) if width is None else width)
     return Canvas(torch.full(real.shape, pad), torch.zeros_like(real), real, _index(index))
 
 

@@ -19,7 +19,7 @@ from mezzotint.types import Canvas, System
 
 @torch.no_grad()
 def costs(system: System, batches: Iterable[Canvas], draws: int, seed: int) -> Numbers:
-    """(n, draws) nats: draws of each row's bound, every row with streams of its own, times stratified over a batch."""
+    """(n, draws) nats: draws of each row's bound, every row with streams of its own."""
     found = []
     for batch in batches:
         index = batch.index.tolist()

@@ -17,13 +17,13 @@ def forbid(denoise: Denoiser, ids: tuple[int, ...]) -> Denoiser:
     """The denoiser under which `ids` have probability zero."""
     if not ids:
         return denoise
+    banned = torch.tensor(ids)
 
     def forbidding(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         prediction = denoise(noised, cond, previous, at)
-        banned = torch.tensor(ids, device=prediction.logits.device)
-        logits = prediction.logits.index_fill(-1, banned, -math.inf)
+        logits = prediction.logits.index_fill(-1, banned.to(prediction.logits.device), -math.inf)
         return Prediction(logits, prediction.estimate, prediction.carry)
 
     return forbidding
@@ -41,9 +41,7 @@ def spaces(denoise: Denoiser, spaced_V: Tensor | None) -> Denoiser:
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         prediction = denoise(noised, cond, previous, at)
-        wrong = cond.refused(spaced_V, at)
-        if wrong is None:
-            return prediction
-        return Prediction(prediction.logits.masked_fill(wrong, -math.inf), prediction.estimate, prediction.carry)
+        logits = cond.heeded(prediction.logits, spaced_V, at)
+        return Prediction(logits, prediction.estimate, prediction.carry)
 
     return demanding

@@ -81,11 +81,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     return scores.softmax(dim=-1) @ v
 
 
-def visibility(real: Tensor | None, causal: bool, length: int, like: Tensor) -> Tensor | None:
-    """The bias of `attend` for queries that are the last of the keys: padding hidden, the future too if causal."""
+def visibility(real: Tensor | None, causal: bool, length: int, like: Tensor, first: int = 0) -> Tensor | None:
+    """The bias of `attend` for `length` queries after `first` cached ones: padding hidden, the future too if causal."""
     bias = None
     if causal and length > 1:
-        bias = torch.full((length, length), -math.inf, dtype=like.dtype, device=like.device).triu(1)[None, None]
+        shape = (length, first + length)
+        bias = torch.full(shape, -math.inf, dtype=like.dtype, device=like.device).triu(1 + first)[None, None]
     if real is not None and not bool(real.all()):
         # A finite number: a row without any real position must not become NaN.
         hidden = torch.zeros_like(real, dtype=like.dtype).masked_fill(~real, torch.finfo(like.dtype).min / 2)

@@ -133,12 +133,12 @@ class Transformer(nn.Module):
         L = ids_BL.shape[1]
         x_BLD = self.embed(ids_BL)
         if self.positions is not None:
-            x_BLD = x_BLD + self._placed(ids_BL, real)
+            x_BLD = x_BLD + self._placed(ids_BL, real, first)
         condition = None
         if self.time is not None:
             condition = self.time(sigma if sigma is not None else x_BLD.new_zeros(ids_BL.shape[0]))
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
-        bias = visibility(real, self.spec.causal, L, x_BLD)
+        bias = visibility(real, self.spec.causal, L, x_BLD, first)
         for i, block in enumerate(self.blocks):
             x_BLD = block(x_BLD, condition, rotary, bias, cache, i)
         if cache is not None:
@@ -153,10 +153,10 @@ class Transformer(nn.Module):
         out = self.head(x_BLD[at], None if condition is None else condition[at[0]], tied)
         return out
 
-    def _placed(self, ids_BL: Tensor, real: Tensor | None) -> Tensor:
+    def _placed(self, ids_BL: Tensor, real: Tensor | None, first: int) -> Tensor:
         assert self.positions is not None
         L = ids_BL.shape[1]
-        placed = self.positions[0, :L]
+        placed = self.positions[0, first : first + L]
         if self.spec.positions is not Positions.EDGES:
             return placed
         ends = real.sum(1, keepdim=True) if real is not None else ids_BL.new_full((ids_BL.shape[0], 1), L)

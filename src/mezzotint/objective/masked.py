@@ -32,7 +32,7 @@ def timed_bound(denoise: Denoiser, process: Absorbing, batch: Canvas, rng: Rng) 
 
 def counted_bound(denoise: Denoiser, process: Absorbing, batch: Canvas, rng: Rng) -> Tensor:
     """(B,) nats: one draw of the any-order form for each row, numbers of masks stratified over the global batch."""
-    free = batch.free.sum(1)
+    free = batch.free.sum(1).clamp(min=1)
     u = rng.at("time").stratified().to(batch.ids.device)
     count = (u * free).long().clamp(max=free - 1) + 1
     noised = process.corrupt_count(batch.ids, count, batch.free, rng.at("mask"))

@@ -30,7 +30,7 @@ class Absorbing:
     def corrupt_count(self, z0: Tensor, count: Tensor, free: Tensor, rng: Rng) -> Noised:
         """z0 (B, L) with exactly count (B,) of each row's free positions masked, every choice equally likely.
 
-        The time returned is the one at which a share count / free of the row is expected to be masked.
+        The time returned is the share masked, for networks that are not told it: a number of masks has no time.
         """
         noise = rng.uniform(z0.shape[1]).to(z0.device).masked_fill(~free, 2.0)
         rank = noise.argsort(dim=1).argsort(dim=1)

@@ -38,8 +38,7 @@ class LegacyAncestral:
         p_KV = tilt(denoise(state.noised, cond, None, (rows, positions)).logits, self.temperature, self.top_p)
         reveal = self.process.hazard(t, s)[rows, None].float()
         q = torch.cat([p_KV * reveal, 1 - reveal], dim=1)
-        noise = rng.at("gumbel").uniform(z.shape[1] * q.shape[1]).float().to(z.device)
-        noise = noise.view(len(z), z.shape[1], -1)[rows, positions]
+        noise = self._noise(rng, rows, positions, q.shape[1]).to(z.device)
         ids = (q / (1e-10 - (noise + 1e-10).log())).argmax(-1)
         shown = ids != self.process.mask
         rows, positions, ids, p_K = rows[shown], positions[shown], ids[shown], p_KV[shown]
@@ -48,3 +47,10 @@ class LegacyAncestral:
         known[rows, positions] = True
         confidence[rows, positions] = p_K.gather(1, ids[:, None])[:, 0].float()
         return State(Noised(z, s), known, confidence)
+
+    @staticmethod
+    def _noise(rng: Rng, rows: Tensor, positions: Tensor, width: int) -> Tensor:
+        """(K, width) float32 uniforms on the grid of 2^-24 that torch.rand has: the largest is what cuts the tail."""
+        index = [rng.index[b] * 2**20 + i for b, i in zip(rows.tolist(), positions.tolist(), strict=True)]
+        u = Rng(rng.seed, index, rng.at("gumbel").purpose).uniform(width)
+        return ((u * 2**24).floor() * 2**-24).float()

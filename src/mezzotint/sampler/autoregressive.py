@@ -6,7 +6,6 @@ the batch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -52,9 +51,8 @@ def write(
     fresh = torch.cat([ids.new_full((B, 1), start), ids[:, :prefix]], dim=1)
     for place in range(prefix, L):
         logits = next_logits(keep, fresh)
-        refused = None if spaced is None else canvas.refused(spaced, (rows, torch.full_like(rows, place)))
-        if refused is not None:
-            logits = logits.masked_fill(refused, -math.inf)
+        if spaced is not None:
+            logits = canvas.heeded(logits, spaced, (rows, torch.full_like(rows, place)))
         p_KV = tilt(logits, temperature, top_p)
         drawn = inverse_cdf(p_KV, u[rows, place])
         ids[rows, place] = drawn

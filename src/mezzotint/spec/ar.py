@@ -14,6 +14,7 @@ CARD = Card(
     title="Autoregressive transformer",
     paper="Radford et al. 2019 (GPT-2), in the shape of the other systems",
     can=frozenset({Can.CONTINUE}),
+    exact=True,
 )
 
 

@@ -50,5 +50,9 @@ class MDLMSpec(Spec):
     def validate(self) -> None:
         if self.ending is Ending.SYMBOL:
             raise UsageError("ending 'symbol' is for models that write left to right; mdlm takes 'length' or 'fill'")
+        if self.net.causal:
+            raise UsageError("mdlm looks both ways; causal must be false")
+        if self.time_conditioning and self.bound is Bound.COUNTS:
+            raise UsageError("a number of masks has no time to condition on; set bound=times with time_conditioning")
         if self.time_conditioning and not self.net.condition:
             raise UsageError("time_conditioning needs a network with a condition; set condition to a width such as 128")

@@ -30,7 +30,9 @@ class Recipe:
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
         """A copy with fields of either set from text, as in `--set dim=256 --set lr=1e-3`."""
-        ours, theirs = self.spec.settings(), self.training.settings()
+        # The vocabulary follows from the tokenizer.
+        ours = [name for name in self.spec.settings() if name != "vocab"]
+        theirs = self.training.settings()
         for name in settings:
             if name not in (*ours, *theirs):
                 raise unknown("setting", name, (*ours, *theirs))

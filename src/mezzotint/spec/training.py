@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
@@ -49,8 +50,11 @@ class TrainingSpec(Spec):
             "batch must be at least 1": self.batch >= 1,
             "accumulate must be at least 1 and divide batch": self.accumulate >= 1
             and self.batch % max(self.accumulate, 1) == 0,
-            "lr must be positive": self.lr > 0,
-            "minutes must be positive": self.minutes > 0,
+            "lr must be positive": 0 < self.lr < inf,
+            "minutes must be positive": 0 < self.minutes < inf,
+            "beta1 must be at least 0 and below 1": 0 <= self.beta1 < 1,
+            "beta2 must be at least 0 and below 1": 0 <= self.beta2 < 1,
+            "weight_decay must not be negative": 0 <= self.weight_decay < inf,
             "max_steps must not be negative": self.max_steps >= 0,
             "save_every must not be negative": self.save_every >= 0,
             "warmup must be at least 0 and below 1": 0 <= self.warmup < 1,

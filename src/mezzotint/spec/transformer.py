@@ -52,6 +52,10 @@ class TransformerSpec(Spec):
                 f"dim {self.dim} with {self.heads} heads and depth {self.depth} is no transformer; "
                 "dim must be a multiple of twice the heads, and all of them positive"
             )
+        if self.condition < 0:
+            raise UsageError(f"condition must be a width, or 0 for none, not {self.condition}")
+        if self.causal and self.positions is Positions.EDGES:
+            raise UsageError("positions 'edges' looks ahead to the end; a causal network takes 'start' or 'none'")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 

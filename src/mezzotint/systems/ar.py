@@ -17,6 +17,7 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.errors import CapabilityError
 from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
+from mezzotint.objective.length import LengthCost
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
 from mezzotint.spec.ar import CARD, ARSpec
@@ -32,6 +33,7 @@ class AR:
 
     def __init__(self, spec: ARSpec, lengths: Lengths | None = None) -> None:
         self.spec = spec
+        self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         self.net = Transformer(spec.net, spec.vocab, spec.vocab, spec.canvas)
         self.players = {"model": self.net}
 
@@ -48,12 +50,12 @@ class AR:
         return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        total = self.token_nll(batch).sum()
-        yield Loss(total, {"nll": total.detach()}, float(batch.free.sum()))
+        tokens, length = self.token_nll(batch).sum(), self.length(batch.real).sum()
+        yield Loss(tokens + length, {"tokens": tokens.detach(), "length": length}, self.length.symbols(batch.free))
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
-        """(B,) float64 nats, exact."""
-        return self.token_nll(batch).double().sum(1)
+        """(B,) float64 nats, exact, the cost of the length included where it is drawn."""
+        return self.token_nll(batch).double().sum(1) + self.length(batch.real).double()
 
     def sample(self, request: Request) -> Iterator[Frame]:
         if request.legacy_float32:

@@ -17,6 +17,7 @@ from torch import Tensor
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.transformer import Transformer
+from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import counted_bound, timed_bound
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
@@ -35,7 +36,7 @@ class MDLM:
 
     def __init__(self, spec: MDLMSpec, lengths: Lengths | None) -> None:
         self.spec = spec
-        self.lengths = lengths if spec.ending is Ending.LENGTH else None
+        self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         schedule = LogLinear() if spec.noise is MaskNoise.LOG_LINEAR else Cosine()
         self.process = Absorbing(schedule, spec.vocab)  # §3.1, App. E.1
         self.net = Transformer(spec.net, spec.vocab + 1, spec.vocab + spec.mask_output, spec.canvas)
@@ -55,12 +56,13 @@ class MDLM:
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound  # §3.4, eq. 10
         masked = bound(self.denoise, self.process, batch, rng).sum()
-        length = self._length_nll(batch).sum()
-        yield Loss(masked + length, {"masked": masked.detach(), "length": length}, self._symbols(batch))
+        length = self.length(batch.real).sum()
+        yield Loss(masked + length, {"masked": masked.detach(), "length": length}, self.length.symbols(batch.free))
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
-        """(B,) float64 nats: one draw of the any-order bound, the cost of the length included."""
-        return counted_bound(self.denoise, self.process, batch, rng).double() + self._length_nll(batch).double()
+        """(B,) float64 nats: one draw of the bound, the cost of the length included."""
+        bound = timed_bound if self.spec.time_conditioning else counted_bound
+        return bound(self.denoise, self.process, batch, rng).double() + self.length(batch.real).double()
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas = request.canvas
@@ -69,13 +71,3 @@ class MDLM:
         rule = LegacyAncestral if request.legacy_float32 else Reveal  # eq. 7
         step = rule(self.process, request.temperature, request.top_p)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
-
-    def _length_nll(self, batch: Canvas) -> Tensor:
-        if self.lengths is None:
-            return torch.zeros(len(batch.ids), device=batch.ids.device)
-        costs = [-self.lengths.log_prob(int(n)) for n in batch.real.sum(1)]
-        return torch.tensor(costs, device=batch.ids.device)
-
-    def _symbols(self, batch: Canvas) -> float:
-        """Tokens, and one for the length of each text where that is modelled."""
-        return float(batch.free.sum()) + (len(batch.ids) if self.lengths is not None else 0)

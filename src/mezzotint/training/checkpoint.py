@@ -41,11 +41,12 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     root = folder / CHECKPOINTS
     root.mkdir(exist_ok=True)
     final = root / str(checkpoint.counters["step"])
-    if final.exists():
+    if final.exists() and _is_intact(final):
         # The same step has the same tensors; only the counters can have moved on.
         sums = read_json(final / "state.json")["sha256"]
         put_json(final / "state.json", {**checkpoint.counters, "sha256": sums})
         return final
+    shutil.rmtree(final, ignore_errors=True)
     aside = root / f".{final.name}.{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -86,7 +87,9 @@ def newest(folder: Path) -> tuple[Checkpoint, list[str]] | None:
 def load(path: Path) -> Checkpoint:
     """One checkpoint, every file checked against its sum."""
     state = read_json(path / "state.json")
-    sums = state.pop("sha256", {})
+    if not isinstance(state, dict) or not {"step", "elapsed", "finished", "sha256"} <= state.keys():
+        raise RunError(f"{path / 'state.json'} is damaged: it lacks the counters that every checkpoint has")
+    sums = state.pop("sha256")
     for name in FILES:
         file = _file(path, name)
         if not file.exists():
@@ -95,6 +98,14 @@ def load(path: Path) -> Checkpoint:
             raise RunError(f"{file} is damaged: its contents are not those that were written")
     weights, ema, optimiser = (load_file(_file(path, name)) for name in FILES)
     return Checkpoint(weights, ema, optimiser, state)
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        load(path)
+    except RunError:
+        return False
+    return True
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -13,10 +13,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mezzotint.errors import RunError
+from mezzotint.errors import RunError, UsageError
+from mezzotint.spec.base import Spec
+
+S = TypeVar("S", bound=Spec)
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -42,15 +46,18 @@ def sync(path: Path) -> None:
 def put(path: Path, content: str | bytes) -> None:
     """Write a file aside, wait for the disk, and rename it into place."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content.encode() if isinstance(content, str) else content)
-    sync(aside)
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
     sync(path.parent)
 
 
 def put_json(path: Path, value: Any) -> None:
     """`put`, as indented JSON."""
-    put(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    put(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def digest(path: Path) -> str:
@@ -78,11 +85,22 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     if not (folder / CONFIG).exists():
         raise RunError(f"{folder} is not a run folder: it has no {CONFIG}")
     config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or not {"format", "system", "spec", "training", "data", "seed"} <= config.keys():
+    needed, of_data = {"format", "system", "spec", "training", "data", "seed"}, {"files", "valid", "field", "layout"}
+    whole = isinstance(config, dict) and needed <= config.keys() and isinstance(config["data"], dict)
+    if not whole or not of_data <= config["data"].keys() or type(config["seed"]) is not int:
         raise RunError(f"{folder / CONFIG} is damaged: it lacks the fields that every run's has")
     if config["format"] != FORMAT:
         raise RunError(f"{folder} has format {config['format']}, and this version reads format {FORMAT}")
-    return config
+    found: Mapping[str, Any] = config
+    return found
+
+
+def read_spec(folder: Path, config: Mapping[str, Any], kind: type[S], key: str = "spec") -> S:
+    """The spec that a run's configuration describes; RunError where it does not describe one."""
+    try:
+        return kind.from_json(config[key])
+    except (UsageError, TypeError, AttributeError) as e:
+        raise RunError(f"{folder / CONFIG} does not describe a {config['system']} run: {e}") from None
 
 
 def check_new(out: Path) -> None:
@@ -101,5 +119,8 @@ def is_finished(folder: str | Path) -> bool:
     """Whether a run has reached its end."""
     folder = Path(folder)
     read_config(folder)
-    steps = steps_saved(folder)
-    return bool(steps) and bool(read_json(folder / CHECKPOINTS / str(steps[-1]) / "state.json").get("finished"))
+    for step in steps_saved(folder)[-1:]:
+        with suppress(RunError):
+            state = read_json(folder / CHECKPOINTS / str(step) / "state.json")
+            return isinstance(state, dict) and bool(state.get("finished"))
+    return False

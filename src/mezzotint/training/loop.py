@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mezzotint.errors import RunError
 from mezzotint.rng import Rng
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.training.checkpoint import Checkpoint, fill, named
@@ -96,9 +97,7 @@ class Trainer:
             for name, parameter in module.named_parameters():
                 prefix = f"{player}.{name}."
                 found = {k.removeprefix(prefix): v for k, v in checkpoint.optimiser.items() if k.startswith(prefix)}
-                self.optimisers[player].state[parameter] = {
-                    k: v if k == "step" else v.to(self.device) for k, v in found.items()
-                }
+                self.optimisers[player].state[parameter] = {k: v.to(self.device) for k, v in found.items()}
         self.step, self.elapsed = int(checkpoint.counters["step"]), float(checkpoint.counters["elapsed"])
 
     def run(self, batches: Batches, report_every: float = 0.25, save_seconds: float = 60.0) -> Iterator[Tick]:
@@ -119,9 +118,14 @@ class Trainer:
                 saved_at = time.monotonic() if save else saved_at
 
     def _tick(self, meter: Meter, validate: bool, save: bool) -> Tick:
+        """Reads the meter. Raises RunError where the loss is no number any more."""
         fraction = self.fraction
         remaining = self.elapsed / fraction - self.elapsed if fraction else math.inf
         loss, parts, rate = meter.read()
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the loss is {loss} at step {self.step}; the checkpoints are whole, but train with a lower lr"
+            )
         lr = self._rate(fraction)
         return Tick(self.step, fraction, loss, parts, lr, rate, self.elapsed, remaining, validate, save)
 
@@ -134,22 +138,19 @@ class Trainer:
     def _update(self, batches: Batches) -> Loss:
         """One step of every player; returns the sum of the losses of all parts of the batch."""
         torch.manual_seed(self.seed * 1_000_003 + self.step)
-        parts = self.spec.accumulate
-        size = self.spec.batch // parts
+        size = self.spec.batch // self.spec.accumulate
         streams = []
-        for part in range(parts):
+        for part in range(self.spec.accumulate):
             places = range(part * size, (part + 1) * size)
             rng = Rng(self.seed, places, f"train/{self.step}", self.spec.batch)
             batch = batches(self.step, places.start, size).to(self.device)
             with self.autocast():
                 streams.append(iter(self.system.losses(batch, rng)))
-        total = self._one_player(streams)
-        first = total
-        while total is not None:
-            total = self._one_player(streams)
+        played = [loss for loss in iter(lambda: self._one_player(streams), None) if loss is not None]
         self.step += 1
-        assert first is not None, "a system has at least one player"
-        return first
+        assert played, "a system has at least one player"
+        parts = {name: part for loss in played for name, part in loss.parts.items()}
+        return Loss(played[0].total, parts, played[0].count)
 
     def _one_player(self, streams: list[Iterator[Loss]]) -> Loss | None:
         """Back-propagate one player's loss in every part of the batch, then move that player."""
@@ -175,14 +176,19 @@ class Trainer:
         for group in optimiser.param_groups:
             group["lr"] = self._rate(self.fraction)
         optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        # A loss may reach through another player's network; what it left there is not that player's.
+        for each in self.optimisers.values():
+            each.zero_grad(set_to_none=True)
         self._average(player, module)
 
     def _average(self, player: str, module: nn.Module) -> None:
         decay = min(self.spec.ema, (1 + self.step) / (10 + self.step))
         current = named({player: module})
+        weights = {k: v for k, v in current.items() if v.is_floating_point()}
         with torch.no_grad():
-            torch._foreach_lerp_([self.ema[k] for k in current], list(current.values()), 1 - decay)
+            torch._foreach_lerp_([self.ema[k] for k in weights], list(weights.values()), 1 - decay)
+            for name in current.keys() - weights.keys():
+                self.ema[name].copy_(current[name])
 
 
 def _crossed(before: float, after: float, times: int) -> bool:
