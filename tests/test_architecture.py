@@ -28,12 +28,14 @@ GROUPS = (
     ("training", "evaluate"),
     ("recipes", "testing"),
     ("checks",),
+    ("prepare",),
     ("launch", "run"),
     ("assess",),
     ("serve", "cli"),
+    ("__main__",),
 )
 RANK = {package: rank for rank, group in enumerate(GROUPS) for package in group}
-SURFACES = GROUPS[-1]
+SURFACES = GROUPS[-2]
 SIDEWAYS = {("space", "net")}
 NAMED_ONLY = {("types", "rng"), ("types", "spec")}
 TORCH_FREE = ("", "types", "errors", "spec", "cli.main")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
-    from mezzotint.launch import Progress, bistro_texts, resume, train
+    from mezzotint.launch import Progress, resume, train
+    from mezzotint.prepare import bistro_texts
     from mezzotint.run import Draft, Piece, Run, Sample, load
     from mezzotint.systems import cards
     from mezzotint.training.folder import check_new, is_finished
@@ -26,7 +27,8 @@ _HOMES = {
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
-    "launch": ("Progress", "bistro_texts", "resume", "train"),
+    "launch": ("Progress", "resume", "train"),
+    "prepare": ("bistro_texts",),
     "run": ("Draft", "Piece", "Run", "Sample", "load"),
     "systems": ("cards",),
     "training.folder": ("check_new", "is_finished"),

@@ -23,9 +23,10 @@ from mezzotint.evaluate.fluency import fluency
 from mezzotint.evaluate.judge import JudgeModel
 from mezzotint.evaluate.likelihood import costs, likelihood
 from mezzotint.evaluate.table import Score, records, render
-from mezzotint.launch import bistro_texts
+from mezzotint.prepare import bistro_texts
 from mezzotint.run import Draft, Run, load
 from mezzotint.training import folder as files
+from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.types import Canvas, Ending, Layout
 
@@ -34,7 +35,6 @@ DRAWS = 8
 """Draws of a bound for each text."""
 SAMPLES = 256
 """Texts that `evaluate` generates, and held-out ones that it sets beside them."""
-FILM = "film.json"
 
 
 class Judge:
@@ -250,7 +250,7 @@ def showcase(
         samples = run.generate(n, steps=asked)
         nfe = float(np.mean([s.nfe for s in samples]))
         texts = [s.text for s in samples]
-        scores = {s.name: s.value for s in of_texts(texts, chosen, training, is_bistro(run))}
+        scores = {s.name: s.to_json()["value"] for s in of_texts(texts, chosen, training, is_bistro(run))}
         curve.append({"steps": asked, "nfe": nfe, **scores})
         shown.append({"steps": asked, "nfe": nfe, "texts": texts[:6]})
     files.put_json(run.folder / files.SAMPLES, {"samples": shown, "curve": curve})

@@ -8,29 +8,34 @@ import platform
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors.torch import save as serialise
 
 from mezzotint.checks import BISTRO, check_run, check_seed, layout_named, plan
+from mezzotint.data.batches import Batches
+from mezzotint.data.corpus import Source
+from mezzotint.data.lengths import Lengths
 from mezzotint.errors import DataError
+from mezzotint.prepare import Prepared, corpus_of, packed, prepare
+from mezzotint.rng import Rng
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
+from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training import folder as files
-from mezzotint.types import Ending, Layout
+from mezzotint.training.checkpoint import fill, named
+from mezzotint.training.device import autocast, pick_device, pick_precision
+from mezzotint.training.loop import Batches as Batch
+from mezzotint.training.loop import Tick, Trainer
+from mezzotint.training.report import report
+from mezzotint.types import Canvas, Layout, System
 
-if TYPE_CHECKING:
-    from mezzotint.data.corpus import Corpus, Source
-    from mezzotint.data.lengths import Lengths
-    from mezzotint.data.tokenizer import Tokenizer
-    from mezzotint.data.tokens import Tokens
-    from mezzotint.training.loop import Tick, Trainer
-    from mezzotint.types import Canvas, System
-
-BISTRO_TEXTS = {"train": 20_000, "valid": 1_000, "test": 1_000}
 VALIDATION_ROWS = 512
 
 
@@ -56,18 +61,6 @@ class Progress:
     """A sentence, where a signal ended the run."""
     note: str | None = None
     """Something to be told once."""
-
-
-@dataclass(frozen=True)
-class _Data:
-    """A corpus as a system trains on it."""
-
-    tokenizer: Tokenizer
-    train: Tokens
-    valid: Tokens
-    lengths: Lengths | None
-    layout: Layout
-    notes: tuple[str, ...] = field(default=())
 
 
 def train(
@@ -96,13 +89,13 @@ def train(
     out = Path(out).absolute()
     files.check_new(out)
     check_seed(seed)
-    _check_device(device)
+    pick_device(device)
     recipe = plan(
         system, size, layout, settings or {},
         minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
     )  # fmt: skip
-    corpus = _corpus(data, valid, field, layout_named(layout))
-    recipe, prepared = _prepare(recipe, corpus, layout_named(layout), tokenizer)
+    corpus = corpus_of(data, valid, field, layout_named(layout))
+    recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
     source = {
         "files": _places(data),
         "valid": _places(valid) if valid else None,
@@ -114,12 +107,6 @@ def train(
     return _run(out, system, recipe, prepared, seed, device)
 
 
-def _check_device(device: str) -> None:
-    from mezzotint.training.device import pick_device
-
-    pick_device(device)
-
-
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end."""
     out = Path(out)
@@ -128,62 +115,15 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         return iter(())
     source = config["data"]
     layout = layout_named(source["layout"])
-    corpus = _corpus(source["files"], source["valid"], source["field"], layout)
+    corpus = corpus_of(source["files"], source["valid"], source["field"], layout)
     for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
         if then["sha256"] != now.sha256:
             raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
     found = entry(config["system"])
     spec = files.read_spec(out, config, found.load(found.spec))
     recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
-    recipe, prepared = _prepare(recipe, corpus, layout, out / files.TOKENIZER)
+    recipe, prepared = prepare(recipe, corpus, layout, out / files.TOKENIZER)
     return _run(out, config["system"], recipe, prepared, config["seed"], device)
-
-
-def _corpus(
-    data: Sequence[str | Path], valid: Sequence[str | Path] | None, field: str | None, layout: Layout
-) -> Corpus:
-    from mezzotint.data.corpus import Corpus, load_corpus
-
-    if [str(p) for p in data] == [BISTRO]:
-        return Corpus(bistro_texts("train"), bistro_texts("valid"), (), ())
-    return load_corpus(data, valid, field, layout)
-
-
-def bistro_texts(split: str) -> list[str]:
-    """The bundled corpus as it is used here: 20,000 texts to train on, 1,000 each for "valid" and "test"."""
-    from mezzotint.data import bistro
-
-    return list(bistro.texts(split, BISTRO_TEXTS[split]))
-
-
-def _prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Path) -> tuple[Recipe, _Data]:
-    """Tokens in rows that fit, and the recipe with the vocabulary and the canvas that follow from them."""
-    from mezzotint.data.canvas import canvas_length, room
-    from mezzotint.data.lengths import Lengths
-    from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
-    from mezzotint.data.tokens import build_tokens, cache_folder, windows, without_long
-
-    known = isinstance(tokenizer, Path)
-    chosen = Tokenizer.load(tokenizer) if known else train_tokenizer(str(tokenizer), corpus.train, corpus.valid)
-    train, valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train, corpus.valid))
-    spec: Any = recipe.spec
-    if layout is Layout.WINDOWS:
-        spec = replace(spec, vocab=chosen.size)
-        rows = (windows(train, spec.canvas, chosen.end), windows(valid, spec.canvas, chosen.end))
-        return Recipe(spec, recipe.training), _Data(chosen, *rows, None, layout)
-    spec = replace(spec, vocab=chosen.size, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
-    most = room(spec.canvas, spec.ending)
-    kept, long = without_long(train, most)
-    held, long_held = without_long(valid, most)
-    if not len(kept) or not len(held):
-        raise DataError(f"no text is short enough for a canvas of {spec.canvas} tokens; use --layout windows")
-    notes = tuple(
-        f"{number:,} of {len(rows):,} {which} texts are longer than {most} tokens and were left out"
-        for which, number, rows in (("training", long, train), ("held-out", long_held, valid))
-        if number
-    )
-    lengths = Lengths.from_lengths(kept.lengths, most) if spec.ending is Ending.LENGTH else None
-    return Recipe(spec, recipe.training), _Data(chosen, kept, held, lengths, layout, notes)
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:
@@ -203,7 +143,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _create(out: Path, system: str, recipe: Recipe, data: _Data, source: Mapping[str, Any], seed: int) -> None:
+def _create(out: Path, system: str, recipe: Recipe, data: Prepared, source: Mapping[str, Any], seed: int) -> None:
     """The run folder with all but its weights, complete from the moment that it exists."""
     aside = out.with_name(f".{out.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
@@ -214,11 +154,13 @@ def _create(out: Path, system: str, recipe: Recipe, data: _Data, source: Mapping
     config = {
         "format": files.FORMAT,
         "system": system,
+        "can": sorted(ability.value for ability in entry(system).load(entry(system).card).can),
         "spec": recipe.spec.to_json(),
         "training": recipe.training.to_json(),
         "data": {**source, "rows": len(data.train), "valid_rows": len(data.valid), "notes": list(data.notes)},
         "seed": seed,
         "versions": _versions(),
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
     files.put_json(aside / files.CONFIG, config)
     if out.exists():
@@ -226,12 +168,10 @@ def _create(out: Path, system: str, recipe: Recipe, data: _Data, source: Mapping
     aside.rename(out)
 
 
-def _run(out: Path, system: str, recipe: Recipe, data: _Data, seed: int, device: str) -> Iterator[Progress]:
+def _run(out: Path, system: str, recipe: Recipe, data: Prepared, seed: int, device: str) -> Iterator[Progress]:
     """The loop of training/loop.py with files, signals and held-out texts around it."""
-    from mezzotint.training.checkpoint import newest
-
     trainer = build_trainer(system, recipe, data.lengths, seed, device)
-    found = newest(out)
+    found = checkpoints.newest(out)
     notes = list(data.notes)
     if found is not None:
         checkpoint, passed = found
@@ -240,13 +180,15 @@ def _run(out: Path, system: str, recipe: Recipe, data: _Data, seed: int, device:
     _forget_after(out / files.LOG, trainer.step)
     yield from (_progress(trainer, note=note) for note in notes)
     with _signals() as caught:
-        for tick in trainer.run(_batches(trainer, recipe, data, seed)):
+        for tick in trainer.run(_batches(recipe, data, seed)):
             valid = held_out(trainer, recipe, data, seed) if tick.validate else None
             _log(out, tick, valid)
             saved = _save(out, trainer) if tick.save or caught else None
             stopped = None
             if caught and tick.fraction < 1:
                 stopped = f"stopped by {caught[0]} at step {tick.step}; `mezzotint resume {out}` goes on from there"
+            if stopped or tick.fraction >= 1:
+                report(out)
             yield _progress_of(tick, valid, saved, stopped)
             if stopped:
                 return
@@ -254,9 +196,6 @@ def _run(out: Path, system: str, recipe: Recipe, data: _Data, seed: int, device:
 
 def build_trainer(system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str) -> Trainer:
     """A fresh system on its device, ready to be trained."""
-    from mezzotint.training.device import autocast, pick_device, pick_precision
-    from mezzotint.training.loop import Trainer
-
     where = pick_device(device)
     model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
     model.initialise(seed)
@@ -268,32 +207,17 @@ def build_trainer(system: str, recipe: Recipe, lengths: Lengths | None, seed: in
     return Trainer(model, recipe.training, seed, where, autocast(where, dtype))
 
 
-def _batches(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> Any:
-    from mezzotint.data.batches import Batches
-
+def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:
     order = Batches(data.train.lengths, recipe.training.batch, seed)
 
     def batch(step: int, first: int, count: int) -> Canvas:
-        return _packed(data.train, order.rows(step, first, count), range(first, first + count), recipe, data)
+        return packed(data.train, order.rows(step, first, count), range(first, first + count), recipe, data)
 
     return batch
 
 
-def _packed(tokens: Tokens, rows: Sequence[int], index: Sequence[int], recipe: Recipe, data: _Data) -> Canvas:
-    from mezzotint.data.canvas import pack
-
-    spec: Any = recipe.spec
-    tokenizer = data.tokenizer
-    return pack([tokens[i] for i in rows], index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad)
-
-
-def held_out(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> float:
+def held_out(trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> float:
     """Nats per symbol of up to 512 held-out rows under the averaged weights, with the same noise every time."""
-    import torch
-
-    from mezzotint.rng import Rng
-    from mezzotint.training.checkpoint import fill, named
-
     system = trainer.system
     raw = {k: v.clone() for k, v in named(system.players).items()}
     fill(system.players, trainer.ema, "the averaged weights")
@@ -305,7 +229,7 @@ def held_out(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> float:
     with torch.no_grad(), trainer.autocast():
         for begin in range(0, len(order), size):
             rows = order[begin : begin + size]
-            batch = _packed(data.valid, rows, rows, recipe, data).to(trainer.device)
+            batch = packed(data.valid, rows, rows, recipe, data).to(trainer.device)
             total += float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
             count += sum(int(data.valid.lengths[i]) + closing for i in rows)
     fill(system.players, raw, "the raw weights")
@@ -315,13 +239,9 @@ def held_out(trainer: Trainer, recipe: Recipe, data: _Data, seed: int) -> float:
 
 
 def _save(out: Path, trainer: Trainer) -> Path:
-    from safetensors.torch import save
-
-    from mezzotint.training.checkpoint import save as save_checkpoint
-
     # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
-    files.put(out / files.MODEL, save({k: v.contiguous() for k, v in trainer.ema.items()}))
-    return save_checkpoint(out, trainer.checkpoint())
+    files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in trainer.ema.items()}))
+    return checkpoints.save(out, trainer.checkpoint())
 
 
 def _log(out: Path, tick: Tick, valid: float | None) -> None:

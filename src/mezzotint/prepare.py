@@ -1,0 +1,83 @@
+"""From texts to rows of tokens: what a system needs to know of its data, and the recipe that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mezzotint.checks import BISTRO
+from mezzotint.data import bistro
+from mezzotint.data.canvas import canvas_length, pack, room
+from mezzotint.data.corpus import Corpus, load_corpus
+from mezzotint.data.lengths import Lengths
+from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
+from mezzotint.data.tokens import Tokens, build_tokens, cache_folder, windows, without_long
+from mezzotint.errors import DataError
+from mezzotint.spec.recipe import Recipe
+from mezzotint.types import Canvas, Ending, Layout
+
+BISTRO_TEXTS = {"train": 20_000, "valid": 1_000, "test": 1_000}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus as a system trains on it."""
+
+    tokenizer: Tokenizer
+    train: Tokens
+    valid: Tokens
+    lengths: Lengths | None
+    layout: Layout
+    notes: tuple[str, ...] = ()
+    """Sentences about what was left out."""
+
+
+def corpus_of(
+    data: Sequence[str | Path], valid: Sequence[str | Path] | None, field: str | None, layout: Layout
+) -> Corpus:
+    """The texts that --data and --valid name: files, or the bundled corpus."""
+    if [str(p) for p in data] == [BISTRO]:
+        return Corpus(bistro_texts("train"), bistro_texts("valid"), (), ())
+    return load_corpus(data, valid, field, layout)
+
+
+def bistro_texts(split: str) -> list[str]:
+    """The bundled corpus as it is used here: 20,000 texts to train on, 1,000 each for "valid" and "test"."""
+    return list(bistro.texts(split, BISTRO_TEXTS[split]))
+
+
+def prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Path) -> tuple[Recipe, Prepared]:
+    """Tokens in rows that fit, and the recipe with the vocabulary and the canvas that follow from them.
+
+    `tokenizer` is what --tokenizer says, or the path of a run's own. Raises DataError where no row fits.
+    """
+    known = isinstance(tokenizer, Path)
+    chosen = Tokenizer.load(tokenizer) if known else train_tokenizer(str(tokenizer), corpus.train, corpus.valid)
+    train, valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train, corpus.valid))
+    spec: Any = recipe.spec
+    if layout is Layout.WINDOWS:
+        spec = replace(spec, vocab=chosen.size)
+        rows = (windows(train, spec.canvas, chosen.end), windows(valid, spec.canvas, chosen.end))
+        return Recipe(spec, recipe.training), Prepared(chosen, *rows, None, layout)
+    spec = replace(spec, vocab=chosen.size, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
+    most = room(spec.canvas, spec.ending)
+    kept, long = without_long(train, most)
+    held, long_held = without_long(valid, most)
+    if not len(kept) or not len(held):
+        raise DataError(f"no text is short enough for a canvas of {spec.canvas} tokens; use --layout windows")
+    notes = tuple(
+        f"{number:,} of {len(rows):,} {which} texts are longer than {most} tokens and were left out"
+        for which, number, rows in (("training", long, train), ("held-out", long_held, valid))
+        if number
+    )
+    lengths = Lengths.from_lengths(kept.lengths, most) if spec.ending is Ending.LENGTH else None
+    return Recipe(spec, recipe.training), Prepared(chosen, kept, held, lengths, layout, notes)
+
+
+def packed(tokens: Tokens, rows: Sequence[int], index: Sequence[int], recipe: Recipe, data: Prepared) -> Canvas:
+    """The canvas of some rows of `tokens`, with the random streams `index`."""
+    spec: Any = recipe.spec
+    tokenizer = data.tokenizer
+    return pack([tokens[i] for i in rows], index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad)
