@@ -153,10 +153,11 @@ class Run:
     def _written(
         self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
     ) -> list[Sample]:
-        samples = []
+        samples: list[Sample] = []
         for task in self._tasks(n, template, prefix, batch_size, how):
-            *_, last = self.system.sample(task.request)
-            samples += self._samples(task, last)
+            for frame in self.system.sample(task.request):
+                if frame.done:
+                    samples += self._samples(task, frame)
         return samples
 
     # ------------------------------------------------------------ canvases
