@@ -60,14 +60,13 @@ def measure(system: str, name: str, repeats: int, compiled: bool = False) -> lis
             rates.append(batch * length / seconds)
             shares.append(work / seconds / gflops())
     rows = []
+    common: dict[str, Any] = {
+        "benchmark": "train-speed", "system": system, "variant": "compile=true" if compiled else "default",
+        "size": name, "batch": batch, "n": repeats, "params": sum(p.numel() for p in made.system.net.parameters()),
+    }  # fmt: skip
     for metric, values in (("tokens_per_second", rates), ("matmul_share", shares)):
-        rows.append(
-            Row(
-                benchmark="train-speed", system=system, variant="compile=true" if compiled else "default", metric=metric, value=statistics.median(values), n=repeats,
-                stderr=(max(values) - min(values)) / 2, batch=batch, size=name,
-                params=sum(p.numel() for p in made.system.net.parameters()),
-            )
-        )  # fmt: skip
+        spread = (max(values) - min(values)) / 2
+        rows.append(Row(**common, metric=metric, value=statistics.median(values), stderr=spread))
     return rows
 
 

@@ -1,0 +1,82 @@
+"""`first-run`: what a newcomer waits for, from a fresh clone in a fresh folder.
+
+    python -m benchmarks.first_run [--skip-tests]
+
+`make setup`, then `make demo`, then `make test`, each timed; how long after the installation the first text is seen; peak
+memory; the share of the demo's texts that the grammar accepts; and how fast `mezzotint --help` answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def watched(command: list[str], where: Path, moment: str = "$^") -> tuple[float, float | None, list[str]]:
+    """(seconds, seconds until a line matches `moment`, lines) of a command that must succeed."""
+    began, seen, lines = time.monotonic(), None, []
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "OMP_NUM_THREADS")}
+    process = subprocess.Popen(
+        command, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if seen is None and re.search(moment, line):
+            seen = time.monotonic() - began
+    if process.wait():
+        raise SystemExit("\n".join(lines[-30:]))
+    return time.monotonic() - began, seen, lines
+
+
+def peak_mb() -> float:
+    """The largest resident memory of any process started so far, in 10^6 bytes."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--skip-tests", action="store_true")
+    skip = parser.parse_args().skip_tests
+    from benchmarks.rows import Row, record
+
+    rows: list[Row] = []
+
+    def row(system: str, variant: str, metric: str, value: float, **more: Any) -> None:
+        rows.append(Row(benchmark="first-run", system=system, variant=variant, metric=metric, value=value, **more))
+        print(f"{system} {variant} {metric} {value:.4g}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "mezzotint"
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+        row("mdlm", "what=make setup", "wall_seconds", watched(["make", "setup"], clone)[0])
+        seconds, seen, _ = watched(["make", "demo"], clone, r"^step 0/")
+        row("mdlm", "what=make demo", "wall_seconds", seconds)
+        row("mdlm", "what=first text", "wall_seconds", seen or float("nan"))
+        row("mdlm", "what=make demo", "peak_rss_mb", peak_mb())
+        for score in json.loads(next((clone / "runs").glob("*/results.json")).read_text()):
+            if score["column"] == "mdlm" and score["name"] in ("valid_share", "judge_nll", "bound_nats_per_token"):
+                row("mdlm", "what=make demo", score["name"], score["value"], stderr=score["stderr"], n=score["n"])
+        help_ = [watched([str(clone / ".venv/bin/mezzotint"), "--help"], clone)[0] for _ in range(5)]
+        row("mdlm", "what=help", "wall_seconds", statistics.median(help_), n=5)
+        if not skip:
+            seconds, _, lines = watched(["make", "test"], clone)
+            print(lines[-1], flush=True)
+            row("mdlm", "what=make test", "wall_seconds", seconds)
+            row("mdlm", "what=make test", "peak_rss_mb", peak_mb())
+    record(rows)
+
+
+if __name__ == "__main__":
+    main()
