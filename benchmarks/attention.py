@@ -1,4 +1,4 @@
-"""`attention-speed`: the fused attention kernel against two products and a softmax, forward and backward, on this machine.
+"""`attention-speed`: the fused attention kernel against two products and a softmax, forward and backward.
 
     python -m benchmarks.attention
 

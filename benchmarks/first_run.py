@@ -2,7 +2,7 @@
 
     python -m benchmarks.first_run [--skip-tests]
 
-`make setup`, then `make demo`, then `make test`, each timed; how long after the installation the first text is seen; peak
+`make setup`, `make demo` and `make test`, each timed; how long after the installation the first text is seen; peak
 memory; the share of the demo's texts that the grammar accepts; and how fast `mezzotint --help` answers.
 """
 
