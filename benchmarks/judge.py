@@ -67,6 +67,8 @@ def train(name: str) -> Path:
 
 def keep(run: Path, kept: Path) -> None:
     """The run's configuration, tokenizer and averaged weights, these in bf16."""
+    if not mezzotint.is_finished(run):
+        raise SystemExit(f"{run} is not finished; the same command goes on with it")
     kept.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.to(torch.bfloat16) for k, v in load_file(run / "model.safetensors").items()}
     save_file(tensors, kept / "model.safetensors")
