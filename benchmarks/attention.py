@@ -2,7 +2,7 @@
 
     python -m benchmarks.attention
 
-Sets `WRITTEN_OUT_LENGTH` in net/attention.py: values above 1 say that the written-out form is faster.
+Sets `WRITTEN_OUT` in net/attention.py: values above 1 say that the written-out form is faster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHAPES = ((64, 4, 32, 32), (32, 4, 128, 64), (8, 4, 256, 64), (4, 4, 512, 64), (
 
 def seconds(shape: tuple[int, int, int, int], limit: int, train: bool) -> float:
     """Of one call with the written-out form up to `limit` positions."""
-    attention.WRITTEN_OUT_LENGTH = limit
+    attention.WRITTEN_OUT[torch.float32] = limit
     q, k, v = (torch.randn(shape).requires_grad_(train) for _ in range(3))
     times = []
     for _ in range(8):

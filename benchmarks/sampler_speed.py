@@ -179,7 +179,7 @@ def main() -> None:
 
     for batch in given.batch:
         for steps in given.steps:
-            sides = ["ours", "naive", "naive-like"] + (["ar"] if steps == given.steps[0] else [])
+            sides = ["ours", "naive", "naive-like"] + (["ar"] if steps == 32 else [])
             rows = rows_of(in_turn(sides, batch, steps, given.repeats), batch, steps)
             record(rows)
             for row in rows:

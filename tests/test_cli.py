@@ -425,15 +425,15 @@ def test_durations(seconds: float, shown: str) -> None:
 
 
 @given(st.text(st.sampled_from("ab\\\n\rn"), max_size=12))
-def test_a_text_on_one_line_can_be_read_back(text: str) -> None:
+def test_a_text_on_one_line_is_itself_but_for_its_line_ends(text: str) -> None:
     line = draw.one_line(text)
     assert "\n" not in line and "\r" not in line
-    assert line.encode().decode("unicode_escape") == text
+    assert line == text if not {"\n", "\r"} & set(text) else len(line) == len(text) + sum(map(text.count, "\n\r"))
 
 
 def test_samples_are_lines(run: Run, library: Library) -> None:
     _, out, _ = run("sample", "mdlm", "-n", "2", "--steps", "16", "--seed", "5", "--prefix", "The", "--top-p", "0.9")
-    assert out == ["The Mill is a cheap pub near the river.", r"Two\nlines \\ one."]
+    assert out == ["The Mill is a cheap pub near the river.", r"Two\nlines \ one."]
     assert library.calls[-1][1] == (2,)
     assert library.asked("stream") == {"steps": 16, "seed": 5, "temperature": 1.0, "top_p": 0.9, "prefix": "The"}
 

@@ -21,7 +21,7 @@ from mezzotint.checks import BISTRO, check_run, check_seed, layout_named, plan
 from mezzotint.data.batches import Batches
 from mezzotint.data.corpus import Source
 from mezzotint.data.lengths import Lengths
-from mezzotint.errors import DataError
+from mezzotint.errors import DataError, RunError, UsageError
 from mezzotint.prepare import Prepared, corpus_of, packed, prepare
 from mezzotint.rng import Rng
 from mezzotint.spec.recipe import Recipe
@@ -86,7 +86,7 @@ def train(
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
     moment and continued with `resume`. Raises the errors of `mezzotint.errors`.
     """
-    out = Path(out).absolute()
+    out = Path(out) if Path(out).name else Path(out).absolute()
     files.check_new(out)
     check_seed(seed)
     pick_device(device)
@@ -103,8 +103,9 @@ def train(
         "layout": layout,
         "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
     }
+    trainer = build_trainer(system, recipe, prepared.lengths, seed, device)
     _create(out, system, recipe, prepared, source, seed)
-    return _run(out, system, recipe, prepared, seed, device)
+    return _run(out, trainer, recipe, prepared, seed)
 
 
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
@@ -115,7 +116,10 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         return iter(())
     source = config["data"]
     layout = layout_named(source["layout"])
-    corpus = corpus_of(source["files"], source["valid"], source["field"], layout)
+    try:
+        corpus = corpus_of(source["files"], source["valid"], source["field"], layout)
+    except DataError as e:
+        raise DataError(f"{out} cannot go on without the text that it was trained on: {e}") from None
     for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
         if then["sha256"] != now.sha256:
             raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
@@ -123,7 +127,8 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     spec = files.read_spec(out, config, found.load(found.spec))
     recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
     recipe, prepared = prepare(recipe, corpus, layout, out / files.TOKENIZER)
-    return _run(out, config["system"], recipe, prepared, config["seed"], device)
+    trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device)
+    return _run(out, trainer, recipe, prepared, config["seed"])
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:
@@ -147,7 +152,10 @@ def _create(out: Path, system: str, recipe: Recipe, data: Prepared, source: Mapp
     """The run folder with all but its weights, complete from the moment that it exists."""
     aside = out.with_name(f".{out.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    try:
+        aside.mkdir(parents=True)
+    except OSError as e:
+        raise RunError(f"{out} cannot be made: {e.strerror}; choose another --out") from None
     data.tokenizer.save(aside / files.TOKENIZER)
     if data.lengths is not None:
         files.put_json(aside / files.LENGTHS, data.lengths.to_json())
@@ -168,9 +176,8 @@ def _create(out: Path, system: str, recipe: Recipe, data: Prepared, source: Mapp
     aside.rename(out)
 
 
-def _run(out: Path, system: str, recipe: Recipe, data: Prepared, seed: int, device: str) -> Iterator[Progress]:
+def _run(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
     """The loop of training/loop.py with files, signals and held-out texts around it."""
-    trainer = build_trainer(system, recipe, data.lengths, seed, device)
     found = checkpoints.newest(out)
     notes = list(data.notes)
     if found is not None:
@@ -195,16 +202,23 @@ def _run(out: Path, system: str, recipe: Recipe, data: Prepared, seed: int, devi
 
 
 def build_trainer(system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str) -> Trainer:
-    """A fresh system on its device, ready to be trained."""
+    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory."""
     where = pick_device(device)
-    model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
-    model.initialise(seed)
-    for module in model.players.values():
-        module.to(where)
-        if recipe.training.compile:
+    try:
+        model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
+        model.initialise(seed)
+        for module in model.players.values():
+            module.to(where)
+        dtype = pick_precision(recipe.training.precision, where)
+        trainer = Trainer(model, recipe.training, seed, where, autocast(where, dtype))
+    except RuntimeError as e:
+        if "memory" not in str(e):
+            raise
+        raise UsageError("a network of this size does not fit the memory; choose a smaller --size, dim or depth") from e
+    if recipe.training.compile:
+        for module in model.players.values():
             module.compile(dynamic=True)
-    dtype = pick_precision(recipe.training.precision, where)
-    return Trainer(model, recipe.training, seed, where, autocast(where, dtype))
+    return trainer
 
 
 def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -38,18 +39,19 @@ def train(given: flags.Train) -> int:
     out = given.out or mezzotint.next_out(given.system, given.data)
     mezzotint.check_new(out)
     keep_memory()
-    say(f"run folder: {out}")
     return after_training(progress(_training(given, out), stderr()), out)
 
 
 def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
     """The records of a training; reading the data is part of it, so that the bar is seen meanwhile."""
-    yield from mezzotint.train(
+    records = mezzotint.train(
         given.system, given.data, out=out, field=given.field, layout=given.layout, valid=given.valid or None,
         tokenizer=given.tokenizer, size=given.size, minutes=minutes_of(given), max_steps=given.max_steps,
         batch_size=given.batch_size, save_every=given.save_every, seed=given.seed, device=given.device,
         settings=dict(given.set),
     )  # fmt: skip
+    say(f"run folder: {out}")
+    yield from records
 
 
 def minutes_of(given: flags.Train) -> float | None:
@@ -111,6 +113,8 @@ def evaluate(given: flags.Evaluate) -> int:
                 _print_record({"column": column} | score.to_json())
     else:
         show(columns)
+    if not any(score.judge for scores in columns.values() for score in scores):
+        say("fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed")
     closing(sample_command(given.run), report_of(given.run))
     return 0
 
@@ -124,7 +128,8 @@ def systems(given: flags.Systems) -> int:
     else:
         rows = [[card["name"], card["title"], ", ".join(card["can"]), card["paper"]] for card in cards]
         _print("\n".join(_aligned([["name", "title", "can", "paper"], *rows])))
-    closing(f"mezzotint train {cards[0]['name']} --data FILE")
+    first = next(card for card in cards if mezzotint.Can.INFILL.value in card["can"])
+    closing(f"mezzotint train {first['name']} --data FILE")
     return 0
 
 
@@ -230,6 +235,8 @@ def _lines_of_stdin() -> Iterator[tuple[str, str]]:
     """Where each line that is not blank stands, and the line; nothing where a person would have to type it."""
     if sys.stdin.isatty():
         return
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     try:
         for number, line in enumerate(sys.stdin, 1):
             if line.strip():

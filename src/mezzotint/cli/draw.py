@@ -122,6 +122,8 @@ def _stills(drafts: Iterable[Draft]) -> Iterator[Draft]:
             say(caption(draft))
             for r, row in enumerate(draft.rows[:PLAIN_ROWS]):
                 say(f"  {_line(row, r, [SETTLED] * len(row)).plain}")
+            if len(draft.rows) > PLAIN_ROWS:
+                say(f"  and {len(draft.rows) - PLAIN_ROWS} more")
         shown = -1 if draft.done else max(shown, quarter)
         yield draft
 
@@ -151,8 +153,8 @@ def _width(row: int, place: int) -> int:
 
 
 def one_line(text: str) -> str:
-    r"""A text on one line: newlines as \n, carriage returns as \r, backslashes as \\."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    r"""A text on one line: newlines as \n, carriage returns as \r, all else as it is; --json loses nothing."""
+    return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
 # -- the progress of a training ---------------------------------------------------------------------------------------

@@ -152,7 +152,10 @@ class Train:
         str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
     ] = None
     layout: Annotated[
-        str, choose("a text is a line or record, or a window cut from joined documents", "texts", "windows")
+        str,
+        choose(
+            "a text is a line or record, or a window of joined documents (blank lines part them)", "texts", "windows"
+        ),
     ] = "texts"
     valid: Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)] = ()
     tokenizer: Annotated[str, choose("words, pieces of words, or what suits the text", "auto", "word", "bpe")] = "auto"
@@ -195,7 +198,7 @@ class Writing:
         float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
     ] = 1.0
     top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
-    prefix: Annotated[str | None, value("how every text begins", "TEXT", unicode)] = None
+    prefix: Annotated[str | None, value("how every text begins, put in front as it is", "TEXT", unicode)] = None
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
     json: Json = False
     device: Device = "auto"
@@ -214,7 +217,7 @@ class Infill(Writing):
 
     example: ClassVar[str] = 'mezzotint infill runs/reviews "The [3] pub near the river."'
     template: Annotated[
-        str | None, word("text with gaps; without it, lines of standard input", "TEMPLATE", unicode)
+        str | None, word("text with gaps, \\[ for a bracket; without it, lines of standard input", "TEMPLATE", unicode)
     ] = None
     n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mezzotint import MezzotintError, unknown
+from mezzotint import MezzotintError, __version__, unknown
 from mezzotint.cli import commands, flags
 from mezzotint.cli.demo import demo
 from mezzotint.cli.draw import say
@@ -27,12 +28,16 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
 
 WRONG_CALL = 2
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room left."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except MezzotintError as error:
         say("mezzotint: " + " ".join(str(error).splitlines()))
@@ -42,12 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return commands.INTERRUPTED
     except BrokenPipeError:
         return 0  # whoever read the output has enough
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        say(f"mezzotint: the output cannot be written: {error.strerror}")
+        return WRONG_CALL
 
 
 def _run(words: Sequence[str]) -> int:
     name = words[0] if words else "--help"
     if name in ("-h", "--help"):
         print(overview({name: kind for name, (kind, _) in COMMANDS.items()}), end="")
+        return 0
+    if name == "--version":
+        print(f"mezzotint {__version__}")
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)

@@ -117,7 +117,7 @@ def _gap(mark: re.Match[str]) -> Gap:
     low, high = int(mark["low"]), int(mark["high"] or mark["low"])
     if not 1 <= low <= high:
         shown = mark[0].lstrip("\\")
-        raise UsageError(f"the gap {shown} cannot be filled; write [3] for three tokens or [2-5] for two to five")
+        raise UsageError(f"the gap {shown} cannot be filled; write [3] for three tokens")
     return Gap(low, high)
 
 

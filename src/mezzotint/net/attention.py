@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WRITTEN_OUT_LENGTH = 256
-"""On a CPU, up to this many positions two batched products and a softmax beat the fused kernel (docs/log.md)."""
+WRITTEN_OUT = {torch.bfloat16: 128, torch.float32: 0, torch.float64: 0}
+"""On a CPU, up to how many positions two batched products and a softmax beat the fused kernel, by type of number.
+
+In float32 the fused kernel is 1.0 to 1.6 times as fast from 32 positions on (benchmarks/attention.py, docs/log.md).
+"""
 
 
 class Rotary:
@@ -73,7 +76,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 
     bias (B or 1, 1, L or 1, S) is 0 or -inf; None lets every position see every other.
     """
-    if q.device.type != "cpu" or k.shape[2] > WRITTEN_OUT_LENGTH:
+    if q.device.type != "cpu" or k.shape[2] > WRITTEN_OUT.get(q.dtype, 0):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
     if bias is not None:

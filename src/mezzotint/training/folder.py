@@ -104,9 +104,16 @@ def read_spec(folder: Path, config: Mapping[str, Any], kind: type[S], key: str =
 
 
 def check_new(out: Path) -> None:
-    """Refuse an output folder that already holds something."""
+    """Refuse an output folder that already holds something, or that cannot be made where it is."""
+    if (out / CONFIG).exists():
+        raise RunError(f"{out} already holds a run; `mezzotint resume {out}` continues it, or choose another --out")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} already exists; `mezzotint resume {out}` continues a run, or choose another --out")
+        raise RunError(
+            f"{out} already exists, with nothing that `mezzotint resume {out}` could go on with; choose another --out"
+        )
+    above = next((p for p in out.absolute().parents if p.exists()), None)
+    if above is not None and not (above.is_dir() and os.access(above, os.W_OK)):
+        raise RunError(f"{out} cannot be made: {above} is no folder that can be written; choose another --out")
 
 
 def steps_saved(folder: Path) -> list[int]:
