@@ -502,7 +502,7 @@ def test_stills_are_five_of_a_few_texts(library: Library, capsys: pytest.Capture
         "30/40",
         "40/40",
     ]
-    assert len(lines) == 5 * (1 + draw.PLAIN_ROWS)
+    assert len(lines) == 5 * (1 + draw.PLAIN_ROWS + 1)
 
 
 def styles(draft: Draft, ages: Sequence[Sequence[int]]) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
                 system,
                 [root / "texts.txt"],
                 out=root / name,
-                max_steps=60,
+                max_steps=25,
                 valid=[root / "texts.txt"],
                 settings=settings,
                 **more,

@@ -323,7 +323,7 @@ def test_each_loss_moves_its_own_player_only_and_all_are_logged():
     canvas = mezzotint.Canvas(ids, ids.bool(), ~ids.bool(), torch.arange(2))
     ticks = list(trainer.run(lambda step, first, count: canvas, report_every=0))
     assert set(ticks[0].parts) == {"through", "own"}
-    assert float(system.players["b"].weight) == 1.0 and float(system.players["a"].weight) < 1.0
+    assert system.players["b"].weight.item() == 1.0 and system.players["a"].weight.item() < 1.0
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(corpus, tmp_path):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
-from mezzotint import MezzotintError, __version__, unknown
+from mezzotint import MezzotintError, unknown
 from mezzotint.cli import commands, flags
 from mezzotint.cli.demo import demo
 from mezzotint.cli.draw import say
@@ -60,7 +61,7 @@ def _run(words: Sequence[str]) -> int:
         print(overview({name: kind for name, (kind, _) in COMMANDS.items()}), end="")
         return 0
     if name == "--version":
-        print(f"mezzotint {__version__}")
+        print(f"mezzotint {version('mezzotint')}")
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
