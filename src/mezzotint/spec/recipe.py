@@ -42,7 +42,14 @@ class Recipe:
         )
 
 
+Sized = Callable[[Corpus], Recipe]
 Make = Callable[[Size, Corpus], Recipe]
+
+
+def by_size(tiny: Sized, small: Sized, base: Sized) -> Make:
+    """A system's three recipes as one function of the size."""
+    made = {Size.TINY: tiny, Size.SMALL: small, Size.BASE: base}
+    return lambda size, corpus: made[size](corpus)
 
 
 def training(size: Size, ema: float = 0.999) -> TrainingSpec:
