@@ -32,13 +32,14 @@ class Setting:
 
     minutes: float
     layout: str = "texts"
-    batch: int | None = None
+    batch: dict[str, int] = field(default_factory=dict)
+    """Rows of a batch by system, where they are not the recipe's."""
     settings: dict[str, str] = field(default_factory=dict)
 
 
 SETTINGS = {
-    "e2e": Setting(15),
-    "prose": Setting(40, "windows", 16, {"dim": "256", "depth": "6", "canvas": "128"}),
+    "e2e": Setting(15, batch={"mdlm": 32}),
+    "prose": Setting(40, "windows", {"mdlm": 16, "ar": 16}, {"dim": "256", "depth": "6", "canvas": "128"}),
 }
 
 
@@ -53,7 +54,7 @@ def trained(name: str, system: str) -> Path:
         if out.exists()
         else mezzotint.train(
             system, [data.train], valid=[data.valid], out=out, layout=setting.layout, minutes=setting.minutes,
-            batch_size=setting.batch, settings=setting.settings,
+            batch_size=setting.batch.get(system), settings=setting.settings,
         )
     )  # fmt: skip
     for record in records:
@@ -76,7 +77,9 @@ class Measured:
         self.common: dict[str, Any] = {
             "benchmark": f"{name}-unconditional", "system": run.card.name, "split": "test", "seed": config["seed"],
             "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
-            "train_minutes": SETTINGS[name].minutes, "precision": str(next(run.system.net.parameters()).dtype)[6:],
+            "train_minutes": SETTINGS[name].minutes,
+            "variant": self.called({}),
+            "precision": str(next(run.system.net.parameters()).dtype)[6:],
         }  # fmt: skip
         self.row = Row
 
@@ -88,18 +91,26 @@ class Measured:
                "judge": judge}
         )  # fmt: skip
 
+    def called(self, more: dict[str, str]) -> str:
+        """The variant of a row: the batch, where it is not the recipe's, and more."""
+        from benchmarks.rows import variant
+
+        batch = SETTINGS[self.name].batch.get(self.system)
+        return variant({**({"batch": batch} if batch else {}), **more})
+
     def bound(self, texts: Any) -> Iterator[Any]:
         from mezzotint.assess import bound
 
-        variant = "bound=exact" if self.system == "ar" else "bound=any-order"
+        kind = {"bound": "exact" if self.system == "ar" else "any-order"}
         for score in bound(self.run, texts):
             print(f"{self.system} {score.name} {score.value:.4f} ± {score.stderr:.4f} ({score.note})", flush=True)
-            yield self._row(score, variant=variant)
+            yield self._row(score, variant=self.called(kind))
         for line in self.log:
             if "valid" in line:
                 yield self.row(
                     **{**self.common, "split": "valid", "train_minutes": round(line["elapsed"] / 60, 2),
-                       "metric": "bound_nats_per_token", "value": line["valid"], "n": 512, "variant": "curve=training"}
+                       "metric": "bound_nats_per_token", "value": line["valid"], "n": 512,
+                        "variant": self.called({"curve": "training"})}
                 )  # fmt: skip
 
     def samples(self, steps: int, temperature: float = 1.0) -> tuple[list[str], dict[str, Any]]:
