@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mezzotint.process.gaussian import Gaussian
 from mezzotint.types import Canvas, Noised, Prediction
 
 
@@ -75,3 +76,35 @@ def chi_square_p(observed: dict[tuple[int, ...], int], law: dict[tuple[int, ...]
     k = len(law) - 1
     z = ((x / k) ** (1 / 3) - (1 - 2 / (9 * k))) / math.sqrt(2 / (9 * k))
     return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+class GaussianOracle:
+    """E[z_0 | z_t] for a corpus of `texts` embedded by `vectors` (V, D): a softmax over the corpus.
+
+    Its logits are the posterior of the token at each position.
+    """
+
+    def __init__(
+        self, texts: Sequence[Sequence[int]], weights: Sequence[float], vectors: Tensor, process: Gaussian
+    ) -> None:
+        self.texts = torch.tensor(texts)
+        self.weights = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+        self.vectors = vectors.double()
+        self.process = process
+
+    def posterior(self, noised: Noised, free: Tensor) -> Tensor:
+        """(B, N): the probability of each text; given positions hold their text's exact vectors."""
+        evidence = self.process.evidence(noised, self.vectors)
+        clean = (noised.z[:, :, None, :] - self.vectors).norm(dim=-1) < 1e-6
+        evidence = torch.where(free[..., None], evidence, clean.double().log())
+        picked = evidence[:, None].expand(-1, len(self.texts), -1, -1)
+        at = self.texts[None, :, :, None].expand(len(noised.z), -1, -1, 1)
+        return (picked.gather(-1, at)[..., 0].sum(-1) + self.weights.log()).softmax(-1)
+
+    def __call__(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        onehot = torch.nn.functional.one_hot(self.texts, len(self.vectors)).double()
+        p_BLV = torch.einsum("bn,nlv->blv", self.posterior(noised, cond.free), onehot)
+        logits = p_BLV.log()
+        return Prediction(logits if at is None else logits[at], p_BLV @ self.vectors)
