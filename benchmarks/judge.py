@@ -42,7 +42,16 @@ RECIPES = {
         2000,
         Path("runs/judges/prose-bf16"),
         "windows",
-        {"dim": "256", "depth": "6", "heads": "4", "canvas": "128", "batch": "16", "lr": "1e-3", "neighbours": "5"},
+        {
+            "dim": "256",
+            "depth": "6",
+            "heads": "4",
+            "canvas": "128",
+            "batch": "16",
+            "lr": "1e-3",
+            "neighbours": "5",
+            "validations": "5",
+        },
     ),
 }
 

@@ -38,7 +38,7 @@ class Rotary:
 class Cache:
     """Keys and values of the positions seen so far, one pair of (B, H, L, E) buffers a block.
 
-    `tail` holds the last few token vectors, for a network that mixes neighbours.
+    `vectors` (B, L, D) holds the token vectors, for a network that mixes neighbours.
     """
 
     def __init__(self, depth: int) -> None:
@@ -46,7 +46,7 @@ class Cache:
         self.values: list[Tensor | None] = [None] * depth
         self.length = 0
         self.capacity = 0
-        self.tail: Tensor | None = None
+        self.vectors: Tensor | None = None
 
     def reserve(self, capacity: int) -> None:
         """Make room for `capacity` positions in all, before the first use."""
@@ -70,17 +70,19 @@ class Cache:
         return keys[:, :, :end], values[:, :, :end]
 
     def preceded(self, x_BLD: Tensor, count: int) -> Tensor:
-        """x (B, n, D) with the `count` token vectors before it, zeros where there were none; keeps the last ones."""
-        tail = self.tail if self.tail is not None else x_BLD.new_zeros(x_BLD.shape[0], count, x_BLD.shape[2])
-        whole = torch.cat([tail, x_BLD], dim=1)
-        self.tail = whole[:, whole.shape[1] - count :]
-        return whole
+        """x (B, n, D) with the `count` token vectors before it, zeros where there were none."""
+        if self.vectors is None:
+            B, n, D = x_BLD.shape
+            self.vectors = x_BLD.new_zeros(B, count + max(self.capacity, n), D)
+        end = self.length + count + x_BLD.shape[1]
+        self.vectors[:, self.length + count : end] = x_BLD
+        return self.vectors[:, self.length : end]
 
     def rows(self, rows: Tensor) -> None:
         """Keep only some rows."""
         self.keys = [None if k is None else k[rows] for k in self.keys]
         self.values = [None if v is None else v[rows] for v in self.values]
-        self.tail = None if self.tail is None else self.tail[rows]
+        self.vectors = None if self.vectors is None else self.vectors[rows]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
