@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mezzotint.objective.chain import chain_bound
 from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
@@ -158,3 +159,37 @@ def test_evidence_is_the_log_density():
     density = torch.distributions.Normal(alpha * e, sigma).log_prob(noised.z[0][:, None]).sum(-1)
     difference = process.evidence(noised, e)[0] - density
     assert torch.allclose(difference, difference[:, :1].expand(-1, 5), atol=1e-9)
+
+
+def test_the_bound_of_an_exact_denoiser_falls_to_the_entropy_of_the_corpus():
+    """-log p on average is the entropy; the chain's bound is above it, and nearer the finer the chain."""
+    process = Gaussian(CosineVariance())
+    oracle = GaussianOracle(TEXTS, WEIGHTS, vectors(), process)
+    shares = torch.tensor(WEIGHTS, dtype=torch.float64) / sum(WEIGHTS)
+    entropy = -float((shares * shares.log()).sum())
+    rows = 12_000
+    texts = torch.tensor(TEXTS).repeat_interleave((shares * rows).round().long(), dim=0)
+    canvas = replace(blank(len(texts), 3), ids=texts)
+
+    def bound(steps):
+        rng = Rng(0, range(len(texts)), "", len(texts))
+        return chain_bound(oracle, process, vectors(), canvas, steps, rng)
+
+    gaps = []
+    for steps in (8, 64, 1000):
+        nats = bound(steps)
+        gaps.append(float(nats.mean()) - entropy)
+        error = float(nats.std()) / rows**0.5
+        assert gaps[-1] > -4 * error
+    assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.03 + 4 * error
+
+
+def test_what_is_given_costs_nothing():
+    process = Gaussian(CosineVariance())
+    oracle = GaussianOracle(TEXTS, WEIGHTS, vectors(), process)
+    texts = torch.tensor(TEXTS[:1] * 4000 + TEXTS[2:3] * 1000 + TEXTS[3:4] * 2000)
+    canvas = replace(blank(len(texts), 3), ids=texts)
+    canvas.given[:, 1] = True
+    nats = chain_bound(oracle, process, vectors(), canvas, 1000, Rng(0, range(7000), "", 7000))
+    p = torch.tensor([4, 1, 2], dtype=torch.float64) / 7
+    assert float(nats.mean()) == pytest.approx(-float((p * p.log()).sum()), abs=0.06)

@@ -86,6 +86,11 @@ class Gaussian:
         share = torch.where(t > 0, share, torch.ones_like(share))
         return share.sqrt(), (1 - share).sqrt()
 
+    def signal_to_noise(self, t: Tensor) -> Tensor:
+        """alpha^2 / sigma^2 at times t > 0."""
+        alpha, sigma = self.alpha_sigma(t)
+        return (alpha / sigma) ** 2
+
     def corrupt(self, z0: Tensor, t: Tensor, free: Tensor, rng: Rng) -> Noised:
         """z0 (B, L, D) at time t (B,) where free (B, L), untouched elsewhere."""
         alpha, sigma = self.wide(t, z0)

@@ -26,8 +26,9 @@ class Embedding(nn.Module):
 
     @property
     def vectors(self) -> Tensor:
-        """(V, D), each of norm sqrt(D)."""
-        unit: Tensor = F.normalize(self.table, dim=-1)
+        """(V, D), each of norm sqrt(D), in float32 at least: states are no place for fewer digits."""
+        exact = self.table.to(torch.promote_types(self.table.dtype, torch.float32))
+        unit: Tensor = F.normalize(exact, dim=-1)
         return unit * math.sqrt(self.table.shape[1])
 
     @torch.no_grad()
@@ -43,7 +44,7 @@ class Embedding(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., V) from vectors (..., D)."""
-        return F.linear(x, self.readout)
+        return F.linear(x, self.readout.to(x.dtype))
 
 
 @torch.no_grad()

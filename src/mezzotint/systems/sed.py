@@ -22,6 +22,7 @@ from mezzotint.guidance.classifier_free import dropped
 from mezzotint.guidance.self_condition import both, detached, twice
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.streams import StreamTransformer
+from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.regression import squared_error
 from mezzotint.objective.rounding import token_nll
@@ -82,7 +83,8 @@ class SED:
         earlier = previous if isinstance(previous, Tensor) else self._without(noised)
         earlier = earlier * cond.free[..., None]
         streams = [z, earlier] if self.spec.streams is Streams.IN_PLACE else self._apart(z, cond.given, earlier)
-        out = self.net.body(torch.cat(streams, dim=-1), noised.t, cond.real).float()
+        inputs = torch.cat(streams, dim=-1).to(self.net.body.enter.weight.dtype)
+        out = self.net.body(inputs, noised.t, cond.real).to(z.dtype)
         if self.spec.speaks is Speaks.VECTOR:
             logits, estimate = self.net.space.logits(out), out
         else:
@@ -139,34 +141,11 @@ class SED:
         return squared_error(said.estimate, z0, batch.free)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
-        """(B,) float64 nats: one draw of the bound of the chain of `chain` steps that passes twice at each time.
-
-        -log p(w) <= sum over i of KL(q(z_{i-1} | z_i, z_0) || p(z_{i-1} | z_i)) - log p(w | z_1) + KL of the prior, at
-        sigma0 = 0; a KL is half the gain in signal-to-noise times the squared error (Kingma et al. 2021, VDM, eq. 13).
-        """
-        n, denoise = self.spec.chain, twice(self.denoise) if self._conditioned else self.denoise
-        z0 = F.embedding(batch.ids, self.net.space.vectors)
-        i = 2 + (rng.at("time").stratified() * (n - 1)).long().clamp(max=n - 2)
-        t, s = ((j / n).to(batch.ids.device) for j in (i.double(), i.double() - 1))
-        noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
-        estimate = denoise(noised, batch).estimate
-        assert estimate is not None
-        gain = self._snr(s) - self._snr(t)
-        error = squared_error(estimate, z0, batch.free).double() * self.spec.width
-        first = torch.full_like(t, 1 / n)
-        start = self.process.corrupt(z0, first, batch.free, rng.at("start"))
-        read = token_nll(denoise(start, batch).logits, batch.ids, batch.free).double()
-        alpha, _ = self.process.alpha_sigma(torch.ones_like(t))
-        prior = alpha**2 / 2 * ((z0.double() ** 2).sum(-1) * batch.free).sum(1)
-        return (n - 1) * gain / 2 * error + read + prior + self.length(batch.real).double()
-
-    def _snr(self, t: Tensor) -> Tensor:
-        alpha, sigma = self.process.alpha_sigma(t)
-        return (alpha / sigma) ** 2
-
-    @property
-    def _conditioned(self) -> bool:
-        return self.spec.self_condition is not SelfCondition.NONE
+        """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step."""
+        conditioned = self.spec.self_condition is not SelfCondition.NONE
+        denoise = twice(self.denoise) if conditioned else self.denoise
+        bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
+        return bound + self.length(batch.real).double()
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas = request.canvas
