@@ -231,7 +231,7 @@ def test_a_space_that_was_not_written_does_not_change_what_is_given() -> None:
 
 def test_template_rows_are_equal_and_have_their_own_streams() -> None:
     template = parse_template("The [2] cat[1-3]")
-    canvas = template_canvas(template, TOKENIZERS[0], [2, 3], 4, first_index=6)
+    canvas = template_canvas(template, TOKENIZERS[0], [[2, 3]] * 4, range(6, 10))
     row = template.fill(TOKENIZERS[0], [2, 3])
     assert canvas.start is not None and canvas.start.dtype == torch.int8 and canvas.real.all()
     for i in range(4):
