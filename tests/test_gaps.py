@@ -8,11 +8,13 @@ from itertools import permutations, product
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.gaps import cut
 from mezzotint.data.canvas import closed, pack, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Gap, parse_template
@@ -179,18 +181,20 @@ def test_few_combinations_are_drawn_from_the_softmax_of_their_weights():
     assert chi_square_p(Counter(choice.lengths for choice in choices), expected) > 1e-3
 
 
-def test_too_many_are_drawn_gap_by_gap_given_the_other_gaps(monkeypatch):
-    monkeypatch.setattr(choosing, "MOST", len(SKEWED) - 1)
-    choose, asked = chooser(SKEWED, SKEWED_GAPS)
+@pytest.mark.parametrize("room", [99, 6])
+def test_too_many_are_drawn_gap_by_gap_given_the_other_gaps(monkeypatch, room):
+    monkeypatch.setattr(choosing, "MOST", 4)
+    choose, asked = chooser(SKEWED, SKEWED_GAPS, room)
     choices = drawn(choose, 1500)
     assert len(asked) == len(set(asked))
     # The first gap while the second has its middle length, then the second.
-    p = {key: math.exp(weight) for key, weight in SKEWED.items()}
+    p = {key: math.exp(weight) for key, weight in SKEWED.items() if sum(key) <= room}
     first = normal({a: p[a, 3] for a in range(1, 4)})
-    then = {a: normal({b: p[a, b] for b in range(2, 6)}) for a in first}
+    then = {a: normal({b: p[a, b] for b in range(2, 6) if (a, b) in p}) for a in first}
     expected = {(a, b): first[a] * then[a][b] for a in first for b in then[a]}
     assert chi_square_p(Counter(choice.lengths for choice in choices), expected) > 1e-3
-    assert {choice.nfe for choice in choices} == {5 * (3 + 4 - 1)}, "one of them was weighed for both gaps"
+    # The first gap's lengths are weighed, then the second's; one of them is weighed for both.
+    assert all(choice.nfe == 5 * (3 + len(then[choice.lengths[0]]) - 1) for choice in choices)
 
 
 def test_more_than_64_combinations_are_not_weighed_together():
@@ -230,6 +234,20 @@ def test_combinations_are_those_that_fit(gaps: list[Gap], spare: int) -> None:
     every = product(*(range(gap.low, gap.high + 1) for gap in gaps))
     assert list(combinations(gaps, room)) == [lengths for lengths in every if sum(lengths) <= room]
     assert middle(gaps, room) in set(combinations(gaps, room))
+
+
+def test_the_benchmark_cuts_gaps_that_the_truth_fills():
+    rng = np.random.default_rng(0)
+    found = [cut(TOKENIZER, text, gaps, rng) for text in CORPUS for gaps in (1, 2) for _ in range(30)]
+    found = [each for each in found if each is not None]
+    assert len({len(each.lengths) for each in found}) == 2 and len({each.parts for each in found}) > 20
+    for each in found:
+        template = parse_template(each.template([f"[{n}]" for n in each.lengths]))
+        ids, known, start = template.fill(TOKENIZER, each.lengths)
+        truth = IDS[each.text]
+        assert len(template.gaps) == len(each.lengths) and len(ids) == len(truth)
+        assert all(i == j for i, j, k in zip(ids, truth, known, strict=True) if k)
+        assert all(TOKENIZER.spaced[i] == (demand > 0) for i, demand in zip(truth, start, strict=True) if demand)
 
 
 # -- from a template to a text ----------------------------------------------------------------------------------------
