@@ -290,6 +290,15 @@ def test_without_a_law_of_lengths_and_without_given_tokens_all_lengths_are_alike
     assert chi_square_p(drawn_lengths, {(n,): math.exp(LENGTHS.log_prob(n)) for n in range(1, 6)}) > 1e-3
 
 
+def test_whole_canvases_are_weighed_by_as_many_tokens_whatever_the_lengths():
+    """By the given words and the end token: the padding behind it says nothing more, and its amount varies."""
+    system, known = network(Ending.FILL), []
+    weigh = system.evidence
+    system.evidence = lambda canvas, rng: known.append(set(canvas.given.sum(1).tolist())) or weigh(canvas, rng)
+    run_of(system).infill("a [1-3]")
+    assert known == [{2}] * 3
+
+
 def test_a_system_that_cannot_weigh_lengths_says_so():
     system = network()
     names = ("card", "spec", "players", "initialise", "losses", "sample", "nll")
