@@ -18,13 +18,15 @@ from mezzotint.types import Canvas, Noised, Prediction
 
 
 class MaskedOracle:
-    """p(token at a position | visible tokens) under the empirical distribution of `texts`, all of one length.
+    """p(token at a position | visible tokens, length) under the empirical distribution of `texts`.
 
-    `smoothing` > 0 mixes in the uniform distribution, so that no logit is minus infinity.
+    A row's length is its number of real positions; some text must have it.
     """
 
     def __init__(self, texts: Sequence[Sequence[int]], weights: Sequence[float], vocab: int) -> None:
-        self.texts = torch.tensor(texts)
+        self.lengths = torch.tensor([len(text) for text in texts])
+        longest = int(self.lengths.max())
+        self.texts = torch.tensor([[*text, *[0] * (longest - len(text))] for text in texts])
         self.weights = torch.tensor(weights, dtype=torch.float64) / sum(weights)
         self.vocab = vocab
         self.calls = 0
@@ -33,13 +35,15 @@ class MaskedOracle:
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         self.calls += 1
-        visible = noised.z[:, None, :] != self.vocab
-        agree = ((noised.z[:, None, :] == self.texts[None]) | ~visible).all(-1)
-        posterior = agree * self.weights
+        texts = self.texts[:, : noised.z.shape[1]]
+        visible = (noised.z != self.vocab) & cond.real
+        agree = ((noised.z[:, None, :] == texts[None]) | ~visible[:, None, :]).all(-1)
+        prior = (cond.real.sum(1)[:, None] == self.lengths) * self.weights
+        posterior = agree * prior
         # A history that no text agrees with can come of a coarse grid; any answer serves there.
-        posterior = torch.where(posterior.sum(-1, keepdim=True) > 0, posterior, self.weights)
+        posterior = torch.where(posterior.sum(-1, keepdim=True) > 0, posterior, prior)
         posterior = posterior / posterior.sum(-1, keepdim=True)
-        onehot = torch.nn.functional.one_hot(self.texts, self.vocab).double()
+        onehot = torch.nn.functional.one_hot(texts, self.vocab).double()
         p_BLV = torch.einsum("bn,nlv->blv", posterior, onehot)
         logits = p_BLV.log()
         return Prediction(logits if at is None else logits[at])
@@ -52,8 +56,8 @@ class MaskedOracle:
     def law(self) -> dict[tuple[int, ...], float]:
         """Text to probability."""
         total: Counter[tuple[int, ...]] = Counter()
-        for text, weight in zip(self.texts.tolist(), self.weights.tolist(), strict=True):
-            total[tuple(text)] += weight
+        for text, length, weight in zip(self.texts.tolist(), self.lengths.tolist(), self.weights.tolist(), strict=True):
+            total[tuple(text[:length])] += weight
         return dict(total)
 
 
