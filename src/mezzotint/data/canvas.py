@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from mezzotint.data.template import Template
 from mezzotint.data.tokenizer import Tokenizer
@@ -80,6 +81,16 @@ def template_canvas(
     ids_L, given_L, start_L = (tensor.repeat(n, 1) for tensor in row)
     index = torch.arange(first_index, first_index + n)
     return Canvas(ids_L, given_L, torch.ones_like(given_L), index, start_L)
+
+
+def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+    """ids and real (B, L + 2) with the id `frame` before the first and after the last real position of every row.
+
+    Padding has to come last in a row, as it does in every canvas made here.
+    """
+    last = 1 + real_BL.sum(1, keepdim=True)
+    ids = functional.pad(ids_BL, (1, 1), value=frame).scatter(1, last, frame)
+    return ids, torch.arange(ids.shape[1], device=ids.device) <= last
 
 
 def _rounded(length: int) -> int:
