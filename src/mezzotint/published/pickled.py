@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import pickletools
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,7 +36,8 @@ def read_pickled(path: Path) -> Mapping[str, Any]:
         )
     _check(path, _pickle_in(path))
     try:
-        with _only_stand_ins():
+        with _only_stand_ins(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch finds strange is refused, or does not matter
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as e:  # a damaged or hostile file can fail in any way
         raise RunError(f"{path} is damaged: torch cannot read it ({type(e).__name__})") from None

@@ -56,7 +56,7 @@ class Imported:
     def _ignored(self) -> str:
         """How many names, for which reasons."""
         reasons = list(self.ignored.values())
-        return "; ".join(f"{reasons.count(each)} x {each}" for each in dict.fromkeys(reasons)) or "none"
+        return "; ".join(f"{reasons.count(each)} ({each})" for each in dict.fromkeys(reasons)) or "none"
 
     def _framed(self) -> str:
         return "" if self.spec.frame < 0 else " between two end tokens"

@@ -117,9 +117,9 @@ def _is_pickled(weights: tuple[Path, ...]) -> bool:
     first = weights[0]
     try:
         with first.open("rb") as file:
-            head = file.read(len(ZIP))
+            head = file.read(9)
     except OSError as e:
         raise RunError(f"{first} cannot be read: {e.strerror}") from None
-    if head[:1] == PICKLE:
+    if head[:1] == PICKLE and head[8:] != b"{":  # safetensors begin with eight bytes of length and JSON
         raise RunError(f"{first} is a pickle as torch wrote them before 1.6, which are not read; convert it first")
-    return head == ZIP
+    return head[: len(ZIP)] == ZIP

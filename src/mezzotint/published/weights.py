@@ -84,11 +84,13 @@ def choose(tensors: Mapping[str, Any], averages: Sequence[Any] | None, asked: st
     `student_ema.*` comes before it. RunError where the file lacks the set that was asked for.
     """
     found = _sorted(tensors, where)
+    if not found.raw.tensors and not found.ema.tensors:
+        raise RunError(f"{where} holds no weights of a network")
     if asked == RAW or (asked is None and not found.ema.tensors and averages is None):
         if not found.raw.tensors:
-            raise RunError(f"{where} has no raw weights; leave --weights out")
+            raise RunError(f"{where} has averaged weights only; leave --weights out")
         unused = dict.fromkeys(found.ema.whole, "an averaged weight, and the raw ones were taken")
-        return Chosen("raw", found.raw.tensors, found.ignored | unused, found.frequencies)
+        return Chosen("raw" if asked == RAW else "only", found.raw.tensors, found.ignored | unused, found.frequencies)
     if found.ema.tensors:
         unused = dict.fromkeys(found.raw.whole, "a raw weight, and the averaged ones were taken")
         return Chosen("averaged (student_ema)", found.ema.tensors, found.ignored | unused, found.frequencies)

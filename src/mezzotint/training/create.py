@@ -52,11 +52,18 @@ def create(out: Path, run: Beginning) -> None:
         if run.lengths is not None:
             files.put_json(aside / files.LENGTHS, run.lengths.to_json())
         if run.weights is not None:
-            save_file({k: v.contiguous() for k, v in run.weights.items()}, aside / files.MODEL)
-            files.sync(aside / files.MODEL)
+            _save_weights(aside / files.MODEL, run.weights)
         for name, record in run.records.items():
             files.put_json(aside / name, record)
         files.put_json(aside / files.CONFIG, _config(run))
+
+
+def _save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # as other files have it; save_file lets nobody else read what it writes
+    save_file({k: v.contiguous() for k, v in weights.items()}, path)
+    path.chmod(mode)
+    files.sync(path)
 
 
 def _config(run: Beginning) -> Mapping[str, Any]:
