@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 import mezzotint
 from mezzotint.cli.main import main
@@ -373,6 +374,56 @@ def test_a_source_without_a_tokenizer_says_how_to_name_one(tmp_path):
     with pytest.raises(UsageError, match="has no tokenizer with it: name a tokenizer"):
         mezzotint.import_checkpoint(source, out=tmp_path / "run")
     mezzotint.import_checkpoint(source, out=tmp_path / "run", tokenizer=tmp_path / "elsewhere.json")
+
+
+# -- the network -------------------------------------------------------------------------------------------------------
+
+
+def naive_logits(w: dict[str, torch.Tensor], ids: torch.Tensor, sigma: float) -> torch.Tensor:
+    """The published network written out for one row (L,), from its description alone: MDLM's DiT, in float64."""
+    w = {name: tensor.double() for name, tensor in w.items()}
+    angle = sigma * torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float64) / 128)
+    features = torch.cat([angle.cos(), angle.sin()])
+    c = F.silu(w["sigma_map.mlp.0.weight"] @ features + w["sigma_map.mlp.0.bias"])
+    c = F.silu(w["sigma_map.mlp.2.weight"] @ c + w["sigma_map.mlp.2.bias"])
+    x, E = w["vocab_embed.embedding"][ids], DIM // HEADS
+    turn = torch.outer(torch.arange(len(ids)).double(), 10000.0 ** -(torch.arange(E // 2).double() / (E // 2)))
+
+    def normed(x: torch.Tensor, name: str, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, (DIM,)) * w[name] * (1 + scale) + shift
+
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        a, b = x[:, : E // 2], x[:, E // 2 :]
+        return torch.cat([a * turn.cos() - b * turn.sin(), b * turn.cos() + a * turn.sin()], dim=1)
+
+    for i in range(DEPTH):
+        b = f"blocks.{i}."
+        shift1, scale1, gate1, shift2, scale2, gate2 = (
+            w[b + "adaLN_modulation.weight"] @ c + w[b + "adaLN_modulation.bias"]
+        ).chunk(6)
+        q, k, v = (normed(x, b + "norm1.weight", shift1, scale1) @ w[b + "attn_qkv.weight"].T).chunk(3, dim=1)
+        heads = []
+        for h in range(HEADS):
+            part = slice(h * E, (h + 1) * E)
+            scores = turned(q[:, part]) @ turned(k[:, part]).T / math.sqrt(E)
+            heads.append(scores.softmax(1) @ v[:, part])
+        x = x + gate1 * (torch.cat(heads, dim=1) @ w[b + "attn_out.weight"].T)
+        inner = normed(x, b + "norm2.weight", shift2, scale2) @ w[b + "mlp.0.weight"].T + w[b + "mlp.0.bias"]
+        inner = F.gelu(inner, approximate="tanh")
+        x = x + gate2 * (inner @ w[b + "mlp.2.weight"].T + w[b + "mlp.2.bias"])
+    o = "output_layer."
+    shift, scale = (w[o + "adaLN_modulation.weight"] @ c + w[o + "adaLN_modulation.bias"]).chunk(2)
+    return normed(x, o + "norm_final.weight", shift, scale) @ w[o + "linear.weight"].T + w[o + "linear.bias"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sigma", [0.0, 1.7])
+def test_an_imported_network_is_the_published_one(tmp_path, sigma):
+    mezzotint.import_checkpoint(folder(tmp_path / "hf", weights(3)), out=tmp_path / "run")
+    net = mezzotint.load(tmp_path / "run", precision="fp32").system.players["model"].double()
+    ids = torch.tensor([5, VOCAB, 0, END, 17, VOCAB])
+    found = net(ids[None], torch.tensor([sigma]))[0]
+    torch.testing.assert_close(found, naive_logits(weights(3), ids, sigma), rtol=1e-5, atol=1e-5)
 
 
 # -- the frame ---------------------------------------------------------------------------------------------------------
