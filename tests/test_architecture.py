@@ -29,7 +29,7 @@ GROUPS = (
     ("recipes", "testing"),
     ("checks",),
     ("prepare", "tasks"),
-    ("launch", "run"),
+    ("launch", "run", "published"),
     ("assess",),
     ("serve", "cli"),
     ("__main__",),

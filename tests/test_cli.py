@@ -32,6 +32,7 @@ PROMISED = {
     "sample": "-n --steps --seed --temperature --top-p --prefix --watch --json --device",
     "infill": "-n --steps --seed --temperature --top-p --prefix --watch --json --device",
     "evaluate": "--data --judge --json --device",
+    "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
 }
 
@@ -238,6 +239,14 @@ WRONG = {
     "infill ar-run [3]": "ar cannot infill; systems that can: mdlm",
     "evaluate mdlm-run --data nowhere.txt": "nowhere.txt",
     "evaluate mdlm-run --data texts.txt --judge nowhere": "nowhere",
+    "import": "needs FILE|FOLDER",
+    "import texts.txt": "needs --out",
+    "import nowhere.ckpt --out new": "there is nothing at nowhere.ckpt",
+    "import mdlm-run --out new": "mdlm-run is a run already",
+    "import full --out new": "full has no model.safetensors; it holds no weights",
+    "import texts.txt --out full": "mezzotint resume full",
+    "import texts.txt --out new --tokenizer nowhere": "there is no tokenizer at nowhere",
+    "import texts.txt --out new --weights emma": "did you mean 'ema'?",
     "systems mdlm": "one word too many",
 }
 

@@ -1,60 +1,30 @@
-"""The network, set as MDLM's, gives the logits of the published code on the same weights."""
+"""The network, imported from the published weights by the command's own importer, gives the published code's logits."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
+import mezzotint
+from mezzotint.data.tokenizer import train_tokenizer
 from mezzotint.net.transformer import Transformer
-from mezzotint.spec.transformer import Gelu, TransformerSpec
 
 PARITY = Path(__file__).parents[2] / "shared" / "parity" / "mdlm-dit"
-RENAMED = (
-    (r"^backbone\.", ""),
-    (r"^vocab_embed\.embedding$", "embed.weight"),
-    (r"^sigma_map\.mlp\.0\.", "time.up."),
-    (r"^sigma_map\.mlp\.2\.", "time.down."),
-    (r"attn_qkv", "attention.qkv"),
-    (r"attn_out", "attention.out"),
-    (r"mlp\.0\.", "up."),
-    (r"mlp\.2\.", "down."),
-    (r"adaLN_modulation", "modulation"),
-    (r"^output_layer\.norm_final", "head.norm"),
-    (r"^output_layer\.linear\.", "head."),
-    (r"^output_layer\.", "head."),
-)
-
-
-def renamed(name: str) -> str:
-    for pattern, ours in RENAMED:
-        name = re.sub(pattern, ours, name)
-    return name
 
 
 @pytest.fixture(scope="module")
-def published() -> tuple[Transformer, dict[str, np.ndarray]]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Transformer, dict[str, np.ndarray]]:
     if not PARITY.exists():
         pytest.skip("the published network's outputs are not beside this repository (shared/parity/mdlm-dit)")
-    config = json.loads((PARITY / "config.json").read_text())
-    weights = {renamed(k): v for k, v in load_file(PARITY / "weights.safetensors").items() if "inv_freq" not in k}
-    dim, vocab = weights["embed.weight"].shape[1], weights["embed.weight"].shape[0]
-    spec = TransformerSpec(
-        dim=dim,
-        depth=1 + max(int(m[1]) for k in weights if (m := re.match(r"blocks\.(\d+)\.", k))),
-        heads=int(next(config[k] for k in ("n_heads", "heads", "num_heads") if k in config)),
-        condition=weights["time.up.weight"].shape[0],
-        gelu=Gelu.TANH,
-        tied=False,
-    )
-    net = Transformer(spec, vocab, vocab, length=1)
-    net.load_state_dict(weights)
-    return net, dict(np.load(PARITY / "io.npz"))
+    folder = tmp_path_factory.mktemp("parity")
+    words = [f"w{i}" for i in range(93)]  # and three special tokens, so that the mask is the id 96
+    train_tokenizer("word", [" ".join(words)] * 2, []).save(folder / "tokenizer.json")
+    mezzotint.import_checkpoint(PARITY / "weights.safetensors", out=folder / "run", tokenizer=folder)
+    run = mezzotint.load(folder / "run", device="cpu", precision="fp32")
+    return run.system.players["model"], dict(np.load(PARITY / "io.npz"))
 
 
 def relative_error(ours: torch.Tensor, theirs: np.ndarray) -> float:

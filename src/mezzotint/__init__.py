@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mezzotint.evaluate.table import Score
     from mezzotint.launch import Progress, resume, train
     from mezzotint.prepare import bistro_texts
+    from mezzotint.published.importing import import_checkpoint
+    from mezzotint.published.record import Imported
+    from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, load
     from mezzotint.systems import cards
     from mezzotint.training.folder import check_new, is_finished
@@ -29,6 +32,9 @@ _HOMES = {
     "evaluate.table": ("Score",),
     "launch": ("Progress", "resume", "train"),
     "prepare": ("bistro_texts",),
+    "published.importing": ("import_checkpoint",),
+    "published.record": ("Imported",),
+    "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "load"),
     "systems": ("cards",),
     "training.folder": ("check_new", "is_finished"),
@@ -45,6 +51,7 @@ __all__ = [
     "DataError",
     "Draft",
     "Frame",
+    "Imported",
     "Loss",
     "MezzotintError",
     "Piece",
@@ -63,7 +70,9 @@ __all__ = [
     "check_new",
     "check_run",
     "check_settings",
+    "check_source",
     "evaluate_run",
+    "import_checkpoint",
     "is_finished",
     "load",
     "next_out",

@@ -218,6 +218,8 @@ def training_text(run: Run) -> TrainingText | None:
     source = run.config["data"]
     if is_bistro(run):
         return TrainingText(bistro_texts("train"))
+    if not source["files"]:
+        return None  # an imported run: what it was trained on is not here
     try:
         texts, _ = read(source["files"], source["field"], Layout(source["layout"]))
     except DataError:

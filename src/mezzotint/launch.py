@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
-import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,6 +27,7 @@ from mezzotint.systems import entry
 from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import fill, named
+from mezzotint.training.create import Beginning, create
 from mezzotint.training.device import autocast, pick_device, pick_precision
 from mezzotint.training.loop import Batches as Batch
 from mezzotint.training.loop import Tick, Trainer
@@ -102,9 +100,16 @@ def train(
         "field": field,
         "layout": layout,
         "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
+        "rows": len(prepared.train),
+        "valid_rows": len(prepared.valid),
+        "notes": list(prepared.notes),
     }
     trainer = build_trainer(system, recipe, prepared.lengths, seed, device)
-    _create(out, system, recipe, prepared, source, seed)
+    beginning = Beginning(
+        system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
+        tokenizer=prepared.tokenizer, lengths=prepared.lengths,
+    )  # fmt: skip
+    create(out, beginning)
     return _run(out, trainer, recipe, prepared, seed)
 
 
@@ -112,6 +117,8 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end."""
     out = Path(out)
     config = check_run(out)
+    if config["training"] is None:
+        raise RunError(f"{out} was imported, and there is no training of it to go on with; it can sample and be scored")
     if files.is_finished(out):
         return iter(())
     source = config["data"]
@@ -138,42 +145,6 @@ def _places(paths: Sequence[str | Path]) -> list[str]:
 
 def _described(source: Source) -> dict[str, Any]:
     return {"path": source.path, "sha256": source.sha256, "texts": source.texts}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("mezzotint", "torch", "tokenizers", "numpy"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def _create(out: Path, system: str, recipe: Recipe, data: Prepared, source: Mapping[str, Any], seed: int) -> None:
-    """The run folder with all but its weights, complete from the moment that it exists."""
-    aside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-    except OSError as e:
-        raise RunError(f"{out} cannot be made: {e.strerror}; choose another --out") from None
-    data.tokenizer.save(aside / files.TOKENIZER)
-    if data.lengths is not None:
-        files.put_json(aside / files.LENGTHS, data.lengths.to_json())
-    config = {
-        "format": files.FORMAT,
-        "system": system,
-        "can": sorted(ability.value for ability in entry(system).load(entry(system).card).can),
-        "spec": recipe.spec.to_json(),
-        "training": recipe.training.to_json(),
-        "data": {**source, "rows": len(data.train), "valid_rows": len(data.valid), "notes": list(data.notes)},
-        "seed": seed,
-        "versions": _versions(),
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
-    }
-    files.put_json(aside / files.CONFIG, config)
-    if out.exists():
-        out.rmdir()
-    aside.rename(out)
 
 
 def _run(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:

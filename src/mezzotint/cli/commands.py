@@ -119,6 +119,24 @@ def evaluate(given: flags.Evaluate) -> int:
     return 0
 
 
+def bring(given: flags.Import) -> int:
+    """Make a run from a published checkpoint."""
+    mezzotint.check_source(given.source, given.tokenizer)
+    mezzotint.check_new(given.out)
+    keep_memory()
+    with stderr().status("reading"):
+        imported = mezzotint.import_checkpoint(
+            given.source, out=given.out, tokenizer=given.tokenizer, weights=given.weights, heads=given.heads,
+            length=given.length,
+        )  # fmt: skip
+    if given.json:
+        _print_record(imported.to_json())
+    else:
+        _print("\n".join(map(one_line, imported.lines)))
+    closing(sample_command(given.out), report_of(given.out))
+    return 0
+
+
 def systems(given: flags.Systems) -> int:
     """List the systems."""
     cards = [_card(card) for card in mezzotint.cards()]

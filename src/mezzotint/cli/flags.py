@@ -237,6 +237,25 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Import:
+    """Make a run from a published checkpoint (MDLM, SDTT, DiDi-Instruct); nothing in it is executed."""
+
+    example: ClassVar[str] = "mezzotint import mdlm.ckpt --out runs/mdlm-owt"
+    source: Annotated[Path, word("a .ckpt, a .safetensors, or a folder of Hugging Face", "FILE|FOLDER", Path)]
+    out: Annotated[Path, value("the run folder to write", "RUN", Path)]
+    tokenizer: Annotated[
+        Path | None,
+        value("a tokenizer.json, or its folder (default: beside the weights, or in the .ckpt)", "FILE|FOLDER", Path),
+    ] = None
+    weights: Annotated[
+        str | None, choose("averaged or last weights (default: averaged where there are some)", "ema", "raw")
+    ] = None
+    heads: Annotated[int | None, value("heads of the network, where no configuration says it", "N", whole())] = None
+    length: Annotated[int | None, value("tokens of a window, where no configuration says it", "N", whole())] = None
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Systems:
     """List the systems and what each can do."""
 

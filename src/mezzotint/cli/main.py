@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "sample": (flags.Sample, commands.sample),
     "infill": (flags.Infill, commands.infill),
     "evaluate": (flags.Evaluate, commands.evaluate),
+    "import": (flags.Import, commands.bring),
     "systems": (flags.Systems, commands.systems),
 }
 

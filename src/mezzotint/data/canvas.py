@@ -102,6 +102,16 @@ def closed(canvas: Canvas, length: int, end: int, pad: int, *, known: bool = Tru
     return Canvas(ids, given, torch.ones_like(real), canvas.index, start)
 
 
+def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+    """ids and real (B, L + 2) with the id `frame` before the first and after the last real position of every row.
+
+    Padding has to come last in a row, as it does in every canvas made here.
+    """
+    last = 1 + real_BL.sum(1, keepdim=True)
+    ids = pad_last(ids_BL, (1, 1), value=frame).scatter(1, last, frame)
+    return ids, torch.arange(ids.shape[1], device=ids.device) <= last
+
+
 def _rounded(length: int) -> int:
     return -(-length // _MULTIPLE) * _MULTIPLE
 

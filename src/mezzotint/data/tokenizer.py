@@ -4,6 +4,9 @@ Both kinds put one virtual space before the text, so that a word is the same tok
 and take it off again. Word level splits into words, punctuation marks and white space, each word and mark with the one
 space before it; BPE is byte-level (Radford et al. 2019, section 2.2) and knows every text. The two or three special
 tokens are never registered with the `tokenizers` library as such: no text, whatever it spells, encodes to them.
+
+A tokenizer of GPT-2's kind, which imported runs have (published/tokenizer.py), keeps its ids: its one special token is
+the end, wherever it stands, padding shows as it, and there is no virtual space.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ _WORD: Final = "word"
 _BPE: Final = "bpe"
 _KINDS: Final = {"WordLevel": _WORD, "BPE": _BPE}
 _SPECIAL: Final = {_WORD: ("<end>", "<pad>", "<unk>"), _BPE: ("<end>", "<pad>")}
+ENDOFTEXT: Final = "<|endoftext|>"
+"""The end token of GPT-2's vocabulary."""
 _PIECE: Final = r" ?\w+| ?[^\w\s]|\s"
 _BATCH: Final = 1_000_000
 """Characters encoded at once, and the length from which a text is encoded in parts; bounds the library's memory."""
@@ -37,17 +42,20 @@ _BATCH: Final = 1_000_000
 
 @final
 class Tokenizer:
-    """A fixed two-way map between texts and sequences of ids; `<end>` is 0, `<pad>` 1 and, for words, `<unk>` 2."""
+    """A fixed two-way map between texts and sequences of ids; `<end>` is 0, `<pad>` 1 and, for words, `<unk>` 2.
 
-    end: Final = 0
-    pad: Final = 1
+    One of GPT-2's kind has its own end, which serves as padding too, and `is_foreign` says so.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.kind: str = _KINDS[json.loads(engine.to_str())["model"]["type"]]
         self.size: int = engine.get_vocab_size()
+        self.is_foreign: bool = engine.token_to_id(_SPECIAL[self.kind][0]) is None
+        self.end: int = int(engine.token_to_id(ENDOFTEXT) or 0) if self.is_foreign else 0
+        self.pad: int = self.end if self.is_foreign else 1
         self.unk: int | None = 2 if self.kind == _WORD else None
-        self.special: frozenset[int] = frozenset(range(len(_SPECIAL[self.kind])))
+        self.special: frozenset[int] = frozenset({self.end} if self.is_foreign else range(len(_SPECIAL[self.kind])))
 
     def encode(self, text: str, virtual_space: bool = True) -> list[int]:
         """The ids of a text, without an end token; UsageError if it holds half a surrogate pair."""
@@ -60,7 +68,8 @@ class Tokenizer:
     def encode_each(self, texts: Iterable[str], virtual_space: bool = True) -> Iterator[list[int]]:
         """`encode` of each text, in batches, one after another: for more texts than fit in memory as ids."""
         row: list[int] = []
-        for batch in _batches(" " + text if virtual_space else text for text in texts):
+        spaced = virtual_space and not self.is_foreign
+        for batch in _batches(" " + text if spaced else text for text in texts):
             for (_, is_last), ids in zip(batch, self._encoded([part for part, _ in batch]), strict=True):
                 row += ids
                 if is_last:
@@ -77,7 +86,7 @@ class Tokenizer:
         """The text of some ids, up to the first end or padding; bytes that are not UTF-8 become U+FFFD."""
         body = list(takewhile(lambda i: i not in (self.end, self.pad), map(int, ids)))
         text: str = self._engine.decode(body, skip_special_tokens=False)
-        return text.removeprefix(" ") if virtual_space else text
+        return text.removeprefix(" ") if virtual_space and not self.is_foreign else text
 
     def surfaces(self, ids: Iterable[SupportsInt]) -> list[str]:
         """The text of each id by itself, its leading space kept; end and padding show as their names."""
@@ -118,12 +127,16 @@ class Tokenizer:
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} cannot be read as a tokenizer ({error})") from None
         try:
-            values = json.loads(text)
-            kind = _KINDS[values["model"]["type"]]
-            _check(values["model"]["vocab"], kind)
-            return cls(_rebuilt(values))
+            return cls.parse(text)
         except Exception:  # the library raises bare Exception for every kind of damage
             raise RunError(f"{path} is damaged or is not a tokenizer.json written by mezzotint") from None
+
+    @classmethod
+    def parse(cls, text: str) -> Tokenizer:
+        """The tokenizer that a file written by `save` holds; any Exception where it holds none."""
+        values = json.loads(text)
+        _check(values["model"]["vocab"], _KINDS[values["model"]["type"]])
+        return cls(_rebuilt(values))
 
 
 def train_tokenizer(
@@ -210,8 +223,9 @@ def _rebuilt(values: dict[str, Any]) -> Engine:
 
 def _check(vocabulary: dict[str, int], kind: str) -> None:
     ids_in_order = sorted(vocabulary.values()) == list(range(len(vocabulary)))
-    special_first = all(vocabulary[name] == i for i, name in enumerate(_SPECIAL[kind]))
-    if not (ids_in_order and special_first):
+    special_first = all(vocabulary.get(name) == i for i, name in enumerate(_SPECIAL[kind]))
+    foreign = kind == _BPE and ENDOFTEXT in vocabulary and _SPECIAL[kind][0] not in vocabulary
+    if not (ids_in_order and (special_first or foreign)):
         raise ValueError
 
 

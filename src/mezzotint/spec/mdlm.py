@@ -46,6 +46,9 @@ class MDLMSpec(Spec):
     """Feed the network the true noise level; otherwise it always sees zero, as in MDLM's default."""
     mask_output: bool = False
     """The head has one more output, for the mask, that is never used: published checkpoints have it."""
+    frame: int = -1
+    """An id that stands, given, before and after every canvas: published models learned from windows framed by their
+    end token. -1: nothing does."""
 
     def validate(self) -> None:
         if self.ending is Ending.SYMBOL:
@@ -56,3 +59,5 @@ class MDLMSpec(Spec):
             raise UsageError("a number of masks has no time to condition on; set bound=times with time_conditioning")
         if self.time_conditioning and not self.net.condition:
             raise UsageError("time_conditioning needs a network with a condition; set condition to a width such as 128")
+        if not -1 <= self.frame < self.vocab:
+            raise UsageError(f"frame must be an id below {self.vocab}, or -1 for none, not {self.frame}")

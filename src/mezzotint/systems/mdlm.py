@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mezzotint.data.canvas import framed
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.transformer import Transformer
@@ -40,7 +41,8 @@ class MDLM:
         self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         schedule = LogLinear() if spec.noise is MaskNoise.LOG_LINEAR else Cosine()
         self.process = Absorbing(schedule, spec.vocab)  # §3.1, App. E.1
-        self.net = Transformer(spec.net, spec.vocab + 1, spec.vocab + spec.mask_output, spec.canvas)
+        positions = spec.canvas + 2 * (spec.frame >= 0)
+        self.net = Transformer(spec.net, spec.vocab + 1, spec.vocab + spec.mask_output, positions)
         self.players = {"model": self.net}
 
     def initialise(self, seed: int) -> None:
@@ -51,8 +53,12 @@ class MDLM:
     ) -> Prediction:
         """SUBS, §3.2.3: the mask is never predicted; what is not masked is never asked for, so it carries over."""
         sigma = -self.process.schedule.alpha(noised.t).log() if self.spec.time_conditioning else None
-        logits = self.net(noised.z, sigma, cond.real, at)
-        return Prediction(logits[..., : self.spec.vocab].float())
+        if self.spec.frame < 0:
+            return Prediction(self.net(noised.z, sigma, cond.real, at)[..., : self.spec.vocab].float())
+        z, real = framed(noised.z, cond.real, self.spec.frame)
+        inside = None if at is None else (at[0], at[1] + 1)
+        logits = self.net(z, sigma, real, inside)
+        return Prediction((logits[:, 1:-1] if at is None else logits)[..., : self.spec.vocab].float())
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound  # §3.4, eq. 10

@@ -250,6 +250,7 @@ def _next(run: Evidence) -> str:
         ("Score it on texts that it has not seen", _command(run, "evaluate", "--data test.txt")),
         ("Go on with it, if it was stopped", _command(run, "resume")),
     ]
+    steps = steps[:-1] if "imported" in run.config else steps
     can = run.config.get("can")
     unable = isinstance(can, list) and "infill" not in can
     return _list("next", steps[:1] + steps[2:] if unable else steps)

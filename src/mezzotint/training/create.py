@@ -1,0 +1,108 @@
+"""A new run folder, complete from the moment that it exists."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mezzotint.data.lengths import Lengths
+from mezzotint.data.tokenizer import Tokenizer
+from mezzotint.errors import RunError
+from mezzotint.spec.base import Spec
+from mezzotint.spec.training import TrainingSpec
+from mezzotint.systems import entry
+from mezzotint.training import folder as files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What stands in a run folder when it begins."""
+
+    system: str
+    spec: Spec
+    training: TrainingSpec | None
+    """None for a run that was never trained here."""
+    data: Mapping[str, Any]
+    """Where the text came from; the fields that every run has are listed in `folder.read_config`."""
+    seed: int
+    tokenizer: Tokenizer
+    lengths: Lengths | None = None
+    weights: Mapping[str, Tensor] | None = None
+    """Under the names of `checkpoint.named`; None where training will write them."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the configuration."""
+    records: Mapping[str, Any] = field(default_factory=dict)
+    """Further files, as JSON."""
+
+
+def create(out: Path, run: Beginning) -> None:
+    """Write a run folder at `out`; RunError where it cannot be made there, and then nothing of it is left."""
+    with _appearing(out) as aside:
+        run.tokenizer.save(aside / files.TOKENIZER)
+        if run.lengths is not None:
+            files.put_json(aside / files.LENGTHS, run.lengths.to_json())
+        if run.weights is not None:
+            _save_weights(aside / files.MODEL, run.weights)
+        for name, record in run.records.items():
+            files.put_json(aside / name, record)
+        files.put_json(aside / files.CONFIG, _config(run))
+
+
+def _save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # as other files have it; save_file lets nobody else read what it writes
+    save_file({k: v.contiguous() for k, v in weights.items()}, path)
+    path.chmod(mode)
+    files.sync(path)
+
+
+def _config(run: Beginning) -> Mapping[str, Any]:
+    return {
+        "format": files.FORMAT,
+        "system": run.system,
+        "can": sorted(ability.value for ability in entry(run.system).load(entry(run.system).card).can),
+        "spec": run.spec.to_json(),
+        "training": None if run.training is None else run.training.to_json(),
+        "data": run.data,
+        "seed": run.seed,
+        **run.more,
+        "versions": _versions(),
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+@contextlib.contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes it when all is written, and goes away if anything fails."""
+    aside = out.with_name(f".{out.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+    except OSError as e:
+        raise RunError(f"{out} cannot be made: {e.strerror}; choose another --out") from None
+    try:
+        yield aside
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("mezzotint", "torch", "tokenizers", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
