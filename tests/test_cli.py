@@ -29,8 +29,10 @@ PROMISED = {
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
     " --seed --device --set",
     "resume": "--device",
-    "sample": "-n --steps --seed --temperature --top-p --prefix --watch --json --device",
-    "infill": "-n --steps --seed --temperature --top-p --prefix --watch --json --device",
+    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --prefix --watch --json"
+    " --device --length --block --reuse",
+    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --prefix --watch --json"
+    " --device",
     "evaluate": "--data --judge --json --device",
     "systems": "--json",
 }

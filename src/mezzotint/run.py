@@ -9,15 +9,16 @@ for draft in run.stream(n=1): ...
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 
-from mezzotint.checks import check_run
+from mezzotint.checks import check_decoder, check_length, check_run, decoder_named
 from mezzotint.data.canvas import free, prefixed, room, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
@@ -29,7 +30,7 @@ from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
-from mezzotint.types import Can, Canvas, Card, Ending, Frame, Layout, Request, System
+from mezzotint.types import Can, Canvas, Card, Decoder, Ending, Frame, Layout, Request, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
@@ -126,7 +127,10 @@ class Run:
     def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
-        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0), legacy_float32 (False).
+        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
+        of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
+        strength (0.04) for "remask". For runs of windows: length, above the run's canvas, which is written `block`
+        tokens at a time (a quarter of the canvas), with `steps` steps each; `reuse` is faster and approximate.
         """
         return self._written(n, None, prefix, batch_size, how)
 
@@ -176,6 +180,10 @@ class Run:
             self._require(Can.INFILL)
         elif prefix:
             self._require(Can.CONTINUE)
+        check_decoder(self.card, settings.decoder, settings.threshold, settings.strength)
+        check_length(self.card, self.config, settings.length, settings.block, settings.reuse)
+        if template is not None and settings.length is not None:
+            raise UsageError("a template says how long the text is; leave length out")
         for first in range(0, n, batch_size):
             yield self._task(range(first, min(first + batch_size, n)), template, prefix, settings)
 
@@ -188,13 +196,21 @@ class Run:
             self._fits(sum(gaps), "the template")
             canvas = self._closed(template_canvas(parsed, self.tokenizer, gaps, len(rows), rows.start))
         else:
-            canvas = self._free(rows, prefix, how.seed)
-            special = tuple(i for i in special if i not in self._closing)
-        self._fits(int(canvas.real.sum(1).max()), "the template")
+            canvas = self._free(rows, prefix, how)
+            # A text of a length that was asked for does not end before it.
+            special = special if how.length else tuple(i for i in special if i not in self._closing)
+        if how.length is None:
+            self._fits(int(canvas.real.sum(1).max()), "the template")
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
         request = Request(
-            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, how.legacy_float32, special, spaced
-        )
+            canvas.to(self.device), steps=how.steps, seed=how.seed, temperature=how.temperature, top_p=how.top_p,
+            decoder=how.decoder, forbidden=special, spaced=spaced, reuse=how.reuse,
+            block=None if how.length is None else how.block or max(1, self.spec.canvas // 4),
+        )  # fmt: skip
+        if how.threshold is not None:
+            request = replace(request, threshold=how.threshold)
+        if how.strength is not None:
+            request = replace(request, strength=how.strength)
         return _Task(canvas, request, parsed, gaps, prefix or "")
 
     @staticmethod
@@ -225,23 +241,24 @@ class Run:
         whole = self.lengths is not None
         return () if whole else (self.tokenizer.end,)
 
-    def _free(self, rows: range, prefix: str | None, seed: int) -> Canvas:
+    def _free(self, rows: range, prefix: str | None, how: Settings) -> Canvas:
         # The space before the next word is part of that word's token, as at a gap.
         awaited = prefix is not None and prefix.endswith(" ")
         given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
-        lengths = self._lengths_of(rows, len(given), seed)
+        lengths = self._lengths_of(rows, len(given), how)
         if not given:
             return free(lengths, list(rows), self.tokenizer.pad)
         return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
 
-    def _lengths_of(self, rows: range, least: int, seed: int) -> list[int]:
+    def _lengths_of(self, rows: range, least: int, how: Settings) -> list[int]:
         most = room(self.spec.canvas, self.spec.ending) if self.lengths is not None else self.spec.canvas
-        if least >= most:
-            raise UsageError(f"the prefix is {least} tokens long; this run's texts have at most {most}")
+        if least >= (how.length or most):
+            texts = "the text is to have" if how.length else "this run's texts have at most"
+            raise UsageError(f"the prefix is {least} tokens long; {texts} {how.length or most}")
         if self.lengths is None:
-            return [self.spec.canvas] * len(rows)
+            return [how.length or self.spec.canvas] * len(rows)
         law = self.lengths.given(least + 1)
-        return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
+        return [law.draw(float(u)) for u in Rng(how.seed, rows).at("length").uniform()]
 
     def _fits(self, tokens: int, what: str) -> None:
         if tokens > self.spec.canvas:
@@ -299,7 +316,12 @@ class Settings:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
-    legacy_float32: bool = False
+    decoder: Decoder = Decoder.EXACT
+    threshold: float | None = None
+    strength: float | None = None
+    length: int | None = None
+    block: int | None = None
+    reuse: bool = False
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -307,13 +329,17 @@ class Settings:
         for name in how:
             if name not in cls.__dataclass_fields__:
                 raise unknown("argument", name, cls.__dataclass_fields__)
-        settings = cls(**how)
+        settings = cls(**{**how, "decoder": decoder_named(how.get("decoder", Decoder.EXACT))})
         for name, kinds, word in (
             ("steps", int, "a whole number"),
             ("seed", int, "a whole number"),
             ("temperature", (int, float), "a number"),
             ("top_p", (int, float), "a number"),
-            ("legacy_float32", bool, "True or False"),
+            ("threshold", (int, float, NoneType), "a number"),
+            ("strength", (int, float, NoneType), "a number"),
+            ("length", (int, NoneType), "a whole number"),
+            ("block", (int, NoneType), "a whole number"),
+            ("reuse", bool, "True or False"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -322,6 +348,8 @@ class Settings:
             (settings.steps >= 1, f"steps must be at least 1, not {settings.steps}"),
             (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
             (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
+            ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
+            (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
         ):
             if not holds:
                 raise UsageError(sentence)

@@ -36,7 +36,11 @@ class Rotary:
 
 
 class Cache:
-    """Keys and values of the positions seen so far, one pair of (B, H, L, E) buffers a block."""
+    """Keys and values of the positions seen so far, one pair of (B, H, L, E) buffers a block.
+
+    Lowering `length` forgets the positions from there on. A network that looks both ways may use one too: what comes
+    new then sees what is kept and itself, but what is kept is not computed again in its light.
+    """
 
     def __init__(self, depth: int) -> None:
         self.keys: list[Tensor | None] = [None] * depth
@@ -64,6 +68,14 @@ class Cache:
         keys[:, :, self.length : end] = k
         values[:, :, self.length : end] = v
         return keys[:, :, :end], values[:, :, :end]
+
+    def of(self, rows: Tensor) -> Cache:
+        """A copy with only some rows."""
+        part = Cache(len(self.keys))
+        part.length, part.capacity = self.length, self.capacity
+        part.keys, part.values = list(self.keys), list(self.values)
+        part.rows(rows)
+        return part
 
     def rows(self, rows: Tensor) -> None:
         """Keep only some rows."""

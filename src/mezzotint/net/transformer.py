@@ -128,6 +128,7 @@ class Transformer(nn.Module):
         """Logits (B, L, outputs), or (K, outputs) at the K pairs `at` = (rows, positions).
 
         sigma (B,) is the noise level for a network with a condition; real (B, L) hides padding (not with a cache).
+        With a cache, ids are the positions that follow those in it, up to the canvas's end.
         """
         first = cache.length if cache is not None else 0
         L = ids_BL.shape[1]

@@ -16,15 +16,17 @@ from torch import Tensor
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import counted_bound, timed_bound
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
-from mezzotint.sampler.ancestral import LegacyAncestral
+from mezzotint.sampler.blocks import write_blocks
+from mezzotint.sampler.decoders import rule
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.reveal import Reveal
+from mezzotint.sampler.reuse import Reuse
 from mezzotint.spec.mdlm import CARD, Bound, MaskNoise, MDLMSpec
 from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
 
@@ -49,9 +51,14 @@ class MDLM:
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         """SUBS, §3.2.3: the mask is never predicted; what is not masked is never asked for, so it carries over."""
+        return Prediction(self._logits(noised, cond.real, at))
+
+    def _logits(
+        self, noised: Noised, real: Tensor | None, at: tuple[Tensor, Tensor] | None, cache: Cache | None = None
+    ) -> Tensor:
         sigma = -self.process.schedule.alpha(noised.t).log() if self.spec.time_conditioning else None
-        logits = self.net(noised.z, sigma, cond.real, at)
-        return Prediction(logits[..., : self.spec.vocab].float())
+        logits: Tensor = self.net(noised.z, sigma, real, at, cache)
+        return logits[..., : self.spec.vocab].float()
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound  # §3.4, eq. 10
@@ -65,9 +72,13 @@ class MDLM:
         return bound(self.denoise, self.process, batch, rng).double() + self.length(batch.real).double()
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        canvas = request.canvas
-        counted = Counted(self.denoise, canvas)
+        canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
+        reuse = Reuse(lambda part, at, cache: self._logits(part, None, at, cache), self.spec.net.depth)
+        counted = Counted(reuse if request.reuse else self.denoise, canvas)
         guided = spaces(forbid(counted, request.forbidden), request.spaced)
-        rule = LegacyAncestral if request.legacy_float32 else Reveal  # eq. 7
-        step = rule(self.process, request.temperature, request.top_p)
-        return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
+        step = rule(self.process, request)  # eq. 7, unless another rule is asked for
+        if request.block is None:
+            return drive(guided, step, canvas, request.steps, rng, counted.calls)
+        return write_blocks(
+            guided, step, canvas, request.steps, rng, counted.calls, window=self.spec.canvas, block=request.block
+        )
