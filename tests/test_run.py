@@ -87,6 +87,26 @@ def test_a_gap_of_words_has_so_many_words(folders):
         assert len(sample.text.split()) == 5 and "  " not in sample.text
 
 
+@pytest.mark.parametrize("how", [{}, {"block": 5, "steps": 3}, {"reuse": True, "decoder": "threshold"}])
+def test_a_run_of_windows_writes_texts_of_any_length(folders, how):
+    run = folders["windows"]
+    texts = run.generate(3, prefix="The old river", length=45, seed=2, **how)
+    assert [len(s.ids) for s in texts] == [45] * 3 and all(s.text.startswith("The old river") for s in texts)
+    assert len({s.text for s in texts}) == 3 and min(s.nfe for s in texts) >= 7
+    drafts = list(run.stream(3, prefix="The old river", length=45, seed=2, **how))
+    assert drafts[-1].samples == texts and len(drafts) == drafts[-1].steps + 1
+    known = [[sum(p.known for p in row) for row in d.rows] for d in drafts]
+    assert known == sorted(known) and known[0] == [3] * 3 and known[-1] == [45] * 3
+
+
+@pytest.mark.parametrize("decoder", [d.value for d in mezzotint.Decoder])
+def test_every_decoder_writes_and_fills_gaps(folders, decoder):
+    run = folders["mdlm"]
+    assert len({s.text for s in run.generate(4, decoder=decoder, steps=8)}) == 4
+    for sample in run.infill("The [3] pub near the [2].", n=3, decoder=decoder):
+        assert sample.text.startswith("The ") and " pub near the " in sample.text and 1 <= sample.nfe <= 32
+
+
 @pytest.mark.parametrize("name", ["mdlm", "ar"])
 def test_drafts_end_in_the_samples(folders, name):
     drafts = list(folders[name].stream(3, steps=4, seed=1))

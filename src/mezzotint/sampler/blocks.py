@@ -34,16 +34,17 @@ def write_blocks(
     for n, end in enumerate(ends):
         seen = slice(max(0, end - window), end)
         start = None if canvas.start is None else canvas.start[:, seen]
-        part = Canvas(ids[:, seen], known[:, seen], canvas.real[:, seen], canvas.index, start)
+        given = known[:, seen].clone()
+        part = Canvas(ids[:, seen].clone(), given, canvas.real[:, seen], canvas.index, start)
         *_, last = drive(denoise, step, part, steps, rng if n == 0 else rng.at(f"block{n}"), calls)
         ids[:, seen], known[:, seen] = last.ids, last.known
-        confidence[:, seen] = torch.where(part.given, confidence[:, seen], last.confidence)
+        confidence[:, seen] = torch.where(given, confidence[:, seen], last.confidence)
         yield _frame(n + 1, len(ends), end, ids, known, confidence, calls)
 
 
 def _ends(prefix: int, length: int, window: int, block: int) -> list[int]:
     """Up to where the text is written after each round: first as far as the window reaches, then a block at a time."""
-    first = min(length, max(window, prefix + block))
+    first = min(length, window if prefix < window else prefix + block)
     return [first, *range(first + block, length, block), *([length] if first < length else [])]
 
 
