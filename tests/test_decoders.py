@@ -110,8 +110,8 @@ def test_a_threshold_that_nothing_reaches_is_confidence_order(oracle):
 
 
 def test_a_threshold_that_everything_reaches_writes_all_at_once_from_marginals(oracle):
-    frame = write(oracle, Ordered(PROCESS, confidence, enough=0.0), blank(8000, 3), steps=50)
-    assert frame.nfe.tolist() == [1] * 8000
+    first, frame = frames(oracle, Ordered(PROCESS, confidence, enough=0.0), blank(8000, 3), steps=50)
+    assert frame.nfe.tolist() == [1] * 8000 and frame.done and not first.done
     p = oracle(Noised(torch.full((1, 3), VOCAB), torch.ones(1)), blank(1, 3)).logits.exp()[0]
     law = {k: float(p[0, k[0]] * p[1, k[1]] * p[2, k[2]]) for k in product(range(VOCAB), repeat=3)}
     assert chi_square_p(counts(frame.ids), {k: v for k, v in law.items() if v > 0}) > 1e-3
@@ -125,6 +125,22 @@ def test_what_is_certain_is_written_together_and_rows_end_when_they_are_done(ora
     assert set(last.nfe.tolist()) == {2, 3} and last.done and len(seen) == 4
     for frame in seen[:-1]:
         assert not frame.done
+
+
+def test_a_row_ahead_of_the_schedule_is_told_the_time_of_its_masks():
+    """Half of ten positions are sure at once: the next call's time is that at which five masks are expected."""
+    told = []
+
+    def denoise(noised, cond, previous=None, at=None):
+        told.append(float(noised.t[0]))
+        p = torch.where(at[1][:, None] < 5, torch.tensor([1.0, 0.0]), torch.tensor([0.6, 0.4]))
+        return Prediction(p.log())
+
+    for process, time in ((Absorbing(LogLinear(), 2), 0.5), (Absorbing(Cosine(), 2), 2 / 3)):
+        told.clear()
+        seen = frames(denoise, Ordered(process, confidence, enough=0.9), blank(1, 10), steps=1000)
+        assert told[0] == 1 and told[1] == pytest.approx(time, abs=2e-3) and len(told) == 6 == len(seen) - 1
+        assert [float(f.t[0]) for f in seen[:-1]] == pytest.approx(told, abs=2e-3) and float(seen[-1].t[0]) == 0
 
 
 def test_the_threshold_keeps_to_the_steps_asked_for():
@@ -165,7 +181,7 @@ def chain_law(steps: int, strength: float, is_rescaled: bool, schedule) -> dict[
     return law
 
 
-@pytest.mark.parametrize("schedule", [LogLinear(), Cosine()], ids=["log-linear", "cosine"])
+@pytest.mark.parametrize("schedule", [LogLinear(0.3), Cosine()], ids=["log-linear", "cosine"])
 @pytest.mark.parametrize(
     ("steps", "strength", "make"),
     [(1, 0.5, capped), (4, 0.0, capped), (4, 0.3, capped), (6, 0.9, capped), (4, 0.4, rescaled), (6, 1.0, rescaled)],
@@ -176,6 +192,21 @@ def test_remasking_has_the_law_of_its_kernels(schedule, steps, strength, make):
     law = chain_law(steps, strength, make is rescaled, schedule)
     assert sum(law.values()) == pytest.approx(1)
     assert chi_square_p(counts(frame.ids), law) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [(capped, [0, 0.5, 0.5, 1 / 3, 0]), (rescaled, [0, 0.5, 0.5, 1 / 3 * 0.5, 0])],
+    ids=["cap", "rescale"],
+)
+def test_the_share_that_is_masked_again_is_sigma(make, expected):
+    """Five steps: with alpha = 1 - t the greatest sigma is min(1, s / (1 - t)): 1, 1, 1, 1/3, 0."""
+    process = Absorbing(LogLinear(), VOCAB)
+    seen = frames(fixed(*[[0.2, 0.3, 0.5]] * 4), Remask(process, make(0.5)), blank(10_000, 4), steps=5)
+    for (a, b), sigma in zip(pairwise(seen), expected, strict=True):
+        written = int(a.known.sum())
+        hidden = int((a.known & ~b.known).sum())
+        assert abs(hidden - sigma * written) <= 4 * (0.25 * written) ** 0.5
 
 
 @pytest.mark.parametrize("make", [capped, rescaled])
@@ -220,14 +251,14 @@ def test_every_decoder_has_a_rule_that_says_what_it_is():
 def test_options_reach_the_rules(oracle):
     def nfe(decoder, **options) -> float:
         step = rule(PROCESS, Request(blank(1, 3), decoder=decoder, **options))
-        return float(write(oracle, step, blank(200, 3), 100).nfe.double().mean())
+        return float(write(oracle, step, blank(60, 3), 40).nfe.double().mean())
 
     assert nfe(Decoder.THRESHOLD, threshold=0.0) == 1 and nfe(Decoder.THRESHOLD, threshold=1.1) == 3
     for decoder in (Decoder.REMASK, Decoder.REMASK_RESCALED):
         assert nfe(decoder, strength=0.0) <= 3 < nfe(decoder, strength=0.3)
     for decoder in set(Decoder) - {Decoder.REMASK, Decoder.REMASK_RESCALED}:
-        best = write(oracle, rule(PROCESS, Request(blank(1, 3), decoder=decoder, temperature=0.0)), blank(50, 3), 100)
-        one = write(oracle, rule(PROCESS, Request(blank(1, 3), decoder=decoder, top_p=1e-6)), blank(50, 3), 100)
+        best = write(oracle, rule(PROCESS, Request(blank(1, 3), decoder=decoder, temperature=0.0)), blank(20, 3), 40)
+        one = write(oracle, rule(PROCESS, Request(blank(1, 3), decoder=decoder, top_p=1e-6)), blank(20, 3), 40)
         assert torch.equal(best.ids, one.ids)
 
 
@@ -267,7 +298,7 @@ def test_what_is_given_is_never_touched(oracle, decoder):
     step = rule(PROCESS, Request(blank(1, 3), decoder=decoder, strength=0.5))
     canvas = blank(2000, 3)
     canvas.ids[:, 0], canvas.given[:, 0] = 0, True
-    seen = frames(oracle, step, canvas, steps=150)
+    seen = frames(oracle, step, canvas, steps=60)
     assert all(bool(frame.known[:, 0].all() and (frame.ids[:, 0] == 0).all()) for frame in seen)
     assert all(bool((frame.confidence[:, 0] == 1).all()) for frame in seen)
     found = counts(seen[-1].ids)
