@@ -63,13 +63,15 @@ def test_one_token_a_call_is_exact_for_an_exact_denoiser_in_whatever_order(oracl
 
 
 @pytest.mark.parametrize(
-    ("score", "order"), [(confidence, [0, 2, 1]), (margin, [1, 0, 2]), (certainty, [2, 0, 1])], ids=str
+    ("decoder", "order"),
+    [(Decoder.CONFIDENCE, [0, 2, 1]), (Decoder.MARGIN, [1, 0, 2]), (Decoder.ENTROPY, [2, 0, 1])],
 )
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
-def test_each_measure_has_its_own_order(score, order, temperature):
+def test_each_measure_has_its_own_order(decoder, order, temperature):
     """Greatest 0.55 0.50 0.52, leads 0.12 0.25 0.04, entropies 0.77 1.04 0.69; temperature has no say in it."""
     denoise = fixed([0.55, 0.43, 0.02], [0.50, 0.25, 0.25], [0.52, 0.48, 0.0])
-    seen = frames(denoise, Ordered(PROCESS, score, temperature), blank(1, 3), steps=3)
+    step = rule(PROCESS, Request(blank(1, 3), decoder=decoder, temperature=temperature))
+    seen = frames(denoise, step, blank(1, 3), steps=3)
     new = [(b.known & ~a.known)[0].nonzero()[:, 0].tolist() for a, b in pairwise(seen)]
     assert new == [[place] for place in order]
 

@@ -77,6 +77,8 @@ def sample(given: flags.Sample) -> int:
         _demand(card, mezzotint.Can.CONTINUE)
     mezzotint.check_length(card, mezzotint.check_run(given.run), given.length, given.block, given.reuse)
     _demand_decoder(card, given)
+    if given.reuse:
+        say("--reuse is approximate: what stands before a block is read once, without what is written after it")
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
     long = {"length": given.length, "block": given.block, "reuse": given.reuse}

@@ -51,11 +51,12 @@ class MDLM:
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         """SUBS, §3.2.3: the mask is never predicted; what is not masked is never asked for, so it carries over."""
-        return Prediction(self._logits(noised, cond.real, at))
+        return Prediction(self.logits(noised, cond.real, at))
 
-    def _logits(
+    def logits(
         self, noised: Noised, real: Tensor | None, at: tuple[Tensor, Tensor] | None, cache: Cache | None = None
     ) -> Tensor:
+        """(K, vocab) float32 at the pairs `at`, else (B, L, vocab); with a cache, of what follows what is in it."""
         sigma = -self.process.schedule.alpha(noised.t).log() if self.spec.time_conditioning else None
         logits: Tensor = self.net(noised.z, sigma, real, at, cache)
         return logits[..., : self.spec.vocab].float()
@@ -73,7 +74,7 @@ class MDLM:
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
-        reuse = Reuse(lambda part, at, cache: self._logits(part, None, at, cache), self.spec.net.depth)
+        reuse = Reuse(lambda part, at, cache: self.logits(part, None, at, cache), self.spec.net.depth)
         counted = Counted(reuse if request.reuse else self.denoise, canvas)
         guided = spaces(forbid(counted, request.forbidden), request.spaced)
         step = rule(self.process, request)  # eq. 7, unless another rule is asked for
