@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mezzotint.sampler.categorical import inverse_cdf, tilt
+from mezzotint.sampler.categorical import inverse_cdf
+from mezzotint.space.odds import tilt
 
 
 @given(st.integers(1, 300), st.integers(0, 2**31))

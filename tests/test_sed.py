@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from mezzotint.data.lengths import Lengths
+from mezzotint.errors import CapabilityError
 from mezzotint.guidance.clamp import clamp
 from mezzotint.guidance.classifier_free import classifier_free
 from mezzotint.guidance.self_condition import both
+from mezzotint.guidance.temperature import mean_under
+from mezzotint.guidance.vocabulary import forbid
 from mezzotint.objective.rounding import token_nll
 from mezzotint.recipes.sed import tiny
 from mezzotint.rng import Rng
 from mezzotint.space.embedding import Embedding, principal
 from mezzotint.spec.recipe import Corpus
-from mezzotint.spec.sed import SEDSpec, SelfCondition, Speaks, Streams, Table
+from mezzotint.spec.sed import CARD, SEDSpec, SelfCondition, Speaks, Streams, Table
 from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.systems.sed import SED
 from mezzotint.types import Canvas, Ending, Layout, Noised, Prediction, Request
@@ -169,3 +172,33 @@ def test_writing_keeps_what_is_given_and_does_not_depend_on_the_batch():
 def test_the_recipe_names_what_the_corpus_decides():
     recipe = tiny(Corpus(vocab=300, canvas=32, layout=Layout.TEXTS))
     assert (recipe.spec.vocab, recipe.spec.canvas, recipe.spec.width) == (300, 32, 32)
+
+
+@torch.no_grad()
+def test_the_estimate_is_the_mean_under_tempered_odds_and_forbidden_tokens_do_not_reach_it():
+    made, batch = system(), texts(2)
+    noised = state(made, batch, 0.5)
+    table = made.net.space.vectors
+    plain = made.denoise(noised, batch)
+    assert torch.allclose(mean_under(made.denoise, table, 1.0, 1.0)(noised, batch).estimate, plain.estimate, atol=1e-6)
+    cold = mean_under(made.denoise, table, 0.0, 1.0)(noised, batch).estimate
+    assert torch.allclose(cold, table[plain.logits.argmax(-1)])
+    best = int(plain.logits[0, 0].argmax())
+    without = mean_under(forbid(made.denoise, (best,)), table, 0.0, 1.0)(noised, batch)
+    assert torch.allclose(without.estimate[0, 0], table[plain.logits[0, 0].topk(2).indices[1]])
+    assert torch.equal(without.carry, without.estimate)
+
+
+@pytest.mark.parametrize("decoder", sorted(CARD.decoders, key=lambda d: d.value))
+@torch.no_grad()
+def test_every_walk_writes_only_what_is_allowed(decoder):
+    made, batch = system(), texts(4)
+    batch.given[:, :1] = True
+    *_, last = made.sample(Request(batch, steps=5, decoder=decoder, forbidden=(0, 1, 2), guidance=2.0))
+    assert not bool(torch.isin(last.ids[batch.free], torch.tensor([0, 1, 2])).any())
+    assert last.nfe.tolist() == [10] * 4
+
+
+def test_a_network_of_vectors_has_no_temperature():
+    with pytest.raises(CapabilityError, match="no odds"):
+        list(system(speaks=Speaks.VECTOR).sample(Request(texts(1), temperature=0.5)))

@@ -35,6 +35,7 @@ class Settings:
     length: int | None = None
     block: int | None = None
     reuse: bool = False
+    guidance: float = 1.0
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -53,6 +54,7 @@ class Settings:
             ("length", (int, NoneType), "a whole number"),
             ("block", (int, NoneType), "a whole number"),
             ("reuse", bool, "True or False"),
+            ("guidance", (int, float), "a number"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -62,6 +64,7 @@ class Settings:
             (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
             (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
             ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
+            (0 <= settings.guidance < inf, f"guidance must be at least 0, not {settings.guidance}"),
             (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
         ):
             if not holds:
@@ -130,6 +133,8 @@ class Desk:
             raise UsageError("a template says what is given; leave prefix out")
         check_decoder(self.system.card, settings.decoder, settings.threshold, settings.strength)
         check_length(self.system.card, self.config, settings.length, settings.block, settings.reuse)
+        if settings.guidance != 1:
+            self._require(Can.GUIDE)
         if template is not None and settings.length is not None:
             raise UsageError("a template says how long the text is; leave length out")
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
@@ -150,7 +155,8 @@ class Desk:
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
         request = Request(
             canvas.to(self.device), steps=how.steps, seed=how.seed, temperature=how.temperature, top_p=how.top_p,
-            decoder=how.decoder, forbidden=tuple(sorted(forbidden)), spaced=spaced, reuse=how.reuse,
+            decoder=how.decoder, guidance=how.guidance, forbidden=tuple(sorted(forbidden)), spaced=spaced,
+            reuse=how.reuse,
             block=None if how.length is None else how.block or max(1, self.spec.canvas // 4),
         )  # fmt: skip
         if how.threshold is not None:

@@ -32,6 +32,8 @@ class Can(Enum):
 
     CONTINUE = "continue"
     INFILL = "infill"
+    GUIDE = "guide"
+    """Guidance towards what is given, by a scale."""
     LONG = "long"
     """Texts longer than its canvas, block after block; for runs of windows."""
 
@@ -57,10 +59,10 @@ class Ending(Enum):
 
 
 class Decoder(Enum):
-    """Which masked positions become tokens at a step, and how; the rules themselves are in `sampler/decoders`."""
+    """How a system goes from noise to text; the rules themselves are in `sampler/decoders` and `sampler/gaussian`."""
 
     EXACT = "exact"
-    """Reveal times: the law of ancestral sampling, for as few evaluations as that law allows."""
+    """Ancestral sampling. Under masks by reveal times: the same law for as few evaluations as it allows."""
     CONFIDENCE = "confidence"
     """The positions where the likeliest token is likeliest, a fixed share a step."""
     MARGIN = "margin"
@@ -73,6 +75,10 @@ class Decoder(Enum):
     """Written tokens return to the mask with a probability of at most the strength a step, and are written again."""
     REMASK_RESCALED = "remask-rescaled"
     """The same with the strength as a share of the greatest probability there can be."""
+    DDIM = "ddim"
+    """Through vectors without new noise on the way."""
+    MULTISTEP = "multistep"
+    """The same to second order (DPM-Solver++), for few steps."""
     LEGACY_FLOAT32 = "legacy-float32"
     """As older tables were drawn (MDLM's code): Gumbel noise in float32, which sharpens."""
 
@@ -214,6 +220,8 @@ class Request:
     """How sure a position must be to be written at once (Decoder.THRESHOLD)."""
     strength: float = 0.04
     """How readily written tokens are masked again, 0 to 1 (Decoder.REMASK, REMASK_RESCALED)."""
+    guidance: float = 1.0
+    """How far to go from what is said without the given text towards what is said with it; 1 goes just there."""
     block: int | None = None
     """Write a canvas longer than the system's own from left to right, so many positions at a time; None: at once."""
     reuse: bool = False

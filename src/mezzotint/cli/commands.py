@@ -232,7 +232,8 @@ def _asked(given: flags.Writing) -> dict[str, Any]:
     """What was asked for, in the library's words; a flag that was left alone is left to the library."""
     asked = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
     decoder = None if mezzotint.Decoder(given.decoder).exact else given.decoder
-    return asked | _set({"decoder": decoder, "threshold": given.threshold, "strength": given.strength})
+    options = {"decoder": decoder, "threshold": given.threshold, "strength": given.strength, "guidance": given.guidance}
+    return asked | _set(options)
 
 
 def _set(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,6 +256,8 @@ def _demand_decoder(card: Card, given: flags.Writing) -> None:
     """Refuses a decoder that the system has not, and says of one that it has whether it is approximate."""
     decoder = mezzotint.Decoder(given.decoder)
     mezzotint.check_decoder(card, decoder, given.threshold, given.strength)
+    if given.guidance is not None:
+        _demand(card, mezzotint.Can.GUIDE)
     if not decoder.exact:
         say(f"decoder {decoder.value} is approximate: its texts do not have the law of the model's own sampling")
 

@@ -216,6 +216,10 @@ class Writing:
     strength: Annotated[
         float | None, value("how readily tokens are masked again (default 0.04)", "P", number(least=0, most=1))
     ] = None
+    guidance: Annotated[
+        float | None,
+        value("how strongly given text pulls, for systems that can guide (default 1)", "S", number(least=0)),
+    ] = None
     prefix: Annotated[str | None, value("how every text begins, put in front as it is", "TEXT", unicode)] = None
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
     json: Json = False

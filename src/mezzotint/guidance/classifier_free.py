@@ -30,7 +30,9 @@ def classifier_free(denoise: Denoiser, scale: float, carry_guided: bool = True) 
         plain = denoise(Noised(dropped(noised.z, cond.given), noised.t), cond, None, at)
         assert known.estimate is not None and plain.estimate is not None
         estimate = torch.lerp(plain.estimate, known.estimate, scale)
-        logits = torch.lerp(plain.logits, known.logits, scale)
+        # What is forbidden stays so: minus infinity twice has no line through it.
+        forbidden = known.logits.isneginf()
+        logits = torch.where(forbidden, known.logits, torch.lerp(plain.logits, known.logits, scale))
         return Prediction(logits, estimate, estimate if carry_guided else known.carry)
 
     return guided

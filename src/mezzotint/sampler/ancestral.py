@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
-from mezzotint.sampler.categorical import tilt
 from mezzotint.sampler.drive import Grid, State
 from mezzotint.sampler.masks import ask, write
+from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Denoiser, Noised
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mezzotint.rng import Rng
-from mezzotint.sampler.categorical import inverse_cdf, tilt
+from mezzotint.sampler.categorical import inverse_cdf
+from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Frame
 
 Next = Callable[[Tensor, Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Drawing tokens from logits with one uniform number each: temperature, nucleus, inverse CDF.
+"""Drawing tokens with one uniform number each, by inverse CDF.
 
 The sums are taken in float64, so no token is out of reach. (Gumbel noise in float32 is cut at about 16.6, which lowers
 the temperature unannounced: generative perplexity 104.9 became 38.5 in published tables; Zheng et al. 2024,
@@ -12,25 +12,6 @@ from torch import Tensor
 
 BLOCK = 64
 """The vocabulary is searched in blocks of this many: block sums first, then within one block."""
-
-
-def tilt(logits_KV: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Probabilities (K, V) float32 of softmax(logits / temperature), restricted to the nucleus of mass top_p.
-
-    The nucleus is the smallest set of most likely tokens whose mass is at least top_p (Holtzman et al. 2020).
-    Temperature 0 puts all mass on the most likely token.
-    """
-    assert bool(logits_KV.isfinite().any(-1).all()), "every token of some position is forbidden"
-    if temperature == 0:
-        best = logits_KV.argmax(dim=-1, keepdim=True)
-        return torch.zeros_like(logits_KV).scatter_(-1, best, 1.0)
-    p_KV = ((logits_KV - logits_KV.amax(-1, keepdim=True)) / temperature).softmax(dim=-1)
-    if top_p >= 1:
-        return p_KV
-    ordered, order = p_KV.sort(dim=-1, descending=True)
-    outside = ordered.cumsum(-1, dtype=torch.float64) - ordered.double() >= top_p
-    kept = torch.zeros_like(p_KV).scatter_(-1, order, ordered.masked_fill(outside, 0.0))
-    return kept / kept.sum(-1, keepdim=True)
 
 
 def inverse_cdf(p_KV: Tensor, u_K: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Sources: Ho et al. 2020 (DDPM), arXiv:2006.11239, Alg. 2; Song et al. 2020 (DDIM
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.types import Canvas, Denoiser, Noised
+from mezzotint.types import Canvas, Decoder, Denoiser, Noised
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ def multistep(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, befor
     ahead = (there - here) / (here - earlier).clamp(min=1e-6) / 2
     carried = Estimate((1 + ahead) * now.value - ahead * before.value, now.t)
     return ddim(process, noised, s, carried, before, rng)
+
+
+SOLVERS: Mapping[Decoder, Solver] = {
+    Decoder.EXACT: ancestral,
+    Decoder.DDIM: ddim,
+    Decoder.MULTISTEP: multistep,
+}
 
 
 @dataclass(frozen=True)

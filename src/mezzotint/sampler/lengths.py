@@ -20,7 +20,8 @@ from torch import Tensor
 
 from mezzotint.data.template import Gap
 from mezzotint.rng import Rng
-from mezzotint.sampler.categorical import inverse_cdf, tilt
+from mezzotint.sampler.categorical import inverse_cdf
+from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Infiller
 
 MOST = 64

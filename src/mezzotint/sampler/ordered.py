@@ -19,9 +19,10 @@ from torch import Tensor
 
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
-from mezzotint.sampler.categorical import inverse_cdf, tilt
+from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.sampler.drive import Grid, State
 from mezzotint.sampler.masks import ask, visits, write
+from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Denoiser, Noised
 
 Score = Callable[[Tensor], Tensor]

@@ -8,13 +8,14 @@ from enum import Enum
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
 from mezzotint.spec.transformer import TransformerSpec
-from mezzotint.types import Can, Card, Ending
+from mezzotint.types import Can, Card, Decoder, Ending
 
 CARD = Card(
     name="sed",
     title="Self-conditioned embedding diffusion",
     paper="Strudel et al. 2022, arXiv:2211.04236",
-    can=frozenset({Can.CONTINUE, Can.INFILL}),
+    can=frozenset({Can.CONTINUE, Can.INFILL, Can.GUIDE}),
+    decoders=frozenset({Decoder.EXACT, Decoder.DDIM, Decoder.MULTISTEP}),
 )
 
 

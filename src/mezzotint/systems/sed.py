@@ -18,8 +18,10 @@ from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.spans import given_spans
-from mezzotint.guidance.classifier_free import dropped
+from mezzotint.errors import CapabilityError
+from mezzotint.guidance.classifier_free import classifier_free, dropped
 from mezzotint.guidance.self_condition import both, detached, twice
+from mezzotint.guidance.temperature import mean_under
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.streams import StreamTransformer
 from mezzotint.objective.chain import chain_bound
@@ -29,7 +31,7 @@ from mezzotint.objective.rounding import token_nll
 from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import Walk, ancestral
+from mezzotint.sampler.gaussian import SOLVERS, Walk
 from mezzotint.space.embedding import Embedding
 from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table
 from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
@@ -148,10 +150,13 @@ class SED:
         return bound + self.length(batch.real).double()
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        canvas = request.canvas
+        canvas, vectors = request.canvas, self.net.space.vectors.detach()
         counted = Counted(self.denoise, canvas)
-        guided = spaces(forbid(counted, request.forbidden), request.spaced)
-        with torch.no_grad():
-            z0 = F.embedding(canvas.ids, self.net.space.vectors)
-        step = Walk(self.process, ancestral, z0)
+        denoise = spaces(forbid(counted, request.forbidden), request.spaced)
+        if self.spec.speaks is Speaks.TOKENS:
+            denoise = mean_under(denoise, vectors, request.temperature, request.top_p)
+        elif (request.temperature, request.top_p) != (1, 1):
+            raise CapabilityError("a run with speaks=vector has no odds of tokens; leave temperature and top_p at 1")
+        guided = classifier_free(denoise, request.guidance)
+        step = Walk(self.process, SOLVERS[request.decoder], F.embedding(canvas.ids, vectors))
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
