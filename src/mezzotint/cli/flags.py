@@ -218,7 +218,7 @@ class Writing:
     ] = None
     guidance: Annotated[
         float | None,
-        value("how strongly given text pulls, for systems that can guide (default 1)", "S", number(least=0)),
+        value("how strongly what is given pulls, where a system can guide (1)", "S", number(least=0)),
     ] = None
     prefix: Annotated[str | None, value("how every text begins, put in front as it is", "TEXT", unicode)] = None
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
