@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
     from mezzotint.checks import check_data, check_run, check_settings, next_out
     from mezzotint.data.template import parse_template
-    from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError, unknown
+    from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.launch import Progress, resume, train
     from mezzotint.prepare import bistro_texts
-    from mezzotint.run import Draft, Piece, Run, Sample, load
+    from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.systems import cards
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.types import Can, Canvas, Card, Frame, Loss, Request, System
@@ -25,11 +25,11 @@ _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
     "checks": ("check_data", "check_run", "check_settings", "next_out"),
     "data.template": ("parse_template",),
-    "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError", "unknown"),
+    "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "launch": ("Progress", "resume", "train"),
     "prepare": ("bistro_texts",),
-    "run": ("Draft", "Piece", "Run", "Sample", "load"),
+    "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "systems": ("cards",),
     "training.folder": ("check_new", "is_finished"),
     "types": ("Can", "Canvas", "Card", "Frame", "Loss", "Request", "System"),
@@ -45,6 +45,7 @@ __all__ = [
     "DataError",
     "Draft",
     "Frame",
+    "HubError",
     "Loss",
     "MezzotintError",
     "Piece",
@@ -64,6 +65,7 @@ __all__ = [
     "check_run",
     "check_settings",
     "evaluate_run",
+    "from_pretrained",
     "is_finished",
     "load",
     "next_out",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mezzotint import hub
 from mezzotint.data.corpus import check
 from mezzotint.errors import RunError, UsageError, unknown
 from mezzotint.spec.base import Size
@@ -26,9 +27,29 @@ def check_data(data: Sequence[str | Path]) -> None:
         check(data)
 
 
+def located(run: str | Path, revision: str | None = None) -> Path:
+    """The folder of a run: a path as it is, `owner/name` or `owner/name@revision` as fetched from the hub.
+
+    What exists here is a path, and so is what has its first part here: a slip in `runs/reviews` asks nobody. Raises
+    HubError, RunError where the repository holds no run, UsageError for the revision of a folder.
+    """
+    asked = hub.parse(str(run))
+    if asked is None or Path(run).exists() or Path(Path(run).parts[0]).exists():
+        if revision is not None:
+            raise UsageError(f"{run} is a folder here, and folders have no revisions; leave revision out")
+        return Path(run)
+    name, named = asked
+    folder = hub.fetch(name, files.PUBLISHED, revision or named)
+    try:
+        files.read_config(folder)
+    except RunError as e:
+        raise RunError(f"{name} on the hub is no run of Mezzotint: {e}") from None
+    return folder
+
+
 def check_run(path: str | Path) -> Mapping[str, Any]:
-    """The configuration of a run; RunError unless there is one of a known system there."""
-    config = files.read_config(Path(path))
+    """The configuration of a run, found as `located` finds it; RunError unless there is one of a known system there."""
+    config = files.read_config(located(path))
     try:
         entry(config["system"])
     except UsageError as e:

@@ -111,8 +111,11 @@ def train(
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end."""
     out = Path(out)
+    finished = files.is_finished(out)
     config = check_run(out)
-    if files.is_finished(out):
+    if config.get("published"):
+        raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
+    if finished:
         return iter(())
     source = config["data"]
     layout = layout_named(source["layout"])

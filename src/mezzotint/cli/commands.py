@@ -61,8 +61,9 @@ def minutes_of(given: flags.Train) -> float | None:
 
 def resume(given: flags.Resume) -> int:
     """Continue a run; one that is finished is left as it is."""
+    finished = mezzotint.is_finished(given.run)  # of folders only, so that no hub is asked for checkpoints
     mezzotint.check_run(given.run)
-    if mezzotint.is_finished(given.run):
+    if finished:
         say(f"{given.run} is finished; nothing is left to train")
         closing(sample_command(given.run), report_of(given.run))
         return 0

@@ -123,7 +123,7 @@ def setting(text: str) -> tuple[str, str]:
     return key.replace("-", "_"), content
 
 
-Run = Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+Run = Annotated[Path, word("a run folder, or owner/name of a run on the hub", "RUN", Path)]
 Files = Annotated[tuple[Path, ...], values(FILES, "FILE", Path)]
 Out = Annotated[Path | None, value("the run folder to write (default: runs/<system>-<data>-<n>)", "FOLDER", Path)]
 Device = Annotated[str, value("auto, cpu, cuda, cuda:1, mps", "DEVICE", device)]
@@ -182,7 +182,7 @@ class Resume:
     """Continue a run from its last checkpoint."""
 
     example: ClassVar[str] = "mezzotint resume runs/reviews"
-    run: Run
+    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
     device: Device = "auto"
 
 
