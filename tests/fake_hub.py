@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
+
+import pytest
 
 
 @dataclass
@@ -178,6 +181,17 @@ class _Routes(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+
+def reach(hub: Hub, patch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Let the libraries ask this hub, with an empty cache: they read the environment when they are loaded, long ago."""
+    from huggingface_hub import constants
+
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", hub.url)
+    patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
+    patch.setenv("HF_TOKEN", "hf_not_to_be_told")
 
 
 @contextmanager

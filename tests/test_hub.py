@@ -17,8 +17,8 @@ import mezzotint
 from mezzotint import hub as library
 from mezzotint.checks import check_run, located
 from mezzotint.errors import HubError, MezzotintError, RunError, UsageError
-from mezzotint.training.published import model_card, without_paths
-from tests.fake_hub import Hub, serving
+from mezzotint.training.release import model_card, without_paths
+from tests.fake_hub import Hub, reach, serving
 
 PUBLISHED = ["README.md", "config.json", "lengths.json", "model.safetensors", "tokenizer.json"]
 
@@ -39,17 +39,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mezzotint.Run]
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A hub over HTTP with nothing on it; the library's cache and the working folder are empty."""
-    from huggingface_hub import constants
-
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with serving() as made:
-        # Read from the environment when the library is loaded, which may be long ago.
-        monkeypatch.setattr(constants, "ENDPOINT", made.url)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", made.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setenv("HF_TOKEN", "hf_not_to_be_told")
+        reach(made, monkeypatch, tmp_path)
         yield made
 
 
@@ -141,7 +134,7 @@ def test_a_folder_that_holds_something_is_left_alone(trained: mezzotint.Run, tmp
 def test_saving_that_fails_leaves_nothing(
     trained: mezzotint.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mezzotint.training.published.model_card", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("mezzotint.training.release.model_card", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(RunError, match=r"kept cannot be written \(full\)"):
         trained.save_pretrained(tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []

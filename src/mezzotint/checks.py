@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ BISTRO = "bistro"
 
 
 def check_data(data: Sequence[str | Path]) -> None:
-    """DataError or UsageError unless every path is a readable file of a known kind."""
+    """DataError or UsageError unless everything named is a readable file of a known kind or a data set of a hub."""
     if list(map(str, data)) != [BISTRO]:
         check(data)
 
@@ -59,7 +60,7 @@ def check_run(path: str | Path) -> Mapping[str, Any]:
 
 def next_out(system: str, data: Sequence[str | Path]) -> Path:
     """runs/<system>-<data>-<n> with the first free n."""
-    stem = Path(data[0]).name.split(".")[0]
+    stem = re.split(r"[.@#:\[]", Path(data[0]).name)[0]
     n = 1
     while (out := Path("runs") / f"{system}-{stem}-{n}").exists():
         n += 1

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as serialise
 
+from mezzotint import hub
 from mezzotint.checks import BISTRO, check_run, check_seed, layout_named, plan
 from mezzotint.data.batches import Batches
 from mezzotint.data.corpus import Source
@@ -97,8 +98,8 @@ def train(
     corpus = corpus_of(data, valid, field, layout_named(layout))
     recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
     source = {
-        "files": _places(data),
-        "valid": _places(valid) if valid else None,
+        "files": _places([s.path for s in corpus.sources] or data),
+        "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
         "field": field,
         "layout": layout,
         "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
@@ -135,8 +136,8 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:
-    """Absolute, so that a run can be resumed from anywhere."""
-    return [str(p) if str(p) == BISTRO else str(Path(p).absolute()) for p in paths]
+    """Absolute, so that a run can be resumed from anywhere, where they are paths."""
+    return [str(p) if str(p) == BISTRO or str(p).startswith(hub.SET) else str(Path(p).absolute()) for p in paths]
 
 
 def _described(source: Source) -> dict[str, Any]:

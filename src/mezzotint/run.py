@@ -29,7 +29,7 @@ from mezzotint.rng import Rng
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
-from mezzotint.training import published
+from mezzotint.training import release
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
 from mezzotint.types import Can, Canvas, Card, Ending, Frame, Layout, Request, System
@@ -139,7 +139,7 @@ class Run:
 
         No checkpoint, no log, no path of this machine. RunError where the folder holds something already.
         """
-        published.publish(self.folder, Path(folder), self.card, Path(folder).absolute().name)
+        release.publish(self.folder, Path(folder), self.card, Path(folder).absolute().name)
 
     def push_to_hub(self, name: str, *, private: bool = True) -> str:
         """Put what `save_pretrained` writes into the hub's repository `owner/name`; returns the commit's address.
@@ -147,7 +147,7 @@ class Run:
         A repository that is not there yet is made, for nobody else to see unless `private` is False. HubError.
         """
         with TemporaryDirectory() as aside:
-            published.publish(self.folder, Path(aside) / "run", self.card, name)
+            release.publish(self.folder, Path(aside) / "run", self.card, name)
             return hub.push(Path(aside) / "run", name, private=private, message=f"A run of {self.card.name}")
 
     def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:

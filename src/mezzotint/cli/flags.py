@@ -19,7 +19,10 @@ Reader = Callable[[str], Any]
 Argument = dict[str, Any]
 """What `ArgumentParser.add_argument` is told of a field, but for its name and default."""
 
-FILES = "files of text: .txt .csv .tsv .jsonl .ndjson .json, also with .gz .bz2 .xz; or bistro, the bundled corpus"
+FILES = (
+    "files of text: .txt .csv .tsv .jsonl .ndjson .json, also with .gz .bz2 .xz; .parquet; hf:OWNER/NAME, a data set "
+    "on the hub (also hf:OWNER/NAME@REVISION#CONFIG:SPLIT[:N]); or bistro, the bundled corpus"
+)
 
 
 class Misspelt(Exception):

@@ -87,8 +87,10 @@ def _facts(config: Mapping[str, Any], evidence: Evidence, size: int) -> Iterator
     yield "parameters", f"{size:,}"
     yield "vocabulary", f"{spec['vocab']:,} tokens"
     yield "longest text", f"{spec['canvas']:,} tokens"
-    yield "trained on", ", ".join(_described(data["files"], data["sources"]))
-    yield "rows", f"{data['rows']:,} for training, {data['valid_rows']:,} held out"
+    if data["files"]:
+        yield "trained on", ", ".join(_described(data["files"], data["sources"]))
+    if "rows" in data:
+        yield "rows", f"{data['rows']:,} for training, {data['valid_rows']:,} held out"
     if evidence.log:
         yield "steps", f"{number(evidence.log[-1].get('step')) or 0:,.0f}"
     if (bound := _bound(config["system"], evidence)) is not None:
@@ -98,8 +100,7 @@ def _facts(config: Mapping[str, Any], evidence: Evidence, size: int) -> Iterator
 
 
 def _described(names: Sequence[str], sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if not sources:
-        yield from names
+    yield from names if not sources else ()
     for source in sources[: len(names)]:
         yield f"{source['path']} ({source['texts']:,} texts, sha256 {str(source['sha256'])[:8]})"
 
