@@ -86,8 +86,9 @@ class _Routes(BaseHTTPRequestHandler):
             self._create(json.loads(body))
         elif parts[0] == "api" and parts[1] == "validate-yaml":
             self._json({"errors": [], "warnings": []})
-        elif parts[0] == "api" and parts[1] in ("models", "datasets") and len(parts) >= 4:
-            self._api("/".join(parts[1:4]), parts[4:], body)
+        elif parts[0] == "api" and parts[1] in ("models", "datasets") and len(parts) >= 3:
+            named = 3 if "/".join(parts[1:3]) in self.hub.repos else 4
+            self._api("/".join(parts[1:named]), parts[named:], body)
         elif "resolve" in parts:
             place = parts.index("resolve")
             kind = "" if parts[0] == "datasets" else "models/"

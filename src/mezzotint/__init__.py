@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
-    from mezzotint.checks import check_data, check_run, check_settings, next_out
+    from mezzotint.checks import check_data, check_run, check_settings, check_tokenizer, next_out
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
-    "checks": ("check_data", "check_run", "check_settings", "next_out"),
+    "checks": ("check_data", "check_run", "check_settings", "check_tokenizer", "next_out"),
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
@@ -64,6 +64,7 @@ __all__ = [
     "check_new",
     "check_run",
     "check_settings",
+    "check_tokenizer",
     "evaluate_run",
     "from_pretrained",
     "is_finished",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from mezzotint.types import Ending, Layout
 
 BISTRO = "bistro"
 """As --data, the bundled corpus."""
+KINDS = ("auto", "word", "bpe")
+"""As --tokenizer, what is trained on the text."""
 
 
 def check_data(data: Sequence[str | Path]) -> None:
@@ -46,6 +49,14 @@ def located(run: str | Path, revision: str | None = None) -> Path:
     except RunError as e:
         raise RunError(f"{name} on the hub is no run of Mezzotint: {e}") from None
     return folder
+
+
+def check_tokenizer(name: str) -> None:
+    """UsageError unless it is a kind that can be trained, a path that is there, or could be a name on a hub."""
+    if name in KINDS or (name and Path(name).exists()) or hub.parse(name) is not None:
+        return
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII) or get_close_matches(name, KINDS, n=1):
+        raise unknown("tokenizer", name, KINDS)
 
 
 def check_run(path: str | Path) -> Mapping[str, Any]:

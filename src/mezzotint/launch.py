@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save as serialise
 
 from mezzotint import hub
-from mezzotint.checks import BISTRO, check_run, check_seed, layout_named, plan
+from mezzotint.checks import BISTRO, check_run, check_seed, check_tokenizer, layout_named, plan
 from mezzotint.data.batches import Batches
 from mezzotint.data.corpus import Source
 from mezzotint.data.lengths import Lengths
@@ -90,6 +90,7 @@ def train(
     out = Path(out) if Path(out).name else Path(out).absolute()
     files.check_new(out)
     check_seed(seed)
+    check_tokenizer(tokenizer)
     pick_device(device)
     recipe = plan(
         system, size, layout, settings or {},

@@ -36,6 +36,7 @@ def train(given: flags.Train) -> int:
     for paths in (given.data, given.valid):
         if paths:
             mezzotint.check_data(paths)
+    mezzotint.check_tokenizer(given.tokenizer)
     out = given.out or mezzotint.next_out(given.system, given.data)
     mezzotint.check_new(out)
     keep_memory()

@@ -161,7 +161,14 @@ class Train:
         ),
     ] = "texts"
     valid: Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)] = ()
-    tokenizer: Annotated[str, choose("words, pieces of words, or what suits the text", "auto", "word", "bpe")] = "auto"
+    tokenizer: Annotated[
+        str,
+        value(
+            "words, pieces of words, what suits the text; or one that is there already: a tokenizer.json, its folder "
+            "or its name on the hub, such as gpt2",
+            "auto|word|bpe|NAME",
+        ),
+    ] = "auto"
     out: Out = None
     size: Annotated[
         str, choose("width, depth, canvas, batch and learning rate follow from it", "tiny", "small", "base")

@@ -4,6 +4,9 @@ Both kinds put one virtual space before the text, so that a word is the same tok
 and take it off again. Word level splits into words, punctuation marks and white space, each word and mark with the one
 space before it; BPE is byte-level (Radford et al. 2019, section 2.2) and knows every text. The two or three special
 tokens are never registered with the `tokenizers` library as such: no text, whatever it spells, encodes to them.
+
+A tokenizer made elsewhere (data/foreign.py) keeps its ids, its end and its padding, and has no virtual space unless it
+puts one there itself.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, takewhile
 from pathlib import Path
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Engine
 
+from mezzotint.data.foreign import FILE, Foreign, adopt, roles
 from mezzotint.errors import RunError, UsageError, unknown
 
 _AUTO: Final = "auto"
@@ -37,17 +41,28 @@ _BATCH: Final = 1_000_000
 
 @final
 class Tokenizer:
-    """A fixed two-way map between texts and sequences of ids; `<end>` is 0, `<pad>` 1 and, for words, `<unk>` 2."""
+    """A fixed two-way map between texts and sequences of ids; `<end>` is 0, `<pad>` 1 and, for words, `<unk>` 2.
 
-    end: Final = 0
-    pad: Final = 1
+    One that was made elsewhere has its own end and padding, which may be the same id.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, foreign: Foreign | None = None) -> None:
         self._engine = engine
-        self.kind: str = _KINDS[json.loads(engine.to_str())["model"]["type"]]
+        self._text: str = engine.to_str() if foreign is None else foreign.text
+        self.is_foreign: bool = foreign is not None
+        self.kind: str = _KINDS[json.loads(self._text)["model"]["type"]]
         self.size: int = engine.get_vocab_size()
         self.unk: int | None = 2 if self.kind == _WORD else None
+        self.end: int = 0
+        self.pad: int = 1
         self.special: frozenset[int] = frozenset(range(len(_SPECIAL[self.kind])))
+        """Ids that are no part of a text."""
+        self.lead: str = " "
+        """The virtual space, or nothing."""
+        self._hidden: Mapping[int, str] = {}
+        if foreign is not None:
+            self.size, self.end, self.pad, self.lead = foreign.size, foreign.end, foreign.pad, foreign.lead
+            self.special, self._hidden = frozenset(foreign.hidden), foreign.hidden
 
     def encode(self, text: str, virtual_space: bool = True) -> list[int]:
         """The ids of a text, without an end token; UsageError if it holds half a surrogate pair."""
@@ -60,7 +75,7 @@ class Tokenizer:
     def encode_each(self, texts: Iterable[str], virtual_space: bool = True) -> Iterator[list[int]]:
         """`encode` of each text, in batches, one after another: for more texts than fit in memory as ids."""
         row: list[int] = []
-        for batch in _batches(" " + text if virtual_space else text for text in texts):
+        for batch in _batches(self.lead + text if virtual_space else text for text in texts):
             for (_, is_last), ids in zip(batch, self._encoded([part for part, _ in batch]), strict=True):
                 row += ids
                 if is_last:
@@ -77,7 +92,7 @@ class Tokenizer:
         """The text of some ids, up to the first end or padding; bytes that are not UTF-8 become U+FFFD."""
         body = list(takewhile(lambda i: i not in (self.end, self.pad), map(int, ids)))
         text: str = self._engine.decode(body, skip_special_tokens=False)
-        return text.removeprefix(" ") if virtual_space else text
+        return text.removeprefix(self.lead) if virtual_space else text
 
     def surfaces(self, ids: Iterable[SupportsInt]) -> list[str]:
         """The text of each id by itself, its leading space kept; end and padding show as their names."""
@@ -85,7 +100,8 @@ class Tokenizer:
 
     @cached_property
     def _surfaces(self) -> list[str]:
-        return [self._engine.decode([i], skip_special_tokens=False) for i in range(self.size)]
+        alone = (self._engine.decode([i], skip_special_tokens=False) for i in range(self.size))
+        return [self._hidden.get(i, text) for i, text in enumerate(alone)]
 
     @cached_property
     def spaced(self) -> NDArray[np.bool_]:
@@ -95,7 +111,7 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the ids, in hex."""
-        values = json.loads(self._engine.to_str())
+        values = json.loads(self._text)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
@@ -103,7 +119,7 @@ class Tokenizer:
         path = Path(path)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            aside.write_text(self._engine.to_str(), encoding="utf-8")
+            aside.write_text(self._text, encoding="utf-8")
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -118,12 +134,38 @@ class Tokenizer:
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} cannot be read as a tokenizer ({error})") from None
         try:
-            values = json.loads(text)
-            kind = _KINDS[values["model"]["type"]]
-            _check(values["model"]["vocab"], kind)
-            return cls(_rebuilt(values))
+            return cls.parse(text, str(path))
         except Exception:  # the library raises bare Exception for every kind of damage
             raise RunError(f"{path} is damaged or is not a tokenizer.json written by mezzotint") from None
+
+    @classmethod
+    def foreign(cls, path: Path | str, where: str | None = None) -> Tokenizer:
+        """A tokenizer made elsewhere, or one of a run: a tokenizer.json, or the folder that it is in.
+
+        UsageError, with `where` (by default the path) in front, if there is none or if it cannot give every text back.
+        """
+        folder, where = Path(path), where or str(path)
+        file = folder / FILE if not folder.is_file() else folder
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise UsageError(f"{where} has no {FILE} that can be read, and other kinds are not known") from None
+        said = roles(file.parent)
+        try:
+            return cls.parse(text, where, said.get("eos_token"), said.get("pad_token"))
+        except UsageError:
+            raise
+        except Exception:  # the library raises bare Exception for every kind of damage
+            raise UsageError(f"{where} is damaged or is no {FILE} that the tokenizers library reads") from None
+
+    @classmethod
+    def parse(cls, text: str, where: str, end: str | None = None, pad: str | None = None) -> Tokenizer:
+        """The tokenizer that the text of a tokenizer.json describes, ours or another's; `adopt` says what it raises."""
+        values = json.loads(text)
+        if end is None and not values.get("added_tokens") and _is_ours(values["model"]):
+            return cls(_rebuilt(values))
+        found = adopt(values, where, end, pad)
+        return cls(found.engine, found)
 
 
 def train_tokenizer(
@@ -208,11 +250,11 @@ def _rebuilt(values: dict[str, Any]) -> Engine:
     return Engine.from_str(json.dumps({**values, "added_tokens": []}))
 
 
-def _check(vocabulary: dict[str, int], kind: str) -> None:
+def _is_ours(model: dict[str, Any]) -> bool:
+    """Whether the ids are numbered as ours are."""
+    vocabulary, special = model["vocab"], _SPECIAL.get(_KINDS.get(model["type"], ""), ())
     ids_in_order = sorted(vocabulary.values()) == list(range(len(vocabulary)))
-    special_first = all(vocabulary[name] == i for i, name in enumerate(_SPECIAL[kind]))
-    if not (ids_in_order and special_first):
-        raise ValueError
+    return bool(special) and ids_in_order and all(vocabulary.get(name) == i for i, name in enumerate(special))
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:
