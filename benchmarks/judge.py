@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 import mezzotint
 from benchmarks.data import prepared
 from mezzotint.cli.allocator import keep_memory
+from mezzotint.training.release import without_paths
 
 SEED = 101
 
@@ -82,12 +83,7 @@ def keep(run: Path, kept: Path) -> None:
     tensors = {k: v.to(torch.bfloat16) for k, v in load_file(run / "model.safetensors").items()}
     save_file(tensors, kept / "model.safetensors")
     shutil.copyfile(run / "tokenizer.json", kept / "tokenizer.json")
-    config = json.loads((run / "config.json").read_text())
-    # Where the files lay is of no use to anybody else; what they held is.
-    config["data"]["files"] = [Path(f).name for f in config["data"]["files"]]
-    config["data"]["valid"] = config["data"]["valid"] and [Path(f).name for f in config["data"]["valid"]]
-    for source in config["data"]["sources"]:
-        source["path"] = Path(source["path"]).name
+    config = without_paths(json.loads((run / "config.json").read_text()))
     (kept / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
 
 

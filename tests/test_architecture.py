@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[1] / "src/mezzotint"
 
 GROUPS = (
     ("types", "errors", "rng"),
-    ("spec",),
+    ("spec", "hub"),
     ("data", "space", "process", "net"),
     ("objective", "sampler", "guidance"),
     ("distill", "systems"),

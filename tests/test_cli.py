@@ -29,10 +29,10 @@ PROMISED = {
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
     " --seed --device --set",
     "resume": "--device",
-    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --prefix --watch --json"
-    " --device --length --block --reuse",
-    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --prefix --watch --json"
-    " --device",
+    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
+    " --prefix --watch --json --device --length --block --reuse",
+    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
+    " --prefix --watch --json --device",
     "evaluate": "--data --judge --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",

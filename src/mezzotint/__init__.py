@@ -10,32 +10,48 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
-    from mezzotint.checks import check_data, check_decoder, check_length, check_run, check_settings, next_out
+    from mezzotint.checks import (
+        check_data,
+        check_decoder,
+        check_length,
+        check_run,
+        check_settings,
+        check_tokenizer,
+        next_out,
+    )
     from mezzotint.data.template import parse_template
-    from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError, unknown
+    from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.launch import Progress, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
-    from mezzotint.run import Draft, Piece, Run, Sample, load
+    from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.systems import cards
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
 
 _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
-    "checks": ("check_data", "check_decoder", "check_length", "check_run", "check_settings", "next_out"),
+    "checks": (
+        "check_data",
+        "check_decoder",
+        "check_length",
+        "check_run",
+        "check_settings",
+        "check_tokenizer",
+        "next_out",
+    ),
     "data.template": ("parse_template",),
-    "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError", "unknown"),
+    "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "launch": ("Progress", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
     "published.source": ("check_source",),
-    "run": ("Draft", "Piece", "Run", "Sample", "load"),
+    "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "systems": ("cards",),
     "training.folder": ("check_new", "is_finished"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System"),
@@ -52,6 +68,7 @@ __all__ = [
     "Decoder",
     "Draft",
     "Frame",
+    "HubError",
     "Imported",
     "Loss",
     "MezzotintError",
@@ -74,7 +91,9 @@ __all__ = [
     "check_run",
     "check_settings",
     "check_source",
+    "check_tokenizer",
     "evaluate_run",
+    "from_pretrained",
     "import_checkpoint",
     "is_finished",
     "load",

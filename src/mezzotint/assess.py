@@ -17,7 +17,7 @@ from mezzotint.data import bistro
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import read
 from mezzotint.data.tokens import build_tokens, cache_folder, windows
-from mezzotint.errors import DataError, RunError
+from mezzotint.errors import DataError, HubError, RunError, UsageError
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
 from mezzotint.evaluate.judge import JudgeModel
@@ -44,7 +44,7 @@ class Judge:
         if not run.card.exact:
             raise RunError(f"{run.folder} is a run of {run.card.name}; a judge must be a run of ar")
         self.run = run
-        self.name = run.folder.name
+        self.name = run.name
 
     @property
     def sha8(self) -> str:
@@ -98,7 +98,8 @@ def evaluate_run(
     """(column, score) of a run on held-out text; the column is the system's name, or "data" for the texts' own values.
 
     Bound on all of `data`; n samples and as many of the held-out texts under the judge (for bistro runs the bundled
-    one, else none unless named) and the scores of diversity. When done, results.json and the report are written.
+    one, else none unless named) and the scores of diversity. When done, results.json and the report are written, unless
+    the run is a published one.
     """
     run = load(path, device=device)
     chosen = _judge(run, judge, device)
@@ -107,8 +108,9 @@ def evaluate_run(
     for column, score in _scores(run, held_out, chosen, n, steps, seed):
         columns[column].append(score)
         yield column, score
-    files.put_json(run.folder / files.RESULTS, records(columns))
-    report(run.folder)
+    if not run.is_published:
+        files.put_json(run.folder / files.RESULTS, records(columns))
+        report(run.folder)
 
 
 def _scores(
@@ -214,17 +216,18 @@ def is_bistro(run: Run) -> bool:
 
 
 def training_text(run: Run) -> TrainingText | None:
-    """The texts that a run was trained on, if its files are still where they were."""
+    """The texts that a run was trained on, if its files are still where they were, and what they were."""
     source = run.config["data"]
     if is_bistro(run):
         return TrainingText(bistro_texts("train"))
     if not source["files"]:
         return None  # an imported run: what it was trained on is not here
     try:
-        texts, _ = read(source["files"], source["field"], Layout(source["layout"]))
-    except DataError:
+        texts, found = read(source["files"], source["field"], Layout(source["layout"]))
+    except (DataError, HubError, UsageError):
         return None
-    return TrainingText(texts)
+    then = [file["sha256"] for file in source["sources"][: len(found)]]
+    return TrainingText(texts) if then == [file.sha256 for file in found] else None
 
 
 def _judge(run: Run, judge: str | Path | None, device: str) -> Judge | None:

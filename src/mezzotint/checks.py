@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mezzotint import hub
 from mezzotint.data.corpus import check
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.spec.base import Size
@@ -18,17 +21,47 @@ from mezzotint.types import Can, Card, Decoder, Ending, Layout
 
 BISTRO = "bistro"
 """As --data, the bundled corpus."""
+KINDS = ("auto", "word", "bpe")
+"""As --tokenizer, what is trained on the text."""
 
 
 def check_data(data: Sequence[str | Path]) -> None:
-    """DataError or UsageError unless every path is a readable file of a known kind."""
+    """DataError or UsageError unless everything named is a readable file of a known kind or a data set of a hub."""
     if list(map(str, data)) != [BISTRO]:
         check(data)
 
 
+def located(run: str | Path, revision: str | None = None) -> Path:
+    """The folder of a run: a path as it is, `owner/name` or `owner/name@revision` as fetched from the hub.
+
+    What exists here is a path, and so is what has its first part here: a slip in `runs/reviews` asks nobody. Raises
+    HubError, RunError where the repository holds no run, UsageError for the revision of a folder.
+    """
+    asked = hub.parse(str(run))
+    if asked is None or Path(run).exists() or Path(Path(run).parts[0]).exists():
+        if revision is not None:
+            raise UsageError(f"{run} is a folder here, and folders have no revisions; leave revision out")
+        return Path(run)
+    name, named = asked
+    folder = hub.fetch(name, files.PUBLISHED, revision or named)
+    try:
+        files.read_config(folder)
+    except RunError as e:
+        raise RunError(f"{name} on the hub is no run of Mezzotint: {e}") from None
+    return folder
+
+
+def check_tokenizer(name: str) -> None:
+    """UsageError unless it is a kind that can be trained, a path that is there, or could be a name on a hub."""
+    if name in KINDS or (name and Path(name).exists()) or hub.parse(name) is not None:
+        return
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII) or get_close_matches(name, KINDS, n=1):
+        raise unknown("tokenizer", name, KINDS)
+
+
 def check_run(path: str | Path) -> Mapping[str, Any]:
-    """The configuration of a run; RunError unless there is one of a known system there."""
-    config = files.read_config(Path(path))
+    """The configuration of a run, found as `located` finds it; RunError unless there is one of a known system there."""
+    config = files.read_config(located(path))
     try:
         entry(config["system"])
     except UsageError as e:
@@ -76,7 +109,7 @@ def check_length(card: Card, config: Mapping[str, Any], length: int | None, bloc
 
 def next_out(system: str, data: Sequence[str | Path]) -> Path:
     """runs/<system>-<data>-<n> with the first free n."""
-    stem = Path(data[0]).name.split(".")[0]
+    stem = re.split(r"[.@#:\[]", Path(data[0]).name)[0]
     n = 1
     while (out := Path("runs") / f"{system}-{stem}-{n}").exists():
         n += 1

@@ -4,6 +4,7 @@
     ├── UsageError            a flag, field, option or template that cannot be understood
     ├── DataError             a file of text that cannot be read or used
     ├── RunError              a run folder that is missing, damaged, or made for something else
+    ├── HubError              a hub that cannot be reached, or does not give or take what it was asked to
     └── CapabilityError       a system was asked for something it cannot do
 
 The command line prints the sentence and exits with status 2; nothing in this tree is ever shown as a traceback.
@@ -30,6 +31,10 @@ class DataError(MezzotintError):
 
 class RunError(MezzotintError):
     """A run folder that is missing, damaged, or made for something else."""
+
+
+class HubError(MezzotintError):
+    """A hub that cannot be reached, or does not give or take what it was asked to."""
 
 
 class CapabilityError(MezzotintError):

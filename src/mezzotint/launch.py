@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import save as serialise
 
-from mezzotint.checks import BISTRO, check_run, check_seed, layout_named, plan
+from mezzotint import hub
+from mezzotint.checks import BISTRO, check_run, check_seed, check_tokenizer, layout_named, plan
 from mezzotint.data.batches import Batches
 from mezzotint.data.corpus import Source
 from mezzotint.data.lengths import Lengths
@@ -87,6 +88,7 @@ def train(
     out = Path(out) if Path(out).name else Path(out).absolute()
     files.check_new(out)
     check_seed(seed)
+    check_tokenizer(tokenizer)
     pick_device(device)
     recipe = plan(
         system, size, layout, settings or {},
@@ -95,8 +97,8 @@ def train(
     corpus = corpus_of(data, valid, field, layout_named(layout))
     recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
     source = {
-        "files": _places(data),
-        "valid": _places(valid) if valid else None,
+        "files": _places([s.path for s in corpus.sources] or data),
+        "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
         "field": field,
         "layout": layout,
         "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
@@ -116,10 +118,13 @@ def train(
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end."""
     out = Path(out)
+    finished = files.is_finished(out)
     config = check_run(out)
     if config["training"] is None:
         raise RunError(f"{out} was imported, and there is no training of it to go on with; it can sample and be scored")
-    if files.is_finished(out):
+    if config.get("published"):
+        raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
+    if finished:
         return iter(())
     source = config["data"]
     layout = layout_named(source["layout"])
@@ -139,8 +144,8 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:
-    """Absolute, so that a run can be resumed from anywhere."""
-    return [str(p) if str(p) == BISTRO else str(Path(p).absolute()) for p in paths]
+    """Absolute, so that a run can be resumed from anywhere, where they are paths."""
+    return [str(p) if str(p) == BISTRO or str(p).startswith(hub.SET) else str(Path(p).absolute()) for p in paths]
 
 
 def _described(source: Source) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mezzotint.checks import BISTRO
+from mezzotint import hub
+from mezzotint.checks import BISTRO, KINDS, check_tokenizer
 from mezzotint.data import bistro
 from mezzotint.data.canvas import canvas_length, pack, room
 from mezzotint.data.corpus import Corpus, load_corpus
+from mezzotint.data.foreign import FILE, ROLES
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
 from mezzotint.data.tokens import Tokens, build_tokens, cache_folder, windows, without_long
 from mezzotint.errors import DataError
-from mezzotint.spec.recipe import Recipe
+from mezzotint.spec.recipe import FROM_TOKENIZER, Recipe
 from mezzotint.types import Canvas, Ending, Layout
 
 BISTRO_TEXTS = {"train": 20_000, "valid": 1_000, "test": 1_000}
@@ -53,15 +55,13 @@ def prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Pat
 
     `tokenizer` is what --tokenizer says, or the path of a run's own. Raises DataError where no row fits.
     """
-    known = isinstance(tokenizer, Path)
-    chosen = Tokenizer.load(tokenizer) if known else train_tokenizer(str(tokenizer), corpus.train, corpus.valid)
+    chosen = Tokenizer.load(tokenizer) if isinstance(tokenizer, Path) else tokenizer_named(tokenizer, corpus)
     train, valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train, corpus.valid))
-    spec: Any = recipe.spec
+    spec: Any = _told(recipe.spec, chosen)
     if layout is Layout.WINDOWS:
-        spec = replace(spec, vocab=chosen.size)
         rows = (windows(train, spec.canvas, chosen.end), windows(valid, spec.canvas, chosen.end))
         return Recipe(spec, recipe.training), Prepared(chosen, *rows, None, layout)
-    spec = replace(spec, vocab=chosen.size, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
+    spec = replace(spec, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
     most = room(spec.canvas, spec.ending)
     kept, long = without_long(train, most)
     held, long_held = without_long(valid, most)
@@ -74,6 +74,23 @@ def prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Pat
     )
     lengths = Lengths.from_lengths(kept.lengths, most) if spec.ending is Ending.LENGTH else None
     return Recipe(spec, recipe.training), Prepared(chosen, kept, held, lengths, layout, notes)
+
+
+def tokenizer_named(name: str, corpus: Corpus) -> Tokenizer:
+    """The tokenizer that --tokenizer names: one to be trained, a tokenizer.json, its folder, or its name on a hub."""
+    check_tokenizer(name)
+    if name in KINDS:
+        return train_tokenizer(name, corpus.train, corpus.valid)
+    if Path(name).exists():
+        return Tokenizer.foreign(name)
+    repository, revision = hub.parse(name) or (name, None)
+    return Tokenizer.foreign(hub.fetch(repository, (FILE, *ROLES), revision), where=name)
+
+
+def _told(spec: Any, tokenizer: Tokenizer) -> Any:
+    """The spec with what follows from the tokenizer, as far as it asks for it."""
+    facts = dict(zip(FROM_TOKENIZER, (tokenizer.size, tokenizer.end, tokenizer.pad), strict=True))
+    return replace(spec, **{name: fact for name, fact in facts.items() if name in spec.settings()})
 
 
 def packed(tokens: Tokens, rows: Sequence[int], index: Sequence[int], recipe: Recipe, data: Prepared) -> Canvas:

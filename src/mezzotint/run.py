@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from mezzotint.checks import check_run
+from mezzotint import hub
+from mezzotint.checks import check_run, located
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import RunError, unknown
@@ -24,6 +26,7 @@ from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
 from mezzotint.tasks import Desk, Task
 from mezzotint.training import folder as files
+from mezzotint.training import release
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
 from mezzotint.types import Canvas, Card, Ending, Frame, Layout, System
@@ -87,7 +90,10 @@ class Run:
         device: torch.device,
         tokenizer: Tokenizer,
         lengths: Lengths | None,
+        name: str,
     ) -> None:
+        self.name = name
+        """What it is called: its folder's name, or owner/name where it came from a hub."""
         self.folder = folder
         self.config = config
         self.system = system
@@ -102,6 +108,27 @@ class Run:
     def weights_sha256(self) -> str:
         """Of the file of weights, in hexadecimal; its first eight name a judge."""
         return files.digest(self.folder / files.MODEL)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is a copy for others: nothing is written into its folder."""
+        return bool(self.config.get("published"))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write what others need into a new folder: config, tokenizer, lengths, averaged weights and a card.
+
+        No checkpoint, no log, no path of this machine. RunError where the folder holds something already.
+        """
+        release.publish(self.folder, Path(folder), self.card, Path(folder).absolute().name)
+
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
+        """Put what `save_pretrained` writes into the hub's repository `owner/name`; returns the commit's address.
+
+        A repository that is not there yet is made, for nobody else to see unless `private` is False. HubError.
+        """
+        with TemporaryDirectory() as aside:
+            release.publish(self.folder, Path(aside) / "run", self.card, name)
+            return hub.push(Path(aside) / "run", name, private=private, message=f"A run of {self.card.name}")
 
     def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
@@ -185,9 +212,15 @@ class Run:
         return rows
 
 
-def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Run:
-    """The run in a folder, ready to write; RunError where the folder is damaged or made for something else."""
-    folder = Path(path)
+def from_pretrained(
+    name: str | Path, revision: str | None = None, *, device: str = "auto", precision: str = "auto"
+) -> Run:
+    """The run in a folder or, as `owner/name`, on the hub at a branch, tag or commit, ready to write.
+
+    What exists here is a folder; all else is asked of the hub (checks.py `located`). RunError where what is found is
+    damaged or made for something else, HubError where the hub does not give it.
+    """
+    folder = located(name, revision)
     config = check_run(folder)
     where = pick_device(device)
     found = entry(config["system"])
@@ -201,7 +234,12 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     dtype = pick_precision(_precision(precision), where)
     for module in system.players.values():
         module.to(device=where, dtype=dtype).eval()
-    return Run(folder, config, system, where, tokenizer, lengths)
+    return Run(folder, config, system, where, tokenizer, lengths, folder.name if folder == Path(name) else str(name))
+
+
+def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Run:
+    """`from_pretrained`, for a run of one's own."""
+    return from_pretrained(path, device=device, precision=precision)
 
 
 def _precision(name: str) -> Precision:

@@ -36,6 +36,7 @@ def train(given: flags.Train) -> int:
     for paths in (given.data, given.valid):
         if paths:
             mezzotint.check_data(paths)
+    mezzotint.check_tokenizer(given.tokenizer)
     out = given.out or mezzotint.next_out(given.system, given.data)
     mezzotint.check_new(out)
     keep_memory()
@@ -61,8 +62,9 @@ def minutes_of(given: flags.Train) -> float | None:
 
 def resume(given: flags.Resume) -> int:
     """Continue a run; one that is finished is left as it is."""
+    finished = mezzotint.is_finished(given.run)  # of folders only, so that no hub is asked for checkpoints
     mezzotint.check_run(given.run)
-    if mezzotint.is_finished(given.run):
+    if finished:
         say(f"{given.run} is finished; nothing is left to train")
         closing(sample_command(given.run), report_of(given.run))
         return 0

@@ -23,7 +23,10 @@ Argument = dict[str, Any]
 
 DECODERS = tuple(decoder.value for decoder in Decoder)
 
-FILES = "files of text: .txt .csv .tsv .jsonl .ndjson .json, also with .gz .bz2 .xz; or bistro, the bundled corpus"
+FILES = (
+    "files of text: .txt .csv .tsv .jsonl .ndjson .json, also with .gz .bz2 .xz; .parquet; hf:OWNER/NAME, a data set "
+    "on the hub (also hf:OWNER/NAME@REVISION#CONFIG:SPLIT[:N]); or bistro, the bundled corpus"
+)
 
 
 class Misspelt(Exception):
@@ -127,7 +130,7 @@ def setting(text: str) -> tuple[str, str]:
     return key.replace("-", "_"), content
 
 
-Run = Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+Run = Annotated[Path, word("a run folder, or owner/name of a run on the hub", "RUN", Path)]
 Files = Annotated[tuple[Path, ...], values(FILES, "FILE", Path)]
 Out = Annotated[Path | None, value("the run folder to write (default: runs/<system>-<data>-<n>)", "FOLDER", Path)]
 Device = Annotated[str, value("auto, cpu, cuda, cuda:1, mps", "DEVICE", device)]
@@ -162,7 +165,14 @@ class Train:
         ),
     ] = "texts"
     valid: Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)] = ()
-    tokenizer: Annotated[str, choose("words, pieces of words, or what suits the text", "auto", "word", "bpe")] = "auto"
+    tokenizer: Annotated[
+        str,
+        value(
+            "words, pieces of words, what suits the text; or one that is there already: a tokenizer.json, its folder "
+            "or its name on the hub, such as gpt2",
+            "auto|word|bpe|NAME",
+        ),
+    ] = "auto"
     out: Out = None
     size: Annotated[
         str, choose("width, depth, canvas, batch and learning rate follow from it", "tiny", "small", "base")
@@ -186,7 +196,7 @@ class Resume:
     """Continue a run from its last checkpoint."""
 
     example: ClassVar[str] = "mezzotint resume runs/reviews"
-    run: Run
+    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
     device: Device = "auto"
 
 

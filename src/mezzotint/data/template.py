@@ -48,7 +48,7 @@ class Template:
         ids: list[int] = []
         given: list[bool] = []
         start: list[int] = []
-        for text, demand, length in self._sections(lengths):
+        for text, demand, length in self._sections(lengths, tokenizer.lead):
             known = tokenizer.encode(text, virtual_space=False) if text else []
             ids += known + [tokenizer.pad] * length
             given += [True] * len(known) + [False] * length
@@ -62,26 +62,30 @@ class Template:
         """
         chosen = self._fixed() if lengths is None else lengths
         done, place = "", 0
-        for text, demand, length in self._sections(chosen):
+        for text, demand, length in self._sections(chosen, tokenizer.lead):
             place += len(tokenizer.encode(text, virtual_space=False)) if text else 0
             gap = tokenizer.decode(ids[place : place + length], virtual_space=False)
             done += text + (" " + gap.removeprefix(" ") if demand > 0 else gap)
             place += length
-        return done.removeprefix(" ")
+        return done.removeprefix(tokenizer.lead)
 
     def _fixed(self) -> list[int]:
         assert all(gap.low == gap.high for gap in self.gaps), "the lengths of open gaps are needed"
         return [gap.low for gap in self.gaps]
 
-    def _sections(self, lengths: Sequence[int]) -> Iterator[tuple[str, int, int]]:
-        """(given text, demand on the gap after it, length of that gap), the virtual space in front."""
+    def _sections(self, lengths: Sequence[int], lead: str) -> Iterator[tuple[str, int, int]]:
+        """(given text, demand on the gap after it, length of that gap), with `lead`, a virtual space or not, in front.
+
+        Where there is none, the first word of a text begins with a space or not, as it likes: nothing is demanded.
+        """
         assert len(lengths) == len(self.gaps)
-        text, rest = " ", iter(lengths)
+        text, rest = lead, iter(lengths)
         for piece in self.pieces:
             if isinstance(piece, Given):
                 text += piece.text
             else:
-                yield text.removesuffix(" "), 1 if text.endswith(" ") else -1, next(rest)
+                opens = piece is self.pieces[0] and not lead
+                yield text.removesuffix(" "), 0 if opens else 1 if text.endswith(" ") else -1, next(rest)
                 text = ""
         if text:
             yield text, 0, 0

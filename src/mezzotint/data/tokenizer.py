@@ -5,8 +5,8 @@ and take it off again. Word level splits into words, punctuation marks and white
 space before it; BPE is byte-level (Radford et al. 2019, section 2.2) and knows every text. The two or three special
 tokens are never registered with the `tokenizers` library as such: no text, whatever it spells, encodes to them.
 
-A tokenizer of GPT-2's kind, which imported runs have (published/tokenizer.py), keeps its ids: its one special token is
-the end, wherever it stands, padding shows as it, and there is no virtual space.
+A tokenizer made elsewhere (data/foreign.py) keeps its ids, its end and its padding, and has no virtual space unless it
+puts one there itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, takewhile
 from pathlib import Path
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Engine
 
+from mezzotint.data.foreign import FILE, Foreign, adopt, roles
 from mezzotint.errors import RunError, UsageError, unknown
 
 _AUTO: Final = "auto"
@@ -33,8 +34,6 @@ _WORD: Final = "word"
 _BPE: Final = "bpe"
 _KINDS: Final = {"WordLevel": _WORD, "BPE": _BPE}
 _SPECIAL: Final = {_WORD: ("<end>", "<pad>", "<unk>"), _BPE: ("<end>", "<pad>")}
-ENDOFTEXT: Final = "<|endoftext|>"
-"""The end token of GPT-2's vocabulary."""
 _PIECE: Final = r" ?\w+| ?[^\w\s]|\s"
 _BATCH: Final = 1_000_000
 """Characters encoded at once, and the length from which a text is encoded in parts; bounds the library's memory."""
@@ -44,18 +43,26 @@ _BATCH: Final = 1_000_000
 class Tokenizer:
     """A fixed two-way map between texts and sequences of ids; `<end>` is 0, `<pad>` 1 and, for words, `<unk>` 2.
 
-    One of GPT-2's kind has its own end, which serves as padding too, and `is_foreign` says so.
+    One that was made elsewhere has its own end and padding, which may be the same id.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, foreign: Foreign | None = None) -> None:
         self._engine = engine
-        self.kind: str = _KINDS[json.loads(engine.to_str())["model"]["type"]]
+        self._text: str = engine.to_str() if foreign is None else foreign.text
+        self.is_foreign: bool = foreign is not None
+        self.kind: str = _KINDS[json.loads(self._text)["model"]["type"]]
         self.size: int = engine.get_vocab_size()
-        self.is_foreign: bool = engine.token_to_id(_SPECIAL[self.kind][0]) is None
-        self.end: int = int(engine.token_to_id(ENDOFTEXT) or 0) if self.is_foreign else 0
-        self.pad: int = self.end if self.is_foreign else 1
         self.unk: int | None = 2 if self.kind == _WORD else None
-        self.special: frozenset[int] = frozenset({self.end} if self.is_foreign else range(len(_SPECIAL[self.kind])))
+        self.end: int = 0
+        self.pad: int = 1
+        self.special: frozenset[int] = frozenset(range(len(_SPECIAL[self.kind])))
+        """Ids that are no part of a text."""
+        self.lead: str = " "
+        """The virtual space, or nothing."""
+        self._hidden: Mapping[int, str] = {}
+        if foreign is not None:
+            self.size, self.end, self.pad, self.lead = foreign.size, foreign.end, foreign.pad, foreign.lead
+            self.special, self._hidden = frozenset(foreign.hidden), foreign.hidden
 
     def encode(self, text: str, virtual_space: bool = True) -> list[int]:
         """The ids of a text, without an end token; UsageError if it holds half a surrogate pair."""
@@ -68,8 +75,7 @@ class Tokenizer:
     def encode_each(self, texts: Iterable[str], virtual_space: bool = True) -> Iterator[list[int]]:
         """`encode` of each text, in batches, one after another: for more texts than fit in memory as ids."""
         row: list[int] = []
-        spaced = virtual_space and not self.is_foreign
-        for batch in _batches(" " + text if spaced else text for text in texts):
+        for batch in _batches(self.lead + text if virtual_space else text for text in texts):
             for (_, is_last), ids in zip(batch, self._encoded([part for part, _ in batch]), strict=True):
                 row += ids
                 if is_last:
@@ -86,7 +92,7 @@ class Tokenizer:
         """The text of some ids, up to the first end or padding; bytes that are not UTF-8 become U+FFFD."""
         body = list(takewhile(lambda i: i not in (self.end, self.pad), map(int, ids)))
         text: str = self._engine.decode(body, skip_special_tokens=False)
-        return text.removeprefix(" ") if virtual_space and not self.is_foreign else text
+        return text.removeprefix(self.lead) if virtual_space else text
 
     def surfaces(self, ids: Iterable[SupportsInt]) -> list[str]:
         """The text of each id by itself, its leading space kept; end and padding show as their names."""
@@ -94,7 +100,8 @@ class Tokenizer:
 
     @cached_property
     def _surfaces(self) -> list[str]:
-        return [self._engine.decode([i], skip_special_tokens=False) for i in range(self.size)]
+        alone = (self._engine.decode([i], skip_special_tokens=False) for i in range(self.size))
+        return [self._hidden.get(i, text) for i, text in enumerate(alone)]
 
     @cached_property
     def spaced(self) -> NDArray[np.bool_]:
@@ -104,7 +111,7 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the ids, in hex."""
-        values = json.loads(self._engine.to_str())
+        values = json.loads(self._text)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
@@ -112,7 +119,7 @@ class Tokenizer:
         path = Path(path)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            aside.write_text(self._engine.to_str(), encoding="utf-8")
+            aside.write_text(self._text, encoding="utf-8")
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -127,16 +134,38 @@ class Tokenizer:
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} cannot be read as a tokenizer ({error})") from None
         try:
-            return cls.parse(text)
+            return cls.parse(text, str(path))
         except Exception:  # the library raises bare Exception for every kind of damage
             raise RunError(f"{path} is damaged or is not a tokenizer.json written by mezzotint") from None
 
     @classmethod
-    def parse(cls, text: str) -> Tokenizer:
-        """The tokenizer that a file written by `save` holds; any Exception where it holds none."""
+    def foreign(cls, path: Path | str, where: str | None = None) -> Tokenizer:
+        """A tokenizer made elsewhere, or one of a run: a tokenizer.json, or the folder that it is in.
+
+        UsageError, with `where` (by default the path) in front, if there is none or if it cannot give every text back.
+        """
+        folder, where = Path(path), where or str(path)
+        file = folder / FILE if not folder.is_file() else folder
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise UsageError(f"{where} has no {FILE} that can be read, and other kinds are not known") from None
+        said = roles(file.parent)
+        try:
+            return cls.parse(text, where, said.get("eos_token"), said.get("pad_token"))
+        except UsageError:
+            raise
+        except Exception:  # the library raises bare Exception for every kind of damage
+            raise UsageError(f"{where} is damaged or is no {FILE} that the tokenizers library reads") from None
+
+    @classmethod
+    def parse(cls, text: str, where: str, end: str | None = None, pad: str | None = None) -> Tokenizer:
+        """The tokenizer that the text of a tokenizer.json describes, ours or another's; `adopt` says what it raises."""
         values = json.loads(text)
-        _check(values["model"]["vocab"], _KINDS[values["model"]["type"]])
-        return cls(_rebuilt(values))
+        if end is None and not values.get("added_tokens") and _is_ours(values["model"]):
+            return cls(_rebuilt(values))
+        found = adopt(values, where, end, pad)
+        return cls(found.engine, found)
 
 
 def train_tokenizer(
@@ -221,12 +250,11 @@ def _rebuilt(values: dict[str, Any]) -> Engine:
     return Engine.from_str(json.dumps({**values, "added_tokens": []}))
 
 
-def _check(vocabulary: dict[str, int], kind: str) -> None:
+def _is_ours(model: dict[str, Any]) -> bool:
+    """Whether the ids are numbered as ours are."""
+    vocabulary, special = model["vocab"], _SPECIAL.get(_KINDS.get(model["type"], ""), ())
     ids_in_order = sorted(vocabulary.values()) == list(range(len(vocabulary)))
-    special_first = all(vocabulary.get(name) == i for i, name in enumerate(_SPECIAL[kind]))
-    foreign = kind == _BPE and ENDOFTEXT in vocabulary and _SPECIAL[kind][0] not in vocabulary
-    if not (ids_in_order and (special_first or foreign)):
-        raise ValueError
+    return bool(special) and ids_in_order and all(vocabulary.get(name) == i for i, name in enumerate(special))
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:

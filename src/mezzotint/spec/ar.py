@@ -26,9 +26,15 @@ class ARSpec(Spec):
     canvas: int
     ending: Ending
     net: TransformerSpec
+    end: int = 0
+    """The id that ends a text, and stands before its first token."""
+    pad: int = 1
+    """The id that fills what is not written yet."""
 
     def validate(self) -> None:
         if self.ending is Ending.FILL:
             raise UsageError("ending 'fill' is for models that write a whole canvas; ar takes 'symbol' or 'length'")
         if not self.net.causal:
             raise UsageError("ar needs causal=true: it may only look back")
+        if min(self.end, self.pad) < 0:
+            raise UsageError(f"end and pad are ids of the vocabulary, not {self.end} and {self.pad}")

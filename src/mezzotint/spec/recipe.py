@@ -11,6 +11,9 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.types import Layout
 
+FROM_TOKENIZER = ("vocab", "end", "pad")
+"""Fields of a spec that follow from the tokenizer: a spec declares those that its system needs."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -30,8 +33,7 @@ class Recipe:
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
         """A copy with fields of either set from text, as in `--set dim=256 --set lr=1e-3`."""
-        # The vocabulary follows from the tokenizer.
-        ours = [name for name in self.spec.settings() if name != "vocab"]
+        ours = [name for name in self.spec.settings() if name not in FROM_TOKENIZER]
         theirs = self.training.settings()
         for name in settings:
             if name not in (*ours, *theirs):

@@ -23,8 +23,6 @@ from mezzotint.sampler.autoregressive import write
 from mezzotint.spec.ar import CARD, ARSpec
 from mezzotint.types import Canvas, Ending, Frame, Loss, Request
 
-END, PAD = 0, 1
-
 
 class AR:
     """A causal language model."""
@@ -42,7 +40,7 @@ class AR:
 
     def token_nll(self, batch: Canvas) -> Tensor:
         """(B, L) nats: -log p of each real token given those before it; 0 on padding."""
-        before = torch.cat([torch.full_like(batch.ids[:, :1], END), batch.ids[:, :-1]], dim=1)
+        before = torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
         rows, positions = batch.free.nonzero(as_tuple=True)
         # Padding follows the text, and no position looks ahead: it needs no hiding.
         logits = self.net(before, at=(rows, positions)).float()
@@ -72,9 +70,11 @@ class AR:
             logits: Tensor = self.net(fresh, at=last, cache=cache)
             return logits.float().index_fill(1, forbidden, -math.inf)
 
-        end = END if self.spec.ending is Ending.SYMBOL else None
+        spec = self.spec
+        end = spec.end if spec.ending is Ending.SYMBOL else None
         rng = Rng(request.seed, request.canvas.index.tolist())
         return write(
             next_logits, request.canvas, rng,
-            start=END, end=end, pad=PAD, temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
+            start=spec.end, end=end, pad=spec.pad,
+            temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
         )  # fmt: skip

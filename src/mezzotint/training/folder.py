@@ -32,6 +32,8 @@ RESULTS = "results.json"
 SAMPLES = "samples.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
+PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL)
+"""What somebody else needs of a run, and all that is published of it beside its card."""
 
 
 def sync(path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Asking a hub for files and giving it some: Hugging Face's, or the one that HF_ENDPOINT names.
+
+Whatever goes wrong is a HubError of one sentence. What was fetched is kept in HF_HOME and serves offline from then on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mezzotint.errors import HubError
+
+_PART = r"[A-Za-z0-9_][\w.-]*"
+_NAME = re.compile(rf"(?P<name>{_PART}/{_PART})(@(?P<revision>[\w./-]+))?", re.ASCII)
+LOGIN = "`hf auth login`"
+SET = "hf:"
+"""How the name of a data set on a hub begins, where names of files stand too."""
+
+
+def parse(text: str) -> tuple[str, str | None] | None:
+    """(owner/name, revision or None) of "owner/name" or "owner/name@revision"; None for any other text."""
+    found = _NAME.fullmatch(text)
+    return (found["name"], found["revision"]) if found else None
+
+
+def fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
+    """A folder with those of `files` that the model repository `name` has at a branch, tag or commit."""
+    from huggingface_hub import snapshot_download
+
+    with sentences(name, revision):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), library_name="mezzotint"))
+
+
+def push(folder: Path, name: str, *, private: bool, message: str) -> str:
+    """Put the files of a folder into the model repository `name` in one commit; returns the commit's address.
+
+    A repository that is not there yet is made, private or not; one that is there stays as visible as it was.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi(library_name="mezzotint")
+    with sentences(name):
+        api.create_repo(name, private=private, exist_ok=True)
+        files = [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
+        return api.create_commit(name, files, commit_message=message).commit_url
+
+
+@contextmanager
+def sentences(name: str, revision: str | None = None) -> Iterator[None]:
+    """Turn what the library for the hub raises about a repository into a HubError."""
+    from huggingface_hub import errors
+
+    # Its own name for the client library, which differs from version to version.
+    client: Any = import_module("huggingface_hub.utils").httpx
+    try:
+        yield
+    except errors.HFValidationError:
+        raise HubError(f"'{name}' names no repository of a hub; write owner/name") from None
+    except errors.RevisionNotFoundError:
+        raise HubError(f"{name} has no revision '{revision}' on the hub; leave it out for the newest") from None
+    except errors.GatedRepoError:
+        raise HubError(f"{name} is gated: ask for access on its page, then log in with {LOGIN}") from None
+    except errors.RepositoryNotFoundError:
+        raise HubError(f"{name} is not on the hub, or not for you to see; check its spelling or {LOGIN}") from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        raise HubError(f"the hub cannot be reached, and {name} was not fetched while it could be") from None
+    except errors.HfHubHTTPError as error:
+        raise HubError(_answered(name, error.response.status_code)) from None
+    except client.HTTPError as error:
+        raise HubError(f"the hub cannot be reached for {name} ({error}); try again when it can be") from None
+    except OSError as error:
+        raise HubError(f"{name} cannot be kept on this disk ({error.strerror or error})") from None
+
+
+def _answered(name: str, status: int) -> str:
+    if status in (401, 403):
+        return f"the hub keeps {name} from you; log in with {LOGIN} as someone who may read or write it"
+    return f"the hub answered {status} when asked for {name}; try again later"
