@@ -9,9 +9,9 @@ for draft in run.stream(n=1): ...
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
+from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Can, Canvas, Card, Ending, Frame, Layout, Request, System
 
 ROWS = 64
@@ -108,6 +109,7 @@ class Run:
         device: torch.device,
         tokenizer: Tokenizer,
         lengths: Lengths | None,
+        team: Team = ALONE,
     ) -> None:
         self.folder = folder
         self.config = config
@@ -116,6 +118,7 @@ class Run:
         self.card: Card = system.card
         self.tokenizer = tokenizer
         self.lengths = lengths
+        self.team = team
         self.spec: Any = system.spec
 
     @cached_property
@@ -127,6 +130,7 @@ class Run:
         """n texts, beginning with `prefix` if one is given.
 
         `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0), legacy_float32 (False).
+        A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         return self._written(n, None, prefix, batch_size, how)
 
@@ -146,19 +150,22 @@ class Run:
         batch_size: int = ROWS,
         **how: Any,
     ) -> Iterator[Draft]:
-        """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples."""
+        """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples.
+
+        In a team of processes each goes the whole way.
+        """
         for task in self._tasks(n, template, prefix, batch_size, how):
             yield from self._drafts(task)
 
     def _written(
         self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
     ) -> list[Sample]:
-        samples: list[Sample] = []
-        for task in self._tasks(n, template, prefix, batch_size, how):
-            for frame in self.system.sample(task.request):
-                if frame.done:
-                    samples += self._samples(task, frame)
-        return samples
+        def written(task: _Task) -> list[dict[str, Any]]:
+            frames = self.system.sample(task.request)
+            return [asdict(sample) for frame in frames if frame.done for sample in self._samples(task, frame)]
+
+        tasks = self._tasks(n, template, prefix, batch_size, how)
+        return [Sample(**sample) for samples in self.team.deal(tasks, written) for sample in samples]
 
     # ------------------------------------------------------------ canvases
 
@@ -176,8 +183,9 @@ class Run:
             self._require(Can.INFILL)
         elif prefix:
             self._require(Can.CONTINUE)
-        for first in range(0, n, batch_size):
-            yield self._task(range(first, min(first + batch_size, n)), template, prefix, settings)
+        size = min(batch_size, ceil(n / self.team.size))
+        for first in range(0, n, size):
+            yield self._task(range(first, min(first + size, n)), template, prefix, settings)
 
     def _task(self, rows: range, template: str | None, prefix: str | None, how: Settings) -> _Task:
         special = tuple(sorted(self.tokenizer.special))
@@ -328,8 +336,11 @@ class Settings:
         return settings
 
 
-def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Run:
-    """The run in a folder, ready to write; RunError where the folder is damaged or made for something else."""
+def load(path: str | Path, *, device: str = "auto", precision: str = "auto", team: Team = ALONE) -> Run:
+    """The run in a folder, ready to write; RunError where the folder is damaged or made for something else.
+
+    `team` is what `join()` gave, where the processes of a launch are to share the writing.
+    """
     folder = Path(path)
     config = check_run(folder)
     where = pick_device(device)
@@ -344,7 +355,7 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     dtype = pick_precision(_precision(precision), where)
     for module in system.players.values():
         module.to(device=where, dtype=dtype).eval()
-    return Run(folder, config, system, where, tokenizer, lengths)
+    return Run(folder, config, system, where, tokenizer, lengths, team)
 
 
 def _precision(name: str) -> Precision:

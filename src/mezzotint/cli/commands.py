@@ -76,9 +76,14 @@ def sample(given: flags.Sample) -> int:
     if given.prefix is not None:
         _demand(card, mezzotint.Can.CONTINUE)
     keep_memory()
-    run = mezzotint.load(given.run, device=given.device)
-    drafts = run.stream(given.n, prefix=given.prefix, **_asked(given))
-    written = write(texts(drafts, watch=given.watch), as_json=given.json)
+    team = mezzotint.join()
+    if team.size > 1 and given.watch:
+        raise UsageError("--watch draws what one process writes; leave it out where several are launched")
+    run = mezzotint.load(given.run, device=given.device, team=team)
+    how = {"prefix": given.prefix, **_asked(given)}
+    # One process hands texts out as they are finished; several, when all are.
+    found = run.generate(given.n, **how) if team.size > 1 else texts(run.stream(given.n, **how), watch=given.watch)
+    written = write(found, as_json=given.json)
     closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
     return 0
 
@@ -165,7 +170,7 @@ def scored(run: Path, data: Sequence[Path], judge: Path | None = None, device: s
     """All scores by column: whose they are, the run's or the data's own."""
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
-        for column, score in mezzotint.evaluate_run(run, data, judge, device=device):
+        for column, score in mezzotint.evaluate_run(run, data, judge, device=device, team=mezzotint.join()):
             columns.setdefault(column, []).append(score)
     return columns
 
@@ -267,4 +272,5 @@ def _print_record(record: dict[str, Any]) -> None:
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)
+    if mezzotint.is_first():
+        print(line, flush=True)
