@@ -137,7 +137,10 @@ class Shards(nn.Module):
     def ask(self, stream: Iterator[Loss]) -> Loss | None:
         self._gather()
         total, loss = self(stream)
-        return None if loss is None else replace(loss, total=total)
+        if loss is None:
+            self._scatter()
+            return None
+        return replace(loss, total=total)
 
     def added(self, player: nn.Module, count: float) -> float:
         self._scatter()
