@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.systems import cards
     from mezzotint.training.folder import check_new, is_finished
+    from mezzotint.training.team import Team, is_first, join, launched, tells
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
 
 _HOMES = {
@@ -54,6 +55,7 @@ _HOMES = {
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "systems": ("cards",),
     "training.folder": ("check_new", "is_finished"),
+    "training.team": ("Team", "is_first", "join", "launched", "tells"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -80,6 +82,7 @@ __all__ = [
     "Sample",
     "Score",
     "System",
+    "Team",
     "UsageError",
     "bistro_texts",
     "bundled_judge",
@@ -96,12 +99,16 @@ __all__ = [
     "from_pretrained",
     "import_checkpoint",
     "is_finished",
+    "is_first",
+    "join",
+    "launched",
     "load",
     "next_out",
     "parse_template",
     "resume",
     "score_table",
     "showcase",
+    "tells",
     "train",
     "unknown",
 ]

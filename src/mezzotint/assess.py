@@ -28,6 +28,7 @@ from mezzotint.run import Draft, Run, load
 from mezzotint.training import folder as files
 from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
+from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Ending, Layout
 
 ROWS = 64
@@ -59,11 +60,14 @@ class Judge:
         costs: list[list[NDArray[np.float64]]] = [[] for _ in texts]
         pieces = [(i, piece) for i, ids in enumerate(self.run.tokenizer.encode_all(texts)) for piece in self._cut(ids)]
         pieces.sort(key=lambda piece: len(piece[1]))
-        for begin in range(0, len(pieces), ROWS):
-            part = pieces[begin : begin + ROWS]
-            for (i, _), nll in zip(part, self._piece_nll([ids for _, ids in part]), strict=True):
-                costs[i].append(nll)
+        parts = [pieces[begin : begin + ROWS] for begin in range(0, len(pieces), ROWS)]
+        for part, found in zip(parts, self.run.team.deal(parts, self._part_nll), strict=True):
+            for (i, _), nll in zip(part, found, strict=True):
+                costs[i].append(np.array(nll))
         return [np.concatenate(cost) for cost in costs]
+
+    def _part_nll(self, part: list[tuple[int, list[int]]]) -> list[list[float]]:
+        return [nll.tolist() for nll in self._piece_nll([ids for _, ids in part])]
 
     def _cut(self, ids: list[int]) -> list[list[int]]:
         tokenizer, canvas = self.run.tokenizer, self.run.spec.canvas
@@ -94,23 +98,29 @@ def evaluate_run(
     steps: int = 32,
     seed: int = 0,
     device: str = "auto",
+    team: Team = ALONE,
 ) -> Iterator[tuple[str, Score]]:
     """(column, score) of a run on held-out text; the column is the system's name, or "data" for the texts' own values.
 
     Bound on all of `data`; n samples and as many of the held-out texts under the judge (for bistro runs the bundled
     one, else none unless named) and the scores of diversity. When done, results.json and the report are written, unless
-    the run is a published one.
+    the run is a published one. `team` is what `join()` gave, where the processes of a launch are to share the work.
     """
-    run = load(path, device=device)
-    chosen = _judge(run, judge, device)
-    held_out = Texts(run, data)
+    with team.agreed():
+        run = load(path, device=device, team=team)
+        chosen = _judge(run, judge, device)
+        held_out = Texts(run, data)
     columns: dict[str, list[Score]] = {run.card.name: [], "data": []}
     for column, score in _scores(run, held_out, chosen, n, steps, seed):
         columns[column].append(score)
         yield column, score
     if not run.is_published:
-        files.put_json(run.folder / files.RESULTS, records(columns))
-        report(run.folder)
+        team.once(_write, run.folder, columns)
+
+
+def _write(folder: Path, columns: Mapping[str, Sequence[Score]]) -> None:
+    files.put_json(folder / files.RESULTS, records(columns))
+    report(folder)
 
 
 def _scores(
@@ -138,7 +148,9 @@ def of_texts(
 
 def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Score]:
     """The run's likelihood of held-out texts. The autoregressive one is exact and needs one draw."""
-    nats = costs(run.system, held_out.batches(), 1 if run.card.exact else draws, seed)
+    drawn = 1 if run.card.exact else draws
+    parts = run.team.deal(held_out.batches(), lambda batch: costs(run.system, [batch], drawn, seed).tolist())
+    nats = np.array([row for part in parts for row in part])
     what = "exact" if run.card.exact else f"upper bound, any-order form, {draws} draws a text"
     note = "; ".join([what, *held_out.notes])
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
@@ -232,9 +244,9 @@ def training_text(run: Run) -> TrainingText | None:
 
 def _judge(run: Run, judge: str | Path | None, device: str) -> Judge | None:
     if judge is not None:
-        return Judge(load(judge, device=device))
+        return Judge(load(judge, device=device, team=run.team))
     if is_bistro(run):
-        return Judge(load(bundled_judge(), device=device))
+        return Judge(load(bundled_judge(), device=device, team=run.team))
     return None
 
 

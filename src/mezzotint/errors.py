@@ -5,7 +5,8 @@
     ├── DataError             a file of text that cannot be read or used
     ├── RunError              a run folder that is missing, damaged, or made for something else
     ├── HubError              a hub that cannot be reached, or does not give or take what it was asked to
-    └── CapabilityError       a system was asked for something it cannot do
+    ├── CapabilityError       a system was asked for something it cannot do
+    └── ElsewhereError        another process of the same launch failed, and tells why
 
 The command line prints the sentence and exits with status 2; nothing in this tree is ever shown as a traceback.
 Broken invariants of our own are `assert`s, not members of this tree.
@@ -39,6 +40,10 @@ class HubError(MezzotintError):
 
 class CapabilityError(MezzotintError):
     """A system was asked for something that its card does not list."""
+
+
+class ElsewhereError(MezzotintError):
+    """Another process of the same launch failed, and tells why; the message is its sentence."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

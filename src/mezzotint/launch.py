@@ -1,4 +1,8 @@
-"""From files of text to a trained run: `train` and `resume`."""
+"""From files of text to a trained run: `train` and `resume`.
+
+Where a launcher started several processes (training/team.py), each reads the data and computes its share of every
+batch; the first one writes the files.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -33,6 +36,8 @@ from mezzotint.training.device import autocast, pick_device, pick_precision
 from mezzotint.training.loop import Batches as Batch
 from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
+from mezzotint.training.signals import asked_to_end
+from mezzotint.training.team import ALONE, Team, join
 from mezzotint.types import Canvas, Layout, System
 
 VALIDATION_ROWS = 512
@@ -86,60 +91,80 @@ def train(
     moment and continued with `resume`. Raises the errors of `mezzotint.errors`.
     """
     out = Path(out) if Path(out).name else Path(out).absolute()
-    files.check_new(out)
-    check_seed(seed)
-    check_tokenizer(tokenizer)
-    pick_device(device)
-    recipe = plan(
-        system, size, layout, settings or {},
-        minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
-    )  # fmt: skip
-    corpus = corpus_of(data, valid, field, layout_named(layout))
-    recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
-    source = {
-        "files": _places([s.path for s in corpus.sources] or data),
-        "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
-        "field": field,
-        "layout": layout,
-        "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
-        "rows": len(prepared.train),
-        "valid_rows": len(prepared.valid),
-        "notes": list(prepared.notes),
-    }
-    trainer = build_trainer(system, recipe, prepared.lengths, seed, device)
+    team = join()
+
+    def read() -> tuple[Recipe, Prepared, dict[str, Any]]:
+        files.check_new(out)
+        check_seed(seed)
+        check_tokenizer(tokenizer)
+        pick_device(device)
+        recipe = plan(
+            system, size, layout, settings or {},
+            minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
+        )  # fmt: skip
+        corpus = corpus_of(data, valid, field, layout_named(layout))
+        recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
+        source = {
+            "files": _places([s.path for s in corpus.sources] or data),
+            "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
+            "field": field,
+            "layout": layout,
+            "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
+            "rows": len(prepared.train),
+            "valid_rows": len(prepared.valid),
+            "notes": list(prepared.notes),
+        }
+        return recipe, prepared, source
+
+    recipe, prepared, source = team.ahead(read)
+    team.same(
+        "texts to train on",
+        [[s["sha256"] for s in source["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
+    )
+    with team.agreed():
+        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team)
     beginning = Beginning(
         system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
-        tokenizer=prepared.tokenizer, lengths=prepared.lengths,
+        tokenizer=prepared.tokenizer, lengths=prepared.lengths, processes=team.size,
     )  # fmt: skip
-    create(out, beginning)
+    team.once(create, out, beginning)
     return _run(out, trainer, recipe, prepared, seed)
 
 
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end."""
     out = Path(out)
-    finished = files.is_finished(out)
-    config = check_run(out)
-    if config["training"] is None:
-        raise RunError(f"{out} was imported, and there is no training of it to go on with; it can sample and be scored")
-    if config.get("published"):
-        raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
+    team = join()
+    with team.agreed():
+        finished = files.is_finished(out)
+        config = check_run(out)
+        if config["training"] is None:
+            never = "there is no training of it to go on with; it can sample and be scored"
+            raise RunError(f"{out} was imported, and {never}")
+        if config.get("published"):
+            raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
+    team.same("run folders", [config["data"], config["training"], finished])
     if finished:
         return iter(())
-    source = config["data"]
-    layout = layout_named(source["layout"])
-    try:
-        corpus = corpus_of(source["files"], source["valid"], source["field"], layout)
-    except DataError as e:
-        raise DataError(f"{out} cannot go on without the text that it was trained on: {e}") from None
-    for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
-        if then["sha256"] != now.sha256:
-            raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
-    found = entry(config["system"])
-    spec = files.read_spec(out, config, found.load(found.spec))
-    recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
-    recipe, prepared = prepare(recipe, corpus, layout, out / files.TOKENIZER)
-    trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device)
+
+    def read() -> tuple[Recipe, Prepared]:
+        source = config["data"]
+        layout = layout_named(source["layout"])
+        try:
+            corpus = corpus_of(source["files"], source["valid"], source["field"], layout)
+        except DataError as e:
+            raise DataError(f"{out} cannot go on without the text that it was trained on: {e}") from None
+        for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
+            if then["sha256"] != now.sha256:
+                raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
+        found = entry(config["system"])
+        spec = files.read_spec(out, config, found.load(found.spec))
+        recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
+        return prepare(recipe, corpus, layout, out / files.TOKENIZER)
+
+    recipe, prepared = team.ahead(read)
+    with team.agreed():
+        trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team)
     return _run(out, trainer, recipe, prepared, config["seed"])
 
 
@@ -154,39 +179,51 @@ def _described(source: Source) -> dict[str, Any]:
 
 def _run(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
     """The loop of training/loop.py with files, signals and held-out texts around it."""
-    found = checkpoints.newest(out)
-    notes = list(data.notes)
+    team, notes = trainer.team, list(data.notes)
+    with team.agreed():
+        found = checkpoints.newest(out)
+    team.same("checkpoints", None if found is None else found[0].counters)
     if found is not None:
         checkpoint, passed = found
-        trainer.restore(checkpoint, str(out / files.CHECKPOINTS / str(checkpoint.counters["step"])))
+        with team.agreed():
+            trainer.restore(checkpoint, str(out / files.CHECKPOINTS / str(checkpoint.counters["step"])))
         notes += [f"{sentence}; going on from step {trainer.step}" for sentence in passed]
-    _forget_after(out / files.LOG, trainer.step)
+    team.once(_forget_after, out / files.LOG, trainer.step)
     yield from (_progress(trainer, note=note) for note in notes)
-    with _signals() as caught:
+    advice = f"`mezzotint resume {out}` goes on from the last checkpoint"
+    with asked_to_end() as caught, team.connected(advice):
         for tick in trainer.run(_batches(recipe, data, seed)):
             valid = held_out(trainer, recipe, data, seed) if tick.validate else None
-            _log(out, tick, valid)
-            saved = _save(out, trainer) if tick.save or caught else None
+            asked = int(team.most([caught[0] if caught else 0])[0])
+            state = trainer.checkpoint() if tick.save or asked else None
             stopped = None
-            if caught and tick.fraction < 1:
-                stopped = f"stopped by {caught[0]} at step {tick.step}; `mezzotint resume {out}` goes on from there"
-            if stopped or tick.fraction >= 1:
-                report(out)
+            if asked and tick.fraction < 1:
+                name = signal.Signals(asked).name
+                stopped = f"stopped by {name} at step {tick.step}; `mezzotint resume {out}` goes on from there"
+            team.once(_write, out, tick, valid, state, stopped is not None or tick.fraction >= 1)
+            saved = out / files.CHECKPOINTS / str(tick.step) if state is not None else None
             yield _progress_of(tick, valid, saved, stopped)
             if stopped:
                 return
 
 
-def build_trainer(system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str) -> Trainer:
-    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory."""
+def build_trainer(
+    system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str, team: Team = ALONE
+) -> Trainer:
+    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes."""
     where = pick_device(device)
+    rows = recipe.training.batch // recipe.training.accumulate
+    if rows < team.size:
+        raise UsageError(
+            f"{rows} rows at once are too few for {team.size} processes; set a larger batch or fewer parts"
+        )
     try:
         model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
         model.initialise(seed)
         for module in model.players.values():
             module.to(where)
         dtype = pick_precision(recipe.training.precision, where)
-        trainer = Trainer(model, recipe.training, seed, where, autocast(where, dtype))
+        trainer = Trainer(model, recipe.training, seed, where, autocast(where, dtype), team=team)
     except RuntimeError as e:
         if "memory" not in str(e):
             raise
@@ -213,25 +250,33 @@ def held_out(trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> flo
     fill(system.players, trainer.ema, "the averaged weights")
     for module in system.players.values():
         module.eval()
-    total, count, size = 0.0, 0, recipe.training.batch
+    size = recipe.training.batch
     closing = int(data.layout is Layout.TEXTS)  # the end of a text is one more symbol
     order = sorted(range(min(len(data.valid), VALIDATION_ROWS)), key=lambda i: int(data.valid.lengths[i]))
-    with torch.no_grad(), trainer.autocast():
-        for begin in range(0, len(order), size):
-            rows = order[begin : begin + size]
-            batch = packed(data.valid, rows, rows, recipe, data).to(trainer.device)
-            total += float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
-            count += sum(int(data.valid.lengths[i]) + closing for i in rows)
+    count = sum(int(data.valid.lengths[i]) + closing for i in order)
+
+    def nats(begin: int) -> float:
+        rows = order[begin : begin + size]
+        batch = packed(data.valid, rows, rows, recipe, data).to(trainer.device)
+        return float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
+
+    with torch.no_grad(), trainer.autocast(), trainer.weights.whole():
+        total: float = sum(trainer.team.deal(range(0, len(order), size), nats))
     fill(system.players, raw, "the raw weights")
     for module in system.players.values():
         module.train()
     return total / count
 
 
-def _save(out: Path, trainer: Trainer) -> Path:
-    # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
-    files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in trainer.ema.items()}))
-    return checkpoints.save(out, trainer.checkpoint())
+def _write(out: Path, tick: Tick, valid: float | None, state: checkpoints.Checkpoint | None, last: bool) -> None:
+    """What a tick leaves in the run folder."""
+    _log(out, tick, valid)
+    if state is not None:
+        # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
+        files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in state.ema.items()}))
+        checkpoints.save(out, state)
+    if last:
+        report(out)
 
 
 def _log(out: Path, tick: Tick, valid: float | None) -> None:
@@ -267,23 +312,3 @@ def _progress_of(tick: Tick, valid: float | None, saved: Path | None, stopped: s
         tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second,
         tick.elapsed, tick.remaining, valid, saved, stopped,
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[str]]:
-    """The names of the signals that asked the run to end; a second one ends it at once."""
-    caught: list[str] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(signal.Signals(number).name)
-
-    before: dict[int, Any] = {}
-    with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere the caller stops the run
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,8 +9,9 @@ for draft in run.stream(n=1): ...
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +30,7 @@ from mezzotint.training import folder as files
 from mezzotint.training import release
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
+from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Card, Ending, Frame, Layout, System
 
 ROWS = 64
@@ -90,9 +92,10 @@ class Run:
         device: torch.device,
         tokenizer: Tokenizer,
         lengths: Lengths | None,
-        name: str,
+        name: str = "",
+        team: Team = ALONE,
     ) -> None:
-        self.name = name
+        self.name = name or folder.name
         """What it is called: its folder's name, or owner/name where it came from a hub."""
         self.folder = folder
         self.config = config
@@ -101,6 +104,7 @@ class Run:
         self.card: Card = system.card
         self.tokenizer = tokenizer
         self.lengths = lengths
+        self.team = team
         self.spec: Any = system.spec
         self.desk = Desk(config, system, tokenizer, lengths, device)
 
@@ -137,6 +141,7 @@ class Run:
         of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
         strength (0.04) for "remask". For runs of windows: length, above the run's canvas, which is written `block`
         tokens at a time (a quarter of the canvas), with `steps` steps each; `reuse` is faster and approximate.
+        A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         return self._written(n, None, prefix, batch_size, how)
 
@@ -157,19 +162,27 @@ class Run:
         batch_size: int = ROWS,
         **how: Any,
     ) -> Iterator[Draft]:
-        """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples."""
+        """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples.
+
+        In a team of processes each goes the whole way.
+        """
         for task in self.desk.tasks(n, template, prefix, batch_size, how):
             yield from self._drafts(task)
 
     def _written(
         self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
     ) -> list[Sample]:
-        samples: list[Sample] = []
-        for task in self.desk.tasks(n, template, prefix, batch_size, how):
-            for frame in self.system.sample(task.request):
-                if frame.done:
-                    samples += self._samples(task, frame)
-        return samples
+        def written(task: Task) -> list[dict[str, Any]]:
+            frames = self.system.sample(task.request)
+            return [asdict(sample) for frame in frames if frame.done for sample in self._samples(task, frame)]
+
+        size = min(batch_size, ceil(n / self.team.size)) if self.team.size > 1 else batch_size
+        tasks = self.desk.tasks(n, template, prefix, size, how)
+        return [
+            Sample(**{**sample, "gaps": tuple(sample["gaps"])})
+            for samples in self.team.deal(tasks, written)
+            for sample in samples
+        ]
 
     # ------------------------------------------------------------ from frames to text
 
@@ -213,12 +226,18 @@ class Run:
 
 
 def from_pretrained(
-    name: str | Path, revision: str | None = None, *, device: str = "auto", precision: str = "auto"
+    name: str | Path,
+    revision: str | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    team: Team = ALONE,
 ) -> Run:
     """The run in a folder or, as `owner/name`, on the hub at a branch, tag or commit, ready to write.
 
     What exists here is a folder; all else is asked of the hub (checks.py `located`). RunError where what is found is
-    damaged or made for something else, HubError where the hub does not give it.
+    damaged or made for something else, HubError where the hub does not give it. `team` is what `join()` gave, where the
+    processes of a launch are to share the writing.
     """
     folder = located(name, revision)
     config = check_run(folder)
@@ -234,12 +253,13 @@ def from_pretrained(
     dtype = pick_precision(_precision(precision), where)
     for module in system.players.values():
         module.to(device=where, dtype=dtype).eval()
-    return Run(folder, config, system, where, tokenizer, lengths, folder.name if folder == Path(name) else str(name))
+    called = folder.name if folder == Path(name) else str(name)
+    return Run(folder, config, system, where, tokenizer, lengths, called, team)
 
 
-def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Run:
+def load(path: str | Path, *, device: str = "auto", precision: str = "auto", team: Team = ALONE) -> Run:
     """`from_pretrained`, for a run of one's own."""
-    return from_pretrained(path, device=device, precision=precision)
+    return from_pretrained(path, device=device, precision=precision, team=team)
 
 
 def _precision(name: str) -> Precision:

@@ -82,10 +82,15 @@ def sample(given: flags.Sample) -> int:
     if given.reuse:
         say("--reuse is approximate: what stands before a block is read once, without what is written after it")
     keep_memory()
-    run = mezzotint.load(given.run, device=given.device)
+    team = mezzotint.join()
+    if team.size > 1 and given.watch:
+        raise UsageError("--watch draws what one process writes; leave it out where several are launched")
+    run = mezzotint.load(given.run, device=given.device, team=team)
     long = {"length": given.length, "block": given.block, "reuse": given.reuse}
-    drafts = run.stream(given.n, prefix=given.prefix, **_asked(given), **_set(long))
-    written = write(texts(drafts, watch=given.watch), as_json=given.json)
+    how = {"prefix": given.prefix, **_asked(given), **_set(long)}
+    # One process hands texts out as they are finished; several, when all are.
+    found = run.generate(given.n, **how) if team.size > 1 else texts(run.stream(given.n, **how), watch=given.watch)
+    written = write(found, as_json=given.json)
     closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
     return 0
 
@@ -192,7 +197,7 @@ def scored(run: Path, data: Sequence[Path], judge: Path | None = None, device: s
     """All scores by column: whose they are, the run's or the data's own."""
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
-        for column, score in mezzotint.evaluate_run(run, data, judge, device=device):
+        for column, score in mezzotint.evaluate_run(run, data, judge, device=device, team=mezzotint.join()):
             columns.setdefault(column, []).append(score)
     return columns
 
@@ -312,4 +317,5 @@ def _print_record(record: dict[str, Any]) -> None:
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)
+    if mezzotint.is_first():
+        print(line, flush=True)

@@ -20,6 +20,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+import mezzotint
+
 if TYPE_CHECKING:
     from mezzotint import Draft, Piece, Progress
 
@@ -43,13 +45,17 @@ CONFIDENCE = ((0.9, "green"), (0.5, "cyan"), (0.2, "yellow"), (0.0, "red"))
 
 
 def stderr() -> Console:
-    """Where everything is drawn; made anew for each command, because tests replace the stream."""
-    return Console(stderr=True, highlight=False, soft_wrap=False)
+    """Where everything is drawn; made anew for each command, because tests replace the stream.
+
+    Of the processes of a launch the first alone draws.
+    """
+    return Console(stderr=True, highlight=False, soft_wrap=False, quiet=not mezzotint.is_first())
 
 
-def say(line: str) -> None:
-    """One plain line on standard error, at any width of the terminal."""
-    print(line, file=sys.stderr, flush=True)
+def say(line: str, *, whoever: bool = False) -> None:
+    """One plain line on standard error, at any width of the terminal; `whoever` says it, not the first process only."""
+    if whoever or mezzotint.is_first():
+        print(line, file=sys.stderr, flush=True)
 
 
 def closing(next_command: str, report: Path | None = None) -> None:

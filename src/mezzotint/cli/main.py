@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from mezzotint import MezzotintError, unknown
+import mezzotint
+from mezzotint import MezzotintError, UsageError, unknown
 from mezzotint.cli import commands, flags
 from mezzotint.cli.demo import demo
 from mezzotint.cli.draw import say
@@ -28,6 +29,9 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "systems": (flags.Systems, commands.systems),
 }
 
+TOGETHER = ("train", "resume", "sample", "evaluate")
+"""What several processes of one launch can do together."""
+
 WRONG_CALL = 2
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -42,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except MezzotintError as error:
-        say("mezzotint: " + " ".join(str(error).splitlines()))
+        if mezzotint.tells(error):
+            say("mezzotint: " + " ".join(str(error).splitlines()), whoever=True)
         return WRONG_CALL
     except KeyboardInterrupt:
         say("mezzotint: interrupted")
@@ -70,6 +75,8 @@ def _run(words: Sequence[str]) -> int:
     if asks_help(words[1:]):
         print(help_of(kind, name), end="")
         return 0
+    if name not in TOGETHER and mezzotint.launched().size > 1:
+        raise UsageError(f"`mezzotint {name}` is for one process; several can {', '.join(TOGETHER)}")
     return command(parse(kind, name, words[1:]))
 
 

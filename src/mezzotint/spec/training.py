@@ -42,6 +42,8 @@ class TrainingSpec(Spec):
     validations: int = 20
     """How often the bound on held-out texts is estimated in the course of the run."""
     precision: Precision = Precision.AUTO
+    shard: bool = False
+    """Where several processes train: each keeps its share of weights, averages and optimiser state (FSDP2), not all."""
     compile: bool = False
     """torch.compile: measured slower on CPUs at every size tried (docs/log.md)."""
 
@@ -61,6 +63,7 @@ class TrainingSpec(Spec):
             "ema must be at least 0 and below 1": 0 <= self.ema < 1,
             "clip must not be negative": self.clip >= 0,
             "validations must not be negative": self.validations >= 0,
+            "compile and shard have not been tried together; set one of them": not (self.compile and self.shard),
         }
         for sentence, holds in checks.items():
             if not holds:

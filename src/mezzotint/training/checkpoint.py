@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,16 @@ def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
     fill(modules, tensors, str(path))
 
 
-def fill(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy tensors named `<module>.<parameter>` into the modules, strictly."""
+def fill(
+    modules: Mapping[str, nn.Module],
+    tensors: Mapping[str, Tensor],
+    source: str,
+    placed: Callable[[Tensor, Tensor], Tensor] = lambda tensor, like: tensor,
+) -> None:
+    """Copy tensors named `<module>.<parameter>` into the modules, strictly.
+
+    `placed` gives the part of a whole tensor that is held here, where that is not all of it.
+    """
     expected = named(modules)
     for problem, names in (
         ("lacks", sorted(expected.keys() - tensors.keys())),
@@ -138,7 +146,7 @@ def fill(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], source
             raise RunError(f"{source} has {name} of shape {shapes}: the weights are another model's")
     with torch.no_grad():
         for name, tensor in tensors.items():
-            expected[name].copy_(tensor)
+            expected[name].copy_(placed(tensor, expected[name]))
 
 
 def named(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

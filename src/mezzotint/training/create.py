@@ -37,6 +37,8 @@ class Beginning:
     seed: int
     tokenizer: Tokenizer
     lengths: Lengths | None = None
+    processes: int = 1
+    """How many train it together."""
     weights: Mapping[str, Tensor] | None = None
     """Under the names of `checkpoint.named`; None where training will write them."""
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +79,8 @@ def _config(run: Beginning) -> Mapping[str, Any]:
         "seed": run.seed,
         **run.more,
         "versions": _versions(),
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"
+        + (f", {run.processes} processes" if run.processes > 1 else ""),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,12 +10,17 @@ import torch
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.training import Precision
+from mezzotint.training.team import launched
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU if there is one, else the processor. UsageError for a device that is not there."""
+    """`auto` is the first GPU if there is one, else the processor; of several processes each takes a GPU of its own.
+
+    UsageError for a device that is not there.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        spared = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+        return pick_device("cuda" if torch.cuda.is_available() and not spared else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -24,7 +30,18 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"device '{name}' is not one we know how to use; known: auto, cpu, cuda, cuda:1")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device '{name}' is not here: torch sees no GPU; use --device cpu")
-    return device
+    return _own(device) if device.type == "cuda" and launched().size > 1 else device
+
+
+def _own(device: torch.device) -> torch.device:
+    """The GPU of this process among several, which torch is told to use."""
+    here, there = launched(), torch.cuda.device_count()
+    if device.index is not None:
+        raise UsageError(f"device '{device}' is one GPU and these are {here.size} processes; say cuda or auto")
+    if here.local >= there:
+        raise UsageError(f"there are more processes than GPUs on this machine, which has {there}; launch one for each")
+    torch.cuda.set_device(here.local)
+    return torch.device("cuda", here.local)
 
 
 def multiplies_bf16(device: torch.device) -> bool:

@@ -1,7 +1,8 @@
 """The one training loop: a generator of records that knows systems, batches and time, and no file.
 
 A step is a pure function of (seed, step, state): batches, corruption and dropout are drawn from them, so a run that is
-stopped and continued goes on as if nothing had happened, to the bit on the same machine.
+stopped and continued goes on as if nothing had happened, to the bit on the same machine. Where several processes train,
+each computes its share of every batch; losses and gradients are sums over all shares, divided by the count over all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from mezzotint.errors import RunError
 from mezzotint.rng import Rng
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.training.checkpoint import Checkpoint, fill, named
+from mezzotint.training.parallel import Weights, weights
+from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Loss, System
 
 Batches = Callable[[int, int, int], Canvas]
@@ -58,11 +61,14 @@ class Trainer:
     autocast: Callable[[], AbstractContextManager[object]]
     step: int = 0
     elapsed: float = 0.0
+    team: Team = ALONE
+    weights: Weights = field(init=False)
     optimisers: dict[str, torch.optim.AdamW] = field(init=False)
     ema: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         players: Mapping[str, nn.Module] = self.system.players
+        self.weights = weights(self.team, players, self.device, self.spec.shard)
         betas = (self.spec.beta1, self.spec.beta2)
         self.optimisers = {
             name: torch.optim.AdamW(
@@ -80,24 +86,30 @@ class Trainer:
         return min(self.elapsed / (60 * self.spec.minutes), 1.0)
 
     def checkpoint(self) -> Checkpoint:
-        """The state to be saved."""
+        """The state to be saved, whole on every process; all have to ask for it at once."""
+        full = self.weights.full
         state: dict[str, Tensor] = {}
         for player, module in self.system.players.items():
             for name, parameter in module.named_parameters():
                 for key, value in self.optimisers[player].state[parameter].items():
-                    state[f"{player}.{name}.{key}"] = value
+                    state[f"{player}.{name}.{key}"] = full(value)
         counters = {"step": self.step, "elapsed": self.elapsed, "finished": self.fraction >= 1}
-        return Checkpoint(named(self.system.players), self.ema, state, counters)
+        raw, ema = ({k: full(v) for k, v in held.items()} for held in (named(self.system.players), self.ema))
+        return Checkpoint(raw, ema, state, counters)
 
     def restore(self, checkpoint: Checkpoint, source: str) -> None:
-        """Go on from a saved state."""
-        fill(self.system.players, checkpoint.weights, source)
-        self.ema = {k: v.to(self.device) for k, v in checkpoint.ema.items()}
+        """Go on from a saved state, whether one process saved it or many."""
+        placed = self.weights.placed
+        fill(self.system.players, checkpoint.weights, source, placed)
+        current = named(self.system.players)
+        self.ema = {k: placed(v.to(self.device), current[k]) for k, v in checkpoint.ema.items()}
         for player, module in self.system.players.items():
             for name, parameter in module.named_parameters():
                 prefix = f"{player}.{name}."
                 found = {k.removeprefix(prefix): v for k, v in checkpoint.optimiser.items() if k.startswith(prefix)}
-                self.optimisers[player].state[parameter] = {k: v.to(self.device) for k, v in found.items()}
+                self.optimisers[player].state[parameter] = {
+                    k: placed(v.to(self.device), parameter) for k, v in found.items()
+                }
         self.step, self.elapsed = int(checkpoint.counters["step"]), float(checkpoint.counters["elapsed"])
 
     def run(self, batches: Batches, report_every: float = 0.25, save_seconds: float = 60.0) -> Iterator[Tick]:
@@ -107,12 +119,17 @@ class Trainer:
         while self.fraction < 1:
             before, began = self.fraction, time.monotonic()
             meter.add(self._update(batches))
-            self.elapsed += time.monotonic() - began
+            now = time.monotonic()
+            # Clocks differ, and what follows has to be the same everywhere.
+            spent, due, stale = self.team.told(
+                [now - began, meter.seconds >= report_every, now - saved_at >= save_seconds]
+            )
+            self.elapsed += spent
             done = self.fraction >= 1
             validate = done or _crossed(before, self.fraction, self.spec.validations)
             every = self.spec.save_every
-            save = done or (self.step % every == 0 if every else time.monotonic() - saved_at >= save_seconds)
-            if save or validate or meter.seconds >= report_every:
+            save = done or bool(self.step % every == 0 if every else stale)
+            if save or validate or due:
                 yield self._tick(meter, validate, save)
                 meter = Meter()
                 saved_at = time.monotonic() if save else saved_at
@@ -121,10 +138,12 @@ class Trainer:
         """Reads the meter. Raises RunError where the loss is no number any more."""
         fraction = self.fraction
         remaining = self.elapsed / fraction - self.elapsed if fraction else math.inf
-        loss, parts, rate = meter.read()
+        loss, parts, rate = meter.read(self.team)
         if not math.isfinite(loss):
-            raise RunError(
-                f"the loss is {loss} at step {self.step}; the checkpoints are whole, but train with a lower lr"
+            raise self.team.ours(
+                RunError(
+                    f"the loss is {loss} at step {self.step}; the checkpoints are whole, but train with a lower lr"
+                )
             )
         lr = self._rate(fraction)
         return Tick(self.step, fraction, loss, parts, lr, rate, self.elapsed, remaining, validate, save)
@@ -137,13 +156,13 @@ class Trainer:
 
     def _update(self, batches: Batches) -> Loss:
         """One step of every player; returns the sum of the losses of all parts of the batch."""
-        torch.manual_seed(self.seed * 1_000_003 + self.step)
+        torch.manual_seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
         size = self.spec.batch // self.spec.accumulate
         streams = []
         for part in range(self.spec.accumulate):
-            places = range(part * size, (part + 1) * size)
+            places = self.team.share(range(part * size, (part + 1) * size))
             rng = Rng(self.seed, places, f"train/{self.step}", self.spec.batch)
-            batch = batches(self.step, places.start, size).to(self.device)
+            batch = batches(self.step, places.start, len(places)).to(self.device)
             with self.autocast():
                 streams.append(iter(self.system.losses(batch, rng)))
         played = [loss for loss in iter(lambda: self._one_player(streams), None) if loss is not None]
@@ -157,13 +176,13 @@ class Trainer:
         losses: list[Loss] = []
         for stream in streams:
             with self.autocast():
-                loss = next(stream, None)
+                loss = self.weights.ask(stream)
             if loss is None:
                 return None
             loss.total.backward()
             losses.append(Loss(loss.total.detach(), loss.parts, loss.count, loss.player))
         combined = _combined(losses)
-        self._move(combined.player, combined.count)
+        self._move(combined.player, self.weights.added(self.system.players[combined.player], combined.count))
         return combined
 
     def _move(self, player: str, count: float) -> None:
@@ -215,9 +234,10 @@ class Meter:
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
-    def read(self) -> tuple[float, dict[str, float], float]:
-        """Loss per symbol, its parts per symbol, symbols per second."""
-        count = max(sum(loss.count for loss in self.losses), 1.0)
-        total = sum(float(loss.total) for loss in self.losses) / count
-        parts = {k: sum(float(loss.parts[k]) for loss in self.losses) / count for k in self.losses[0].parts}
-        return total, parts, count / max(self.seconds, 1e-9)
+    def read(self, team: Team) -> tuple[float, dict[str, float], float]:
+        """Loss per symbol, its parts per symbol, symbols per second, over all processes."""
+        names = list(self.losses[0].parts)
+        totals = [sum(loss.count for loss in self.losses), sum(float(loss.total) for loss in self.losses)]
+        count, *sums = team.sum([*totals, *(sum(float(loss.parts[k]) for loss in self.losses) for k in names)])
+        total, *parts = (each / max(count, 1.0) for each in sums)
+        return total, dict(zip(names, parts, strict=True)), count / max(self.seconds, 1e-9)
