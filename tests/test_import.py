@@ -259,7 +259,8 @@ def test_other_weights_are_refused_and_leave_nothing(tmp_path, case):
         ({"hidden_dim": 32}, "a configuration of width 32, and weights of width 16"),
         ({"n_blocks": 3}, "a configuration of depth 3, and weights of depth 2"),
         ({"vocab_size": 50}, "a configuration of vocabulary 50"),
-        ({"model_length": 3}, "too short"),
+        ({"model_length": 3}, "no window has 3 tokens"),
+        ({"model_length": 1 << 30}, "no window has 1073741824 tokens"),
     ],
 )
 def test_what_is_no_such_model_is_refused(tmp_path, config, sentence):
