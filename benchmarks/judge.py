@@ -39,10 +39,19 @@ RECIPES = {
     "bistro": Recipe(3000, Path("src/mezzotint/evaluate/judges/bistro")),
     "e2e": Recipe(2500, Path("benchmarks/judges/e2e")),
     "prose": Recipe(
-        3000,
+        2000,
         Path("runs/judges/prose-bf16"),
         "windows",
-        {"dim": "256", "depth": "6", "heads": "4", "canvas": "128", "batch": "16", "lr": "1e-3"},
+        {
+            "dim": "256",
+            "depth": "6",
+            "heads": "4",
+            "canvas": "128",
+            "batch": "16",
+            "lr": "1e-3",
+            "neighbours": "5",
+            "validations": "5",
+        },
     ),
 }
 

@@ -39,7 +39,9 @@ class Setting:
 
 SETTINGS = {
     "e2e": Setting(15, batch={"mdlm": 32}),
-    "prose": Setting(40, "windows", {"mdlm": 16, "ar": 16}, {"dim": "256", "depth": "6", "canvas": "128"}),
+    "prose": Setting(
+        40, "windows", {"mdlm": 16, "ar": 16}, {"dim": "256", "depth": "6", "canvas": "128", "lr": "1e-3"}
+    ),
 }
 
 

@@ -28,7 +28,7 @@ GROUPS = (
     ("training", "evaluate"),
     ("recipes", "testing"),
     ("checks",),
-    ("prepare",),
+    ("prepare", "tasks"),
     ("launch", "run", "published"),
     ("assess",),
     ("serve", "cli"),

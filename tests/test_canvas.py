@@ -231,7 +231,7 @@ def test_a_space_that_was_not_written_does_not_change_what_is_given() -> None:
 
 def test_template_rows_are_equal_and_have_their_own_streams() -> None:
     template = parse_template("The [2] cat[1-3]")
-    canvas = template_canvas(template, TOKENIZERS[0], [2, 3], 4, first_index=6)
+    canvas = template_canvas(template, TOKENIZERS[0], [[2, 3]] * 4, range(6, 10))
     row = template.fill(TOKENIZERS[0], [2, 3])
     assert canvas.start is not None and canvas.start.dtype == torch.int8 and canvas.real.all()
     for i in range(4):
@@ -245,3 +245,19 @@ def test_lengths_may_be_left_out_where_no_gap_is_open() -> None:
     assert parse_template("[1] cat [1].").text(word, ids) == "The cat ran."
     with pytest.raises(AssertionError, match="open gaps"):
         parse_template("[1-2] cat").text(word, ids)
+
+
+def test_a_demand_that_no_possible_id_meets_is_dropped() -> None:
+    inf = float("inf")
+    spaced = torch.tensor([True, True, False])
+    start = torch.tensor([[1, -1, 0]], dtype=torch.int8)
+    canvas = Canvas(
+        torch.zeros(1, 3).long(), torch.zeros(1, 3).bool(), torch.ones(1, 3).bool(), torch.tensor([0]), start
+    )
+    logits = torch.tensor([1.0, 2.0, 3.0]).expand(1, 3, 3)
+    assert canvas.heeded(logits, spaced).tolist() == [[[1, 2, -inf], [-inf, -inf, 3], [1, 2, 3]]]
+    without = logits.clone()
+    without[..., 2] = -inf  # forbidden: then nothing that may be drawn begins without a space
+    assert canvas.heeded(without, spaced).tolist() == [[[1, 2, -inf]] * 3]
+    at = (torch.tensor([0, 0]), torch.tensor([1, 0]))
+    assert canvas.heeded(without[at], spaced, at).tolist() == [[1, 2, -inf]] * 2

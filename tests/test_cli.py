@@ -94,7 +94,8 @@ class Library:
         for step in range(steps + 1):
             rows = [[Piece(f" {w}" if step else "", step > 0, False, 0.5) for w in text.split()] for text in chosen]
             done = step == steps
-            samples = [Sample(t, [1], step, steps, how["seed"], i) for i, t in enumerate(chosen)] if done else []
+            gaps = (3,) if how.get("template") else ()
+            samples = [Sample(t, [1], step, steps, how["seed"], i, gaps) for i, t in enumerate(chosen)] if done else []
             yield Draft(step, steps, [1 - step / steps] * n, rows, [step] * n, done, samples)
 
     def evaluate_run(
@@ -452,7 +453,8 @@ def test_json_is_an_object_a_line(run: Run, library: Library) -> None:
     assert [json.loads(line) for line in out] == [
         {"text": text, "seed": 7, "index": i, "steps": 32, "nfe": 32} for i, text in enumerate(library.texts)
     ]
-    assert json.loads(run("infill", "mdlm", "a [3] b", "--json")[1][0])["template"] == "a [3] b"
+    filled = json.loads(run("infill", "mdlm", "a [3] b", "--json")[1][0])
+    assert (filled["template"], filled["gaps"]) == ("a [3] b", [3])
     assert {json.loads(line)["column"] for line in run("evaluate", "mdlm", "--data", "texts.txt", "--json")[1]} == {
         "run",
         "data",

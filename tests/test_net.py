@@ -31,9 +31,10 @@ def ids(rows: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("positions", list(Positions))
 @pytest.mark.parametrize("condition", [0, 8])
+@pytest.mark.parametrize("neighbours", [0, 5])
 @torch.no_grad()
-def test_padding_and_batch_change_nothing(positions, condition):
-    net = network(positions=positions, condition=condition)
+def test_padding_and_batch_change_nothing(positions, condition, neighbours):
+    net = network(positions=positions, condition=condition, neighbours=neighbours)
     x, lengths = ids(4), [9, 5, 1, 7]
     real = torch.arange(L) < torch.tensor(lengths)[:, None]
     sigma = torch.tensor([0.1, 2.0, 0.7, 5.0], dtype=torch.float64) if condition else None
@@ -54,14 +55,27 @@ def test_logits_at_some_places_are_those_of_all():
 
 
 @pytest.mark.parametrize("positions", [Positions.NONE, Positions.START])
+@pytest.mark.parametrize("neighbours", [0, 4])
 @torch.no_grad()
-def test_cached_is_naive(positions):
-    net, x = network(causal=True, positions=positions), ids(3)
+def test_cached_is_naive(positions, neighbours):
+    net, x = network(causal=True, positions=positions, neighbours=neighbours), ids(3)
     whole = net(x)
     cache = Cache(2)
     cache.reserve(L)
-    pieces = [net(x[:, a:b], cache=cache) for a, b in ((0, 4), (4, 6), (6, 7), (7, L))]
-    assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-12)
+    pieces = [net(x[:, :4], cache=cache), net(x[:, 4:6], cache=cache)]
+    cache.rows(torch.tensor([2, 0]))
+    pieces = [p[[2, 0]] for p in pieces] + [net(x[[2, 0], a:b], cache=cache) for a, b in ((6, 7), (7, L))]
+    assert torch.allclose(torch.cat(pieces, dim=1), whole[[2, 0]], atol=1e-12)
+
+
+@torch.no_grad()
+def test_neighbours_are_those_on_either_side_or_those_before():
+    for causal, reached in ((False, [3, 4, 5]), (True, [4, 5, 6])):
+        net = network(causal=causal, neighbours=3)
+        vectors = torch.zeros(1, L, 16, dtype=torch.float64)
+        vectors[0, 4] = 1
+        mixed = net.neighbours(vectors, None, None) - vectors
+        assert mixed[0].abs().sum(-1).nonzero()[:, 0].tolist() == reached
 
 
 @torch.no_grad()
@@ -69,7 +83,7 @@ def test_a_causal_network_does_not_look_ahead_and_another_does():
     x = ids(2)
     y = x.clone()
     y[:, 6:] = (y[:, 6:] + 1) % V
-    causal, both = network(causal=True), network()
+    causal, both = network(causal=True, neighbours=3), network(neighbours=3)
     assert torch.equal(causal(x)[:, :6], causal(y)[:, :6])
     assert not torch.allclose(both(x)[:, :6], both(y)[:, :6])
 

@@ -26,6 +26,7 @@ def folders(tmp_path_factory):
         ("windows", "mdlm", {"layout": "windows", "settings": {"canvas": "16"}}),
         ("ar windows", "ar", {"layout": "windows", "settings": {"canvas": "16"}}),
         ("bpe", "mdlm", {"tokenizer": "bpe"}),
+        ("ar length", "ar", {"settings": {"ending": "length"}}),
     ):
         settings = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01"} | more.pop("settings", {})
         list(
@@ -44,7 +45,7 @@ def folders(tmp_path_factory):
     patch.undo()
 
 
-ALL = ["mdlm", "fill", "ar", "windows", "ar windows", "bpe"]
+ALL = ["mdlm", "fill", "ar", "windows", "ar windows", "bpe", "ar length"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -70,7 +71,16 @@ def test_a_prefix_comes_back_byte_for_byte(folders, name, prefix):
 
 @pytest.mark.parametrize("name", ["mdlm", "fill", "windows", "bpe"])
 @pytest.mark.parametrize(
-    "template", ["The [3] pub near  the [2].", "[2] was zanzibar, [1]", "old [1][1] river[2]", r"\[a] [2] é"]
+    "template",
+    [
+        "The [3] pub near  the [2].",
+        "[2] was zanzibar, [1]",
+        "old [1][1] river[2]",
+        r"\[a] [2] é",
+        "The [ ] pub near  [1-2].",
+        "[1-3] zanzibar[ ]é",
+        "[ ]",
+    ],
 )
 def test_infilling_keeps_what_is_given(folders, name, template):
     parts = [p for p in mezzotint.parse_template(template).pieces if hasattr(p, "text")]
@@ -85,6 +95,18 @@ def test_infilling_keeps_what_is_given(folders, name, template):
 def test_a_gap_of_words_has_so_many_words(folders):
     for sample in folders["mdlm"].infill("The [3] river", n=8):
         assert len(sample.text.split()) == 5 and "  " not in sample.text
+    samples = folders["mdlm"].infill("The [ ] river", n=8)
+    assert all(len(sample.text.split()) == 2 + sample.gaps[0] for sample in samples)
+    assert len({sample.gaps for sample in samples}) > 1
+
+
+def test_a_demand_that_no_word_meets_is_dropped(folders):
+    """Every word of these texts has a space before it, and the gap must begin without one."""
+    run = folders["mdlm"]
+    assert all(run.tokenizer.spaced[i] for i in range(run.tokenizer.size) if i not in run.tokenizer.special)
+    for sample in run.infill("old[2] by", n=4):
+        words = sample.text.split(" ")
+        assert len(words) == 4 and words[0] == "old" and words[3] == "by" and "<" not in sample.text
 
 
 @pytest.mark.parametrize("name", ["mdlm", "ar"])
@@ -133,7 +155,7 @@ def test_the_writer_stops_at_the_end_symbol(folders):
         (lambda r: r["ar"].infill("The [2]"), CapabilityError, "ar cannot infill; it can continue"),
         (lambda r: r["mdlm"].infill("no gap"), UsageError, "there is no gap"),
         (lambda r: r["ar"].generate(1, legacy_float32=True), CapabilityError, "ar has none"),
-        (lambda r: r["mdlm"].infill("[1-3] pub"), CapabilityError, r"write \[3\]"),
+        (lambda r: r["mdlm"].infill("[50-60] pub"), UsageError, "the template is 51 tokens long"),
     ],
 )
 def test_calls_that_cannot_be_served_are_refused_with_a_sentence(folders, call, error, sentence):
@@ -141,9 +163,9 @@ def test_calls_that_cannot_be_served_are_refused_with_a_sentence(folders, call, 
         call(folders)
 
 
-def test_the_bound_and_the_exact_likelihood_sum_to_less_than_one(folders):
-    """Over all texts of one token, probabilities add up to that of the length at most."""
-    run = folders["mdlm"]
+@pytest.mark.parametrize("name", ["mdlm", "ar length"])
+def test_the_probabilities_of_all_texts_of_one_token_sum_to_that_of_the_length(folders, name):
+    run = folders[name]
     canvas = mezzotint.Canvas(
         torch.arange(run.tokenizer.size)[:, None],
         torch.zeros(run.tokenizer.size, 1, dtype=torch.bool),
@@ -155,3 +177,22 @@ def test_the_bound_and_the_exact_likelihood_sum_to_less_than_one(folders):
     with torch.no_grad():
         total = float((-run.system.nll(canvas, Rng(0, range(run.tokenizer.size)))).exp().sum())
     assert total == pytest.approx(float(run.lengths.probabilities[0]), rel=1e-5)
+
+
+def test_ar_pays_for_a_drawn_length_in_its_scores(folders):
+    """Everything from the folder: the law of lengths is drawn from, and `evaluate` counts its cost."""
+    run = folders["ar length"]
+    lengths = [len(s.ids) for s in run.generate(300)]
+    expected = sum((n + 1) * p for n, p in enumerate(run.lengths.probabilities))
+    assert abs(sum(lengths) / 300 - expected) < 0.6
+    texts = run.folder.parent / "texts.txt"
+    rows = [run.tokenizer.encode(line) for line in texts.read_text().splitlines()]
+    nats = 0.0
+    with torch.no_grad():
+        for ids in rows:
+            before = torch.tensor([[run.tokenizer.end, *ids[:-1]]])
+            log_p = run.system.net(before).log_softmax(-1)[0].gather(1, torch.tensor(ids)[:, None])
+            nats -= float(log_p.sum()) + run.lengths.log_prob(len(ids))
+    scores = {s.name: s for column, s in mezzotint.evaluate_run(run.folder, [texts]) if column == "ar"}
+    bound = scores["bound_nats_per_token"]
+    assert bound.value == pytest.approx(nats / sum(len(ids) + 1 for ids in rows), rel=1e-5) and "exact" in bound.note

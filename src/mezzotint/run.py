@@ -11,25 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mezzotint.checks import check_run
-from mezzotint.data.canvas import free, prefixed, room, template_canvas
 from mezzotint.data.lengths import Lengths
-from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
-from mezzotint.rng import Rng
+from mezzotint.errors import RunError, unknown
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
+from mezzotint.tasks import Desk, Task
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
-from mezzotint.types import Can, Canvas, Card, Ending, Frame, Layout, Request, System
+from mezzotint.types import Canvas, Card, Ending, Frame, Layout, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
@@ -42,12 +39,15 @@ class Sample:
     text: str
     ids: list[int]
     nfe: int
-    """Network evaluations spent on it."""
+    """Network evaluations without which it would not be there. Those that chose the lengths of its gaps count in full,
+    though other samples of the same call may have shared them."""
     steps: int
     """Grid steps asked for."""
     seed: int
     index: int
     """Its stream of random numbers: the same seed and index give the same text in any batch."""
+    gaps: tuple[int, ...] = ()
+    """How many tokens each gap of its template was filled with."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +76,6 @@ class Draft:
     """The finished texts, where `done`."""
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Some rows to be filled, and how their ids become text again."""
-
-    canvas: Canvas
-    request: Request
-    template: Template | None = None
-    gaps: Sequence[int] = ()
-    prefix: str = ""
-    """The given beginning, as typed; a space at its end belongs to the next token."""
-
-    def text(self, tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-        """The text of a row's ids, with what was given byte for byte, words that the tokenizer does not know too."""
-        if self.template is not None:
-            return self.template.text(tokenizer, ids, self.gaps)
-        if not self.prefix:
-            return tokenizer.decode(ids)
-        written = ids[int(self.canvas.given[0].sum()) :]
-        return self.prefix.removesuffix(" ") + tokenizer.decode(written, virtual_space=False)
-
-
 class Run:
     """A trained system with its tokenizer. Made by `load`."""
 
@@ -117,6 +96,7 @@ class Run:
         self.tokenizer = tokenizer
         self.lengths = lengths
         self.spec: Any = system.spec
+        self.desk = Desk(system, tokenizer, lengths, device)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -133,7 +113,8 @@ class Run:
     def infill(self, template: str, n: int = 1, **how: Any) -> list[Sample]:
         """n fillings of a template such as "The [3] pub near the river."; `how` as for `generate`.
 
-        `[n]` is a gap of n tokens; `\\[` a bracket. What is given comes back byte for byte.
+        `[n]` is a gap of n tokens, `[a-b]` one of a to b and `[ ]` one of 1 to 8, where each sample draws its own
+        lengths, as many as fit its canvas; `\\[` is a bracket. What is given comes back byte for byte.
         """
         return self._written(n, template, None, ROWS, how)
 
@@ -147,123 +128,38 @@ class Run:
         **how: Any,
     ) -> Iterator[Draft]:
         """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples."""
-        for task in self._tasks(n, template, prefix, batch_size, how):
+        for task in self.desk.tasks(n, template, prefix, batch_size, how):
             yield from self._drafts(task)
 
     def _written(
         self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
     ) -> list[Sample]:
         samples: list[Sample] = []
-        for task in self._tasks(n, template, prefix, batch_size, how):
+        for task in self.desk.tasks(n, template, prefix, batch_size, how):
             for frame in self.system.sample(task.request):
                 if frame.done:
                     samples += self._samples(task, frame)
         return samples
 
-    # ------------------------------------------------------------ canvases
-
-    def _tasks(
-        self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
-    ) -> Iterator[_Task]:
-        settings = Settings.checked(how)
-        if not isinstance(n, int) or not isinstance(batch_size, int):
-            raise UsageError(f"n and batch_size must be whole numbers, not {n!r} and {batch_size!r}")
-        if n < 1 or batch_size < 1:
-            raise UsageError(f"n and batch_size must be at least 1, not {n} and {batch_size}")
-        if template is not None and prefix is not None:
-            raise UsageError("a template says what is given; leave prefix out")
-        if template is not None:
-            self._require(Can.INFILL)
-        elif prefix:
-            self._require(Can.CONTINUE)
-        for first in range(0, n, batch_size):
-            yield self._task(range(first, min(first + batch_size, n)), template, prefix, settings)
-
-    def _task(self, rows: range, template: str | None, prefix: str | None, how: Settings) -> _Task:
-        special = tuple(sorted(self.tokenizer.special))
-        parsed, gaps = None, []
-        if template is not None:
-            parsed = parse_template(template)
-            gaps = [self._fixed(gap.low, gap.high) for gap in parsed.gaps]
-            self._fits(sum(gaps), "the template")
-            canvas = self._closed(template_canvas(parsed, self.tokenizer, gaps, len(rows), rows.start))
-        else:
-            canvas = self._free(rows, prefix, how.seed)
-            special = tuple(i for i in special if i not in self._closing)
-        self._fits(int(canvas.real.sum(1).max()), "the template")
-        spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
-        request = Request(
-            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, how.legacy_float32, special, spaced
-        )
-        return _Task(canvas, request, parsed, gaps, prefix or "")
-
-    @staticmethod
-    def _fixed(low: int, high: int) -> int:
-        if low != high:
-            raise CapabilityError("gaps of unknown length are not there yet; write [3] for a gap of three tokens")
-        return low
-
-    def _closed(self, canvas: Canvas) -> Canvas:
-        """For models that fill whole canvases: the end token and padding follow the template, given."""
-        if self.spec.ending is not Ending.FILL:
-            return canvas
-        B, L = canvas.ids.shape
-        ids = torch.full((B, self.spec.canvas), self.tokenizer.pad)
-        given = torch.ones_like(ids, dtype=torch.bool)
-        if self.spec.canvas <= L:
-            raise UsageError(f"the template is {L} tokens long; this run's texts have at most {self.spec.canvas - 1}")
-        ids[:, :L], ids[:, L], given[:, :L] = canvas.ids, self.tokenizer.end, canvas.given
-        start = torch.zeros_like(ids, dtype=torch.int8)
-        start[:, :L] = canvas.start if canvas.start is not None else 0
-        return Canvas(ids, given, torch.ones_like(given), canvas.index, start)
-
-    @property
-    def _closing(self) -> tuple[int, ...]:
-        """The special tokens that are part of what is written in a free text."""
-        if self.spec.ending is Ending.FILL:
-            return self.tokenizer.end, self.tokenizer.pad
-        whole = self.lengths is not None
-        return () if whole else (self.tokenizer.end,)
-
-    def _free(self, rows: range, prefix: str | None, seed: int) -> Canvas:
-        # The space before the next word is part of that word's token, as at a gap.
-        awaited = prefix is not None and prefix.endswith(" ")
-        given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
-        lengths = self._lengths_of(rows, len(given), seed)
-        if not given:
-            return free(lengths, list(rows), self.tokenizer.pad)
-        return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
-
-    def _lengths_of(self, rows: range, least: int, seed: int) -> list[int]:
-        most = room(self.spec.canvas, self.spec.ending) if self.lengths is not None else self.spec.canvas
-        if least >= most:
-            raise UsageError(f"the prefix is {least} tokens long; this run's texts have at most {most}")
-        if self.lengths is None:
-            return [self.spec.canvas] * len(rows)
-        law = self.lengths.given(least + 1)
-        return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
-
-    def _fits(self, tokens: int, what: str) -> None:
-        if tokens > self.spec.canvas:
-            raise UsageError(f"{what} is {tokens} tokens long; this run's texts have at most {self.spec.canvas}")
-
     # ------------------------------------------------------------ from frames to text
 
-    def _drafts(self, task: _Task) -> Iterator[Draft]:
+    def _drafts(self, task: Task) -> Iterator[Draft]:
         for frame in self.system.sample(task.request):
             samples = self._samples(task, frame) if frame.done else []
             rows = self._pieces(task.canvas, frame)
-            yield Draft(frame.step, frame.steps, frame.t.tolist(), rows, frame.nfe.tolist(), frame.done, samples)
+            nfe = [task.nfe(row) + spent for row, spent in enumerate(frame.nfe.tolist())]
+            yield Draft(frame.step, frame.steps, frame.t.tolist(), rows, nfe, frame.done, samples)
 
-    def _samples(self, task: _Task, frame: Frame) -> list[Sample]:
+    def _samples(self, task: Task, frame: Frame) -> list[Sample]:
         ids_BL = frame.ids.cpu()
         shown = task.canvas.real & frame.known.cpu()
         samples = []
         for b, index in enumerate(task.canvas.index.tolist()):
             ids = ids_BL[b][shown[b]].tolist()
-            text = task.text(self.tokenizer, ids)
+            text = task.text(self.tokenizer, b, ids)
             ids = ids[: _cut(ids, self.tokenizer)]
-            samples.append(Sample(text, ids, int(frame.nfe[b]), task.request.steps, task.request.seed, index))
+            nfe, how = task.nfe(b) + int(frame.nfe[b]), task.request
+            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b)))
         return samples
 
     def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:
@@ -284,48 +180,6 @@ class Run:
                 ]
             )
         return rows
-
-    def _require(self, what: Can) -> None:
-        if what not in self.card.can:
-            can = ", ".join(sorted(c.value for c in self.card.can))
-            raise CapabilityError(f"{self.card.name} cannot {what.value}; it can {can}")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How texts are to be generated."""
-
-    steps: int = 32
-    seed: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    legacy_float32: bool = False
-
-    @classmethod
-    def checked(cls, how: Mapping[str, Any]) -> Settings:
-        """From keyword arguments; unknown names and values out of range are refused."""
-        for name in how:
-            if name not in cls.__dataclass_fields__:
-                raise unknown("argument", name, cls.__dataclass_fields__)
-        settings = cls(**how)
-        for name, kinds, word in (
-            ("steps", int, "a whole number"),
-            ("seed", int, "a whole number"),
-            ("temperature", (int, float), "a number"),
-            ("top_p", (int, float), "a number"),
-            ("legacy_float32", bool, "True or False"),
-        ):
-            value = getattr(settings, name)
-            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-                raise UsageError(f"{name} must be {word}, not {value!r}")
-        for holds, sentence in (
-            (settings.steps >= 1, f"steps must be at least 1, not {settings.steps}"),
-            (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
-            (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
-        ):
-            if not holds:
-                raise UsageError(sentence)
-        return settings
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Run:

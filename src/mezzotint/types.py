@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -220,4 +220,18 @@ class System(Protocol):
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p of each row's free tokens given the rest, or an unbiased draw of a bound on it."""
+        ...
+
+
+@runtime_checkable
+class Infiller(System, Protocol):
+    """A system that can weigh how long gaps are."""
+
+    def evidence(self, canvas: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: -log p of each row's length and given tokens, its free positions unknown throughout, or an
+        unbiased draw of a bound on it; one network evaluation a row.
+
+        The k-th given token of a row meets the k-th random numbers wherever it stands: rows that differ only in the
+        lengths of their gaps, with the same streams, are compared under the same noise.
+        """
         ...

@@ -266,7 +266,7 @@ def _lines_of_stdin() -> Iterator[tuple[str, str]]:
 def _record(sample: Sample, template: str | None) -> dict[str, Any]:
     record: dict[str, Any] = {"text": sample.text, "seed": sample.seed, "index": sample.index}
     record |= {"steps": sample.steps, "nfe": sample.nfe}
-    return record if template is None else record | {"template": template}
+    return record if template is None else record | {"template": template, "gaps": list(sample.gaps)}
 
 
 def _card(card: Card) -> dict[str, Any]:

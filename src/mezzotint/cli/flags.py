@@ -213,7 +213,7 @@ class Sample(Writing):
 
 @dataclass(frozen=True, kw_only=True)
 class Infill(Writing):
-    """Fill the gaps of a template, where [3] is a gap of three tokens."""
+    """Fill the gaps of a template: [3] is a gap of three tokens, [1-4] of one to four, [ ] of one to eight."""
 
     example: ClassVar[str] = 'mezzotint infill runs/reviews "The [3] pub near the river."'
     template: Annotated[

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import pad as pad_last
 
 from mezzotint.data.template import Template
 from mezzotint.data.tokenizer import Tokenizer
@@ -73,14 +73,33 @@ def prefixed(
 
 
 def template_canvas(
-    template: Template, tokenizer: Tokenizer, lengths_of_gaps: Sequence[int], n: int, first_index: int = 0
+    template: Template, tokenizer: Tokenizer, lengths_of_gaps: Sequence[Sequence[int]], index: Sequence[int]
 ) -> Canvas:
-    """n equal rows of a template, with the random streams `first_index` and following."""
-    ids, given, start = template.fill(tokenizer, lengths_of_gaps)
-    row = torch.tensor(ids, dtype=torch.int64), torch.tensor(given), torch.tensor(start, dtype=torch.int8)
-    ids_L, given_L, start_L = (tensor.repeat(n, 1) for tensor in row)
-    index = torch.arange(first_index, first_index + n)
-    return Canvas(ids_L, given_L, torch.ones_like(given_L), index, start_L)
+    """Rows of a template, each with its own lengths of the gaps; `index` names their random streams."""
+    filled = [template.fill(tokenizer, lengths) for lengths in lengths_of_gaps]
+    blank = free([len(ids) for ids, _, _ in filled], index, tokenizer.pad)
+    given, start = torch.zeros_like(blank.given), torch.zeros_like(blank.given, dtype=torch.int8)
+    for b, (ids, known, demands) in enumerate(filled):
+        blank.ids[b, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+        given[b, : len(ids)] = torch.tensor(known, dtype=torch.bool)
+        start[b, : len(ids)] = torch.tensor(demands, dtype=torch.int8)
+    return Canvas(blank.ids, given, blank.real, blank.index, start)
+
+
+def closed(canvas: Canvas, length: int, end: int, pad: int, *, known: bool = True) -> Canvas:
+    """The canvas with a given end token behind each row and padding behind that, given where `known`, else free.
+
+    It is `length` wide and all real, as for models that fill whole canvases (Ending.FILL). Rows must be shorter.
+    """
+    assert canvas.ids.shape[1] < length, f"{canvas.ids.shape[1]} tokens and their end do not fit {length}"
+    after = (0, length - canvas.ids.shape[1])
+    real = pad_last(canvas.real, after)
+    ids = pad_last(canvas.ids, after).masked_fill(~real, pad)
+    given = pad_last(canvas.given, after) | (~real & known)
+    last = torch.arange(len(ids)), real.sum(1)
+    ids[last], given[last] = end, True
+    start = None if canvas.start is None else pad_last(canvas.start, after)
+    return Canvas(ids, given, torch.ones_like(real), canvas.index, start)
 
 
 def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
@@ -89,7 +108,7 @@ def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]
     Padding has to come last in a row, as it does in every canvas made here.
     """
     last = 1 + real_BL.sum(1, keepdim=True)
-    ids = functional.pad(ids_BL, (1, 1), value=frame).scatter(1, last, frame)
+    ids = pad_last(ids_BL, (1, 1), value=frame).scatter(1, last, frame)
     return ids, torch.arange(ids.shape[1], device=ids.device) <= last
 
 

@@ -36,13 +36,17 @@ class Rotary:
 
 
 class Cache:
-    """Keys and values of the positions seen so far, one pair of (B, H, L, E) buffers a block."""
+    """Keys and values of the positions seen so far, one pair of (B, H, L, E) buffers a block.
+
+    `vectors` (B, L, D) holds the token vectors, for a network that mixes neighbours.
+    """
 
     def __init__(self, depth: int) -> None:
         self.keys: list[Tensor | None] = [None] * depth
         self.values: list[Tensor | None] = [None] * depth
         self.length = 0
         self.capacity = 0
+        self.vectors: Tensor | None = None
 
     def reserve(self, capacity: int) -> None:
         """Make room for `capacity` positions in all, before the first use."""
@@ -65,10 +69,20 @@ class Cache:
         values[:, :, self.length : end] = v
         return keys[:, :, :end], values[:, :, :end]
 
+    def preceded(self, x_BLD: Tensor, count: int) -> Tensor:
+        """x (B, n, D) with the `count` token vectors before it, zeros where there were none."""
+        if self.vectors is None:
+            B, n, D = x_BLD.shape
+            self.vectors = x_BLD.new_zeros(B, count + max(self.capacity, n), D)
+        end = self.length + count + x_BLD.shape[1]
+        self.vectors[:, self.length + count : end] = x_BLD
+        return self.vectors[:, self.length : end]
+
     def rows(self, rows: Tensor) -> None:
         """Keep only some rows."""
         self.keys = [None if k is None else k[rows] for k in self.keys]
         self.values = [None if v is None else v[rows] for v in self.values]
+        self.vectors = None if self.vectors is None else self.vectors[rows]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

@@ -14,6 +14,14 @@ from torch.nn import functional as F
 FEATURES = 256
 
 
+def sinusoids(value: Tensor, width: int) -> Tensor:
+    """(B, width) float32 from (B,): cosines, then sines, of frequencies from 1 down to 1/10000."""
+    half = width // 2
+    k = torch.arange(half, dtype=torch.float32, device=value.device)
+    angle = value.float()[:, None] * torch.exp(-math.log(10000) * k / half)
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
 class TimeEmbedding(nn.Module):
     """sigma (B,) to a condition (B, C). The noise level sigma = -log alpha is what MDLM feeds, not t."""
 
@@ -23,10 +31,7 @@ class TimeEmbedding(nn.Module):
         self.down = nn.Linear(width, width)
 
     def forward(self, sigma: Tensor) -> Tensor:
-        half = FEATURES // 2
-        k = torch.arange(half, dtype=torch.float32, device=sigma.device)
-        angle = sigma.float()[:, None] * torch.exp(-math.log(10000) * k / half)
-        features = torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.up.weight.dtype)
+        features = sinusoids(sigma, FEATURES).to(self.up.weight.dtype)
         return F.silu(self.down(F.silu(self.up(features))))
 
 

@@ -6,6 +6,8 @@ arXiv:2406.07524, App. C; parameter names map one to one). Logits are computed o
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -87,7 +89,83 @@ class Head(nn.Module):
         return F.linear(h, tied if self.weight is None else self.weight, self.bias)
 
 
-class Transformer(nn.Module):
+class Neighbours(nn.Module):
+    """Token vectors plus a depthwise convolution of them: what stands beside a token is known before any attention.
+
+    So et al. 2021 (Primer), arXiv:2109.08668, §4, has such convolutions behind every projection. One at the entrance is
+    enough to leave the plateau of word frequencies in a fraction of the steps (docs/log.md): attention has to learn
+    where to look before it can learn what follows from it, and under masks it long sees too little to do either.
+    """
+
+    def __init__(self, dim: int, width: int, causal: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(dim, 1, width))
+        self.before = width - 1 if causal else width // 2
+        self.after = width - 1 - self.before
+
+    def forward(self, x_BLD: Tensor, real: Tensor | None, cache: Cache | None) -> Tensor:
+        """Padding counts as nothing; with a cache, its last tokens stand before the new ones."""
+        seen = x_BLD if real is None else x_BLD * real[..., None].to(x_BLD.dtype)
+        seen = F.pad(seen, (0, 0, self.before, 0)) if cache is None else cache.preceded(seen, self.before)
+        seen = F.pad(seen, (0, 0, 0, self.after))
+        return x_BLD + F.conv1d(seen.mT, self.weight.to(seen.dtype), groups=self.weight.shape[0]).mT
+
+
+class Trunk(nn.Module):
+    """What the networks share between their entrance and their exit: places, neighbours and blocks."""
+
+    def __init__(self, spec: TransformerSpec, length: int) -> None:
+        super().__init__()
+        self.spec = spec
+        counted = {Positions.NONE: 0, Positions.START: 1, Positions.EDGES: 2}[spec.positions]
+        self.positions = nn.Parameter(torch.zeros(counted, length, spec.dim)) if counted else None
+        mixed = spec.neighbours
+        self.neighbours = Neighbours(spec.dim, mixed, spec.causal) if mixed else None
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
+
+    def initialise(self, generator: torch.Generator) -> Self:
+        """Fresh weights as in GPT-2: normal of width 0.02, 1/sqrt(2 depth) of that into the residual stream."""
+        for name, p in self.named_parameters():
+            branch = name.endswith(("attention.out.weight", "down.weight")) and name.startswith("blocks")
+            std = 0.02 / (2 * self.spec.depth) ** 0.5 if branch else 0.02
+            if name.startswith("neighbours"):
+                std = self.spec.neighbours**-0.5
+            with torch.no_grad():
+                if name.endswith("bias") or "modulation" in name:
+                    p.zero_()
+                elif "norm" not in name:
+                    p.normal_(0, std, generator=generator)
+        return self
+
+    def through(
+        self, x_BLD: Tensor, condition: Tensor | None, real: Tensor | None, cache: Cache | None = None
+    ) -> Tensor:
+        """Token vectors (B, L, D) to hidden vectors (B, L, D); real (B, L) hides padding (not with a cache)."""
+        first, L = cache.length if cache is not None else 0, x_BLD.shape[1]
+        if self.neighbours is not None:
+            x_BLD = self.neighbours(x_BLD, real, cache)
+        if self.positions is not None:
+            x_BLD = x_BLD + self._placed(x_BLD, real, first)
+        rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
+        bias = visibility(real, self.spec.causal, L, x_BLD, first)
+        for i, block in enumerate(self.blocks):
+            x_BLD = block(x_BLD, condition, rotary, bias, cache, i)
+        if cache is not None:
+            cache.length += L
+        return x_BLD
+
+    def _placed(self, x_BLD: Tensor, real: Tensor | None, first: int) -> Tensor:
+        assert self.positions is not None
+        B, L, _ = x_BLD.shape
+        placed = self.positions[0, first : first + L]
+        if self.spec.positions is not Positions.EDGES:
+            return placed
+        ends = real.sum(1, keepdim=True) if real is not None else torch.full((B, 1), L, device=x_BLD.device)
+        from_end = (ends - 1 - torch.arange(L, device=x_BLD.device)).clamp(min=0)
+        return placed + self.positions[1][from_end]
+
+
+class Transformer(Trunk):
     """Token ids to logits.
 
     `inputs` ids can be read (the vocabulary, and the mask where there is one), `outputs` can be predicted; positions
@@ -95,27 +173,11 @@ class Transformer(nn.Module):
     """
 
     def __init__(self, spec: TransformerSpec, inputs: int, outputs: int, length: int) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec, length)
         self.outputs = outputs
         self.embed = nn.Embedding(inputs, spec.dim)
-        counted = {Positions.NONE: 0, Positions.START: 1, Positions.EDGES: 2}[spec.positions]
-        self.positions = nn.Parameter(torch.zeros(counted, length, spec.dim)) if counted else None
         self.time = TimeEmbedding(spec.condition) if spec.condition else None
-        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
         self.head = Head(spec, outputs)
-
-    def initialise(self, generator: torch.Generator) -> Transformer:
-        """Fresh weights as in GPT-2: normal of width 0.02, 1/sqrt(2 depth) of that into the residual stream."""
-        for name, p in self.named_parameters():
-            branch = name.endswith(("attention.out.weight", "down.weight")) and name.startswith("blocks")
-            std = 0.02 / (2 * self.spec.depth) ** 0.5 if branch else 0.02
-            with torch.no_grad():
-                if name.endswith("bias") or "modulation" in name:
-                    p.zero_()
-                elif "norm" not in name:
-                    p.normal_(0, std, generator=generator)
-        return self
 
     def forward(
         self,
@@ -129,36 +191,14 @@ class Transformer(nn.Module):
 
         sigma (B,) is the noise level for a network with a condition; real (B, L) hides padding (not with a cache).
         """
-        first = cache.length if cache is not None else 0
-        L = ids_BL.shape[1]
         x_BLD = self.embed(ids_BL)
-        if self.positions is not None:
-            x_BLD = x_BLD + self._placed(ids_BL, real, first)
         condition = None
         if self.time is not None:
             condition = self.time(sigma if sigma is not None else x_BLD.new_zeros(ids_BL.shape[0]))
-        rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
-        bias = visibility(real, self.spec.causal, L, x_BLD, first)
-        for i, block in enumerate(self.blocks):
-            x_BLD = block(x_BLD, condition, rotary, bias, cache, i)
-        if cache is not None:
-            cache.length += L
-        return self._logits(x_BLD, condition, at)
-
-    def _logits(self, x_BLD: Tensor, condition: Tensor | None, at: tuple[Tensor, Tensor] | None) -> Tensor:
+        x_BLD = self.through(x_BLD, condition, real, cache)
         tied = self.embed.weight[: self.outputs]
         if at is None:
             out: Tensor = self.head(x_BLD, None if condition is None else condition[:, None], tied)
             return out
         out = self.head(x_BLD[at], None if condition is None else condition[at[0]], tied)
         return out
-
-    def _placed(self, ids_BL: Tensor, real: Tensor | None, first: int) -> Tensor:
-        assert self.positions is not None
-        L = ids_BL.shape[1]
-        placed = self.positions[0, first : first + L]
-        if self.spec.positions is not Positions.EDGES:
-            return placed
-        ends = real.sum(1, keepdim=True) if real is not None else ids_BL.new_full((ids_BL.shape[0], 1), L)
-        from_end = (ends - 1 - torch.arange(L, device=ids_BL.device)).clamp(min=0)
-        return placed + self.positions[1][from_end]

@@ -40,7 +40,7 @@ def counted_bound(denoise: Denoiser, process: Absorbing, batch: Canvas, rng: Rng
 
 
 def _masked_nll(denoise: Denoiser, process: Absorbing, noised: Noised, batch: Canvas) -> Tensor:
-    rows, positions = (noised.z == process.mask).nonzero(as_tuple=True)
+    rows, positions = ((noised.z == process.mask) & batch.free).nonzero(as_tuple=True)
     logits = denoise(noised, batch, None, (rows, positions)).logits
     nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
     return torch.zeros(len(batch.ids), dtype=nll.dtype, device=nll.device).index_add(0, rows, nll)

@@ -23,7 +23,7 @@ class Absorbing:
 
     def corrupt(self, z0: Tensor, t: Tensor, free: Tensor, rng: Rng) -> Noised:
         """z0 (B, L) with each free position masked with probability 1 - alpha(t), t (B,)."""
-        noise = rng.uniform(z0.shape[1]).to(t.device)
+        noise = _numbers(free, rng)
         hidden = free & (noise < 1 - self.schedule.alpha(t)[:, None])
         return Noised(z0.masked_fill(hidden, self.mask), t)
 
@@ -32,7 +32,7 @@ class Absorbing:
 
         The time returned is the share masked, for networks that are not told it: a number of masks has no time.
         """
-        noise = rng.uniform(z0.shape[1]).to(z0.device).masked_fill(~free, 2.0)
+        noise = _numbers(free, rng).masked_fill(~free, 2.0)
         rank = noise.argsort(dim=1).argsort(dim=1)
         hidden = free & (rank < count[:, None])
         t = count.double() / free.sum(1).clamp(min=1)
@@ -50,3 +50,9 @@ class Absorbing:
     def hazard(self, t: Tensor, s: Tensor) -> Tensor:
         """P(revealed by s | masked at t) = (alpha(s) - alpha(t)) / (1 - alpha(t)), elementwise, s <= t (MDLM eq. 7)."""
         return 1 - (1 - self.schedule.alpha(s)) / (1 - self.schedule.alpha(t))
+
+
+def _numbers(free: Tensor, rng: Rng) -> Tensor:
+    """(B, L) float64 in [0, 1): the k-th free position of a row has its k-th number, wherever it stands."""
+    place = (free.cumsum(1) - 1).clamp(min=0)
+    return rng.uniform(free.shape[1]).to(free.device).gather(1, place)

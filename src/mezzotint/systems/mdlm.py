@@ -10,6 +10,7 @@ Departure: a text's length is drawn from the training lengths by default and cos
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -69,6 +70,11 @@ class MDLM:
         """(B,) float64 nats: one draw of the bound, the cost of the length included."""
         bound = timed_bound if self.spec.time_conditioning else counted_bound
         return bound(self.denoise, self.process, batch, rng).double() + self.length(batch.real).double()
+
+    def evidence(self, canvas: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: one draw of the bound on what is given, the free positions masked at all times."""
+        masked = canvas.ids.masked_fill(canvas.free, self.process.mask)
+        return self.nll(replace(canvas, ids=masked, given=canvas.free), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas = request.canvas

@@ -1,0 +1,37 @@
+"""The estimate of one call as an input of the next.
+
+Sources: Chen et al. 2022 (Analog Bits), arXiv:2208.04202, §3, with a coin; Strudel et al. 2022 (SED), arXiv:2211.04236,
+§3, with both passes trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from mezzotint.types import Canvas, Denoiser, Noised, Prediction
+
+
+def both(denoise: Denoiser, noised: Noised, cond: Canvas) -> Iterator[Prediction]:
+    """A pass without an earlier estimate and one with the first pass's, which gets no gradient through it."""
+    first = denoise(noised, cond, None)
+    yield first
+    yield denoise(noised, cond, detached(first))
+
+
+def twice(denoise: Denoiser) -> Denoiser:
+    """The denoiser after two passes at the same time, where no earlier call could have left an estimate."""
+
+    def second(
+        noised: Noised, cond: Canvas, previous: object = None, at: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> Prediction:
+        return denoise(noised, cond, detached(denoise(noised, cond, previous)), at)
+
+    return second
+
+
+def detached(prediction: Prediction) -> torch.Tensor:
+    """What a prediction hands to the next call, cut off from its gradient."""
+    assert isinstance(prediction.carry, torch.Tensor)
+    return prediction.carry.detach()

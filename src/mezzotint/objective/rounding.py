@@ -1,0 +1,16 @@
+"""From vectors to tokens, as a loss: how well a read-out names the token.
+
+Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §4.1, apply it to the noised true vector; Dieleman et al. 2022 (CDCD),
+arXiv:2211.15089, §3, to what the network says of a noised one, where it is the whole objective.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def token_nll(logits_BLV: Tensor, ids_BL: Tensor, where: Tensor) -> Tensor:
+    """(B,) nats: the sum over positions `where` (B, L) of -log softmax(logits)[id]."""
+    nll = F.cross_entropy(logits_BLV.float().mT, ids_BL, reduction="none")
+    return (nll * where).sum(1)

@@ -1,0 +1,123 @@
+"""Gaussian noise on vectors: z_t = alpha(t) z_0 + sigma(t) eps, variance preserving (alpha^2 + sigma^2 = 1).
+
+Sources: Ho et al. 2020 (DDPM), arXiv:2006.11239, §2; Kingma et al. 2021 (VDM), arXiv:2107.00630, §2 and App. A for
+times that are not neighbours. The papers' discrete t of T is our t / T; their abar is our alpha^2.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from mezzotint.rng import Rng
+from mezzotint.types import Canvas, Noised
+
+LEAST = 1e-8
+"""The smallest alpha^2: the published chains cap their last beta at 0.999 instead, which leaves about this much."""
+
+
+class Variance(ABC):
+    """How much of the data's variance is left at a time: abar of the papers."""
+
+    @abstractmethod
+    def share(self, t: Tensor) -> Tensor:
+        """alpha^2 at times t in (0, 1], before it is kept within [LEAST, 1]."""
+
+
+class CosineVariance(Variance):
+    """cos^2((t + s) / (1 + s) pi/2), with s such that the first of `steps` steps adds the variance `beta1`.
+
+    Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 17, without its division by the value at t = 0, which no s could
+    reconcile with SED's beta_1 = 2e-3 (Strudel et al. 2022, arXiv:2211.04236, §3; s = 0.02829 at 1,000 steps).
+    """
+
+    def __init__(self, beta1: float = 2e-3, steps: int = 1000) -> None:
+        angle = math.asin(math.sqrt(beta1)) / (math.pi / 2)
+        self.offset = (angle - 1 / steps) / (1 - angle)
+
+    def share(self, t: Tensor) -> Tensor:
+        return torch.cos((t + self.offset) / (1 + self.offset) * math.pi / 2) ** 2
+
+
+class FlooredCosineVariance(Variance):
+    """The usual cosine chain with every step's variance at least `beta1`: the other reading of SED's §3.
+
+    A chain of `steps` steps; between them log alpha^2 is linear in t.
+    """
+
+    def __init__(self, beta1: float = 2e-3, steps: int = 1000, offset: float = 0.008) -> None:
+        t = torch.arange(steps + 1, dtype=torch.float64) / steps
+        whole = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+        beta = (1 - whole[1:] / whole[:-1]).clamp(beta1, 0.999)
+        self.log_share = torch.cat([torch.zeros(1, dtype=torch.float64), (1 - beta).log().cumsum(0)])
+
+    def share(self, t: Tensor) -> Tensor:
+        table = self.log_share.to(t.device)
+        place = t.double() * (len(table) - 1)
+        low = place.floor().long().clamp(0, len(table) - 2)
+        return torch.lerp(table[low], table[low + 1], place - low).exp().to(t.dtype)
+
+
+class SqrtVariance(Variance):
+    """(1 - sqrt(t + s)) / (1 - sqrt(s)): Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, App. A, as its code has it.
+
+    The paper's formula has no denominator: it begins at variance sqrt(s) instead of 0.
+    """
+
+    def __init__(self, offset: float = 1e-4) -> None:
+        self.offset = offset
+
+    def share(self, t: Tensor) -> Tensor:
+        return (1 - (t + self.offset).sqrt()) / (1 - math.sqrt(self.offset))
+
+
+class Gaussian:
+    """The process. Times (B,) act on states (B, L, D)."""
+
+    def __init__(self, variance: Variance) -> None:
+        self.variance = variance
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma at times t of any shape; exactly 1 and 0 at t = 0."""
+        share = self.variance.share(t.double()).clamp(LEAST, 1.0)
+        share = torch.where(t > 0, share, torch.ones_like(share))
+        return share.sqrt(), (1 - share).sqrt()
+
+    def signal_to_noise(self, t: Tensor) -> Tensor:
+        """alpha^2 / sigma^2 at times t > 0."""
+        alpha, sigma = self.alpha_sigma(t)
+        return (alpha / sigma) ** 2
+
+    def corrupt(self, z0: Tensor, t: Tensor, free: Tensor, rng: Rng) -> Noised:
+        """z0 (B, L, D) at time t (B,) where free (B, L), untouched elsewhere."""
+        alpha, sigma = self.wide(t, z0)
+        noise = rng.normal(*z0.shape[1:]).to(z0)
+        return Noised(torch.where(free[..., None], alpha * z0 + sigma * noise, z0), t)
+
+    def prior(self, canvas: Canvas, z0: Tensor, rng: Rng) -> Noised:
+        """The state at t = 1: standard normal at every free position, z0 (B, L, D) elsewhere."""
+        noise = rng.normal(*z0.shape[1:]).to(z0)
+        t = torch.ones(len(z0), dtype=torch.float64, device=z0.device)
+        return Noised(torch.where(canvas.free[..., None], noise, z0), t)
+
+    def posterior(self, noised: Noised, z0: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (B, L, D) and deviation (B, 1, 1) of q(z_s | z_t, z_0) for s < t (VDM, eq. 32-33; DDPM eq. 6-7)."""
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.wide(noised.t, z0), self.wide(s, z0)
+        alpha_ts = alpha_t / alpha_s
+        added = sigma_t**2 - alpha_ts**2 * sigma_s**2
+        mean = (alpha_ts * sigma_s**2 * noised.z + alpha_s * added * z0) / sigma_t**2
+        return mean, added.clamp(min=0).sqrt() * sigma_s / sigma_t
+
+    def evidence(self, noised: Noised, vectors_VD: Tensor) -> Tensor:
+        """(B, L, V): log N(z_t; alpha e, sigma^2) of every vector e of the table, up to a constant of each position."""
+        alpha, sigma = self.wide(noised.t, noised.z)
+        products = noised.z @ vectors_VD.mT
+        return (alpha * products - alpha**2 / 2 * (vectors_VD**2).sum(-1)) / sigma**2
+
+    def wide(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma of times (B,) as (B, 1, 1), to be multiplied with states like `like`."""
+        alpha, sigma = self.alpha_sigma(t)
+        return alpha[:, None, None].to(like), sigma[:, None, None].to(like)

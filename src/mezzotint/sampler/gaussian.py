@@ -1,0 +1,95 @@
+"""Walks from Gaussian noise to the estimate of a denoiser: ancestral, deterministic and second-order.
+
+Sources: Ho et al. 2020 (DDPM), arXiv:2006.11239, Alg. 2; Song et al. 2020 (DDIM), arXiv:2010.02502, eq. 12; Lu et al.
+2022 (DPM-Solver++), arXiv:2211.01095, Alg. 2; self-conditioning: Chen et al. 2022, arXiv:2208.04202, §3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mezzotint.process.gaussian import Gaussian
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import Grid, State
+from mezzotint.types import Canvas, Denoiser, Noised
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the denoiser said at time t (B,): an estimate (B, L, D) of the clean state."""
+
+    value: Tensor
+    t: Tensor
+
+
+Solver = Callable[[Gaussian, Noised, Tensor, Estimate, "Estimate | None", Rng], Tensor]
+"""(process, state at t, s, estimate at t, the estimate before it, rng) -> state (B, L, D) at s."""
+
+
+def ancestral(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, before: Estimate | None, rng: Rng) -> Tensor:
+    """A draw from q(z_s | z_t, estimate). On a grid coarser than training's this is the strided ancestral step."""
+    mean, deviation = process.posterior(noised, now.value, s)
+    return mean + deviation * rng.at("noise").normal(*mean.shape[1:]).to(mean)
+
+
+def ddim(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, before: Estimate | None, rng: Rng) -> Tensor:
+    """The same noise at a lower level: no randomness after the prior (DDIM with eta = 0)."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = (process.wide(t, now.value) for t in (noised.t, s))
+    return alpha_s * now.value + sigma_s / sigma_t * (noised.z - alpha_t * now.value)
+
+
+def multistep(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, before: Estimate | None, rng: Rng) -> Tensor:
+    """DPM-Solver++(2M): ddim with the estimate carried on along log alpha/sigma from the last two.
+
+    The last step to t = 0 is of first order, as is the first: log alpha/sigma is infinite at the end.
+    """
+    if before is None or bool((s == 0).any()):
+        return ddim(process, noised, s, now, before, rng)
+    ends = (before.t, noised.t, s)
+    earlier, here, there = (torch.log(a / b) for a, b in (process.wide(t, now.value) for t in ends))
+    ahead = (there - here) / (here - earlier).clamp(min=1e-6) / 2
+    carried = Estimate((1 + ahead) * now.value - ahead * before.value, now.t)
+    return ddim(process, noised, s, carried, before, rng)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What a walk remembers: its last estimate, and what the denoiser wants to be told next."""
+
+    before: Estimate | None = None
+    carry: object = None
+
+
+class Walk:
+    """The step rule: one call of the denoiser a step, all rows at the same times, given positions held in place.
+
+    The text of a moment is what the logits of the estimate like best; at the end that is the text.
+    """
+
+    def __init__(self, process: Gaussian, solver: Solver, z0: Tensor) -> None:
+        """`z0` (B, L, D) holds the clean vectors at given positions."""
+        self.process = process
+        self.solver = solver
+        self.z0 = z0
+
+    def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
+        grid = times.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
+        noised = self.process.prior(canvas, self.z0, rng.at("prior"))
+        return Grid(grid[:-1], grid[1:]), State(noised, canvas.given, canvas.given.float(), Walked(), canvas.ids)
+
+    def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
+        walked, noised = state.memory, state.noised
+        assert isinstance(walked, Walked)
+        said = denoise(noised, cond, walked.carry)
+        assert said.estimate is not None
+        now = Estimate(said.estimate, noised.t)
+        z = self.solver(self.process, noised, s, now, walked.before, rng)
+        z = torch.where(cond.free[..., None], z, self.z0)
+        likeliest = said.logits.softmax(-1).max(-1)
+        ids = torch.where(cond.free, likeliest.indices, cond.ids)
+        confidence = torch.where(cond.free, likeliest.values.float(), cond.given.float())
+        return State(Noised(z, s), cond.real, confidence, Walked(now, said.carry), ids)

@@ -1,0 +1,118 @@
+"""How long open gaps are: drawn from what the given tokens say of each combination of lengths.
+
+p(lengths | given) is proportional to p(length of the text) p(given | lengths), the gaps unknown throughout. The second
+factor stands for its any-order bound (Ou et al. 2024, arXiv:2406.03736, §3), averaged over some draws. Every
+combination meets the same draws: what they have in common cancels in the comparison, and noise with it.
+
+Too many combinations are drawn gap by gap in reading order, each gap given the lengths that the others have by then:
+one sweep of the Gibbs sampler (Geman and Geman 1984), from the middle of every range. One sweep is not the joint law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from mezzotint.data.template import Gap
+from mezzotint.rng import Rng
+from mezzotint.sampler.categorical import inverse_cdf, tilt
+from mezzotint.types import Canvas, Infiller
+
+MOST = 64
+"""Combinations of lengths that are weighed against each other; where there are more, the gaps are drawn in turn."""
+
+DRAWS = 16
+"""Draws of the bound for each combination."""
+
+Lengths = tuple[int, ...]
+"""One length for each gap, in reading order."""
+
+
+@torch.no_grad()
+def log_evidence(system: Infiller, canvas: Canvas, seed: int, draws: int = DRAWS) -> float:
+    """log p(length, given tokens) of a canvas (1, L), what is free unknown, in nats: the mean of some bounds.
+
+    The draws hang on the seed alone. The canvas meets no other one in a batch: no rounding hangs on what else is asked.
+    """
+    rows = canvas.rows(torch.zeros(draws, dtype=torch.int64, device=canvas.ids.device))
+    nats = system.evidence(rows, Rng(seed, range(draws), "evidence", total=draws))
+    return -float(nats.double().mean())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The lengths of a row's gaps."""
+
+    lengths: Lengths
+    nfe: int
+    """Network evaluations that it took, those counted in full that other rows' choices took too."""
+
+
+class Chooser:
+    """Draws the lengths of a template's gaps, `room` tokens at most in all.
+
+    `weigh` gives log p(length of the text, given tokens) of some lengths, up to a constant, for `calls` network
+    evaluations; what was weighed once is kept.
+    """
+
+    def __init__(self, gaps: Sequence[Gap], room: int, weigh: Callable[[Lengths], float], calls: int) -> None:
+        assert sum(gap.low for gap in gaps) <= room, "the gaps do not fit at their shortest"
+        self.gaps = gaps
+        self.room = room
+        self.weigh = cache(weigh)
+        self.calls = calls
+
+    def __call__(self, rng: Rng, temperature: float = 1.0, top_p: float = 1.0) -> list[Choice]:
+        """One choice for each row of `rng`, whatever the other rows are.
+
+        Temperature and nucleus tilt this choice as they do that of a token; temperature 0 takes the likeliest.
+        """
+        u = rng.at("gap").uniform(len(self.gaps))
+        few = list(islice(combinations(self.gaps, self.room), MOST + 1))
+        if len(few) <= MOST:
+            nfe = self.calls * len(few) if len(few) > 1 else 0
+            return [Choice(lengths, nfe) for lengths in self._drawn(few, u[:, 0], temperature, top_p)]
+        return [self._in_turn(row, temperature, top_p) for row in u.split(1)]
+
+    def _in_turn(self, u: Tensor, temperature: float, top_p: float) -> Choice:
+        """The choice at the quantiles u (1, gaps)."""
+        chosen, weighed = middle(self.gaps, self.room), set[Lengths]()
+        for place, gap in enumerate(self.gaps):
+            left = self.room - sum(chosen) + chosen[place]
+            options = [(*chosen[:place], n, *chosen[place + 1 :]) for n in range(gap.low, min(gap.high, left) + 1)]
+            (chosen,) = self._drawn(options, u[:, place], temperature, top_p)
+            weighed |= set(options) if len(options) > 1 else set()
+        return Choice(chosen, self.calls * len(weighed))
+
+    def _drawn(self, options: Sequence[Lengths], u: Tensor, temperature: float, top_p: float) -> list[Lengths]:
+        """The options at the quantiles u (B,); the only one is not weighed."""
+        if len(options) == 1:
+            return [options[0]] * len(u)
+        weights = torch.tensor([[self.weigh(lengths) for lengths in options]], dtype=torch.float64)
+        p = tilt(weights, temperature, top_p).expand(len(u), -1)
+        return [options[place] for place in inverse_cdf(p, u).tolist()]
+
+
+def combinations(gaps: Sequence[Gap], room: int) -> Iterator[Lengths]:
+    """All lengths of some gaps that take `room` tokens at most, the shortest first; no dead ends on the way."""
+    if not gaps:
+        yield ()
+        return
+    gap, *rest = gaps
+    for length in range(gap.low, min(gap.high, room - sum(g.low for g in rest)) + 1):
+        yield from ((length, *others) for others in combinations(rest, room - length))
+
+
+def middle(gaps: Sequence[Gap], room: int) -> Lengths:
+    """The middle of each gap's range, or, where there is not the room for it, as much as the shortest others leave."""
+    spare, lengths = room - sum(gap.low for gap in gaps), []
+    for gap in gaps:
+        more = min((gap.high - gap.low) // 2, spare)
+        lengths.append(gap.low + more)
+        spare -= more
+    return tuple(lengths)

@@ -1,0 +1,1 @@
+"""Where text is noised: vectors for tokens, and back."""

@@ -1,0 +1,102 @@
+"""What a sed run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mezzotint.errors import UsageError
+from mezzotint.spec.base import Spec
+from mezzotint.spec.transformer import TransformerSpec
+from mezzotint.types import Can, Card, Ending
+
+CARD = Card(
+    name="sed",
+    title="Self-conditioned embedding diffusion",
+    paper="Strudel et al. 2022, arXiv:2211.04236",
+    can=frozenset({Can.CONTINUE, Can.INFILL}),
+)
+
+
+class GaussianNoise(Enum):
+    """How the variance of the data falls with time (process/gaussian.py)."""
+
+    COSINE = "cosine"
+    COSINE_FLOORED = "cosine-floored"
+    SQRT = "sqrt"
+
+
+class Table(Enum):
+    """Where the vectors of tokens come from."""
+
+    RANDOM = "random"
+    """Normal draws, fixed."""
+    LEARNED = "learned"
+    """Normal draws, trained with the rest."""
+    PRETRAINED = "pretrained"
+    """Another run's, fixed."""
+
+
+class Speaks(Enum):
+    """What the network says of the clean state."""
+
+    VECTOR = "vector"
+    """A vector for each position, trained by squared error: SED's way."""
+    TOKENS = "tokens"
+    """Odds for each token, to which those of its own noisy vector are added exactly; the estimate is their mean."""
+
+
+class SelfCondition(Enum):
+    """How a network learns to use its own earlier estimate."""
+
+    NONE = "none"
+    BOTH = "both"
+    """A pass without one and a pass with the first pass's; both are trained."""
+    COIN = "coin"
+    """Half of the batches have a pass of which only the estimate is kept, then one that is trained."""
+
+
+class Streams(Enum):
+    """How given positions enter the network."""
+
+    IN_PLACE = "in-place"
+    """Their clean vectors stand where the noisy ones would."""
+    APART = "apart"
+    """In a stream of their own, with a mark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEDSpec(Spec):
+    """Gaussian diffusion over `width`-dimensional vectors of `vocab` tokens, canvases of up to `canvas` positions."""
+
+    vocab: int
+    canvas: int
+    ending: Ending
+    net: TransformerSpec
+    width: int = 32
+    table: Table = Table.RANDOM
+    noise: GaussianNoise = GaussianNoise.COSINE
+    beta1: float = 2e-3
+    chain: int = 1000
+    """Steps of the discrete chain that the schedule and the bound are stated in."""
+    sigma0: float = 1e-2
+    """Deviation of a token's vector at t = 0."""
+    speaks: Speaks = Speaks.TOKENS
+    self_condition: SelfCondition = SelfCondition.BOTH
+    evidence: bool = True
+    """Where there is no earlier estimate, the mean under each noisy vector alone stands in for it, instead of zeros."""
+    streams: Streams = Streams.IN_PLACE
+    spans: int = 5
+    """The most spans that a text is cut into, every other one given; 1: nothing is ever given."""
+    drop: float = 0.1
+    """How often what is given is dropped, for classifier-free guidance."""
+
+    def validate(self) -> None:
+        if self.ending is Ending.SYMBOL:
+            raise UsageError("ending 'symbol' is for models that write left to right; sed takes 'length' or 'fill'")
+        if self.net.causal or self.net.condition:
+            raise UsageError("sed looks both ways and adds the time to its input; causal and condition must be off")
+        if self.width < 1 or self.chain < 2 or self.spans < 1:
+            raise UsageError("width and spans must be at least 1, chain at least 2")
+        if not (0 < self.beta1 < 1 and 0 <= self.sigma0 < 1 and 0 <= self.drop < 1):
+            raise UsageError("beta1 must be between 0 and 1; sigma0 and drop at least 0 and below 1")

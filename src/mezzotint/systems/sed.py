@@ -1,0 +1,157 @@
+"""SED: self-conditioned embedding diffusion (Strudel et al. 2022, arXiv:2211.04236).
+
+A bidirectional transformer says what the clean vectors of a text are, given noisy ones, what it said last time, and the
+clean vectors of whatever is given.
+
+Departure: by default the network says odds of tokens (`speaks=tokens`), as in CDCD (Dieleman et al. 2022,
+arXiv:2211.15089, §3), plus the exact odds of each token given its own noisy vector, so that it only has to learn what
+the context adds; the estimate is the mean of the vectors under both. `speaks=vector` is the paper's regression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mezzotint.data.lengths import Lengths
+from mezzotint.data.spans import given_spans
+from mezzotint.guidance.classifier_free import dropped
+from mezzotint.guidance.self_condition import both, detached, twice
+from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.net.streams import StreamTransformer
+from mezzotint.objective.chain import chain_bound
+from mezzotint.objective.length import LengthCost
+from mezzotint.objective.regression import squared_error
+from mezzotint.objective.rounding import token_nll
+from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, SqrtVariance
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import Counted, drive
+from mezzotint.sampler.gaussian import Walk, ancestral
+from mezzotint.space.embedding import Embedding
+from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table
+from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
+
+
+class Net(nn.Module):
+    """All that is trained or kept: the table, its read-out, the transformer, and how frequent each token is."""
+
+    def __init__(self, spec: SEDSpec) -> None:
+        super().__init__()
+        self.space = Embedding(spec.vocab, spec.width, learned=spec.table is Table.LEARNED)
+        streams = {Streams.IN_PLACE: 2 * spec.width, Streams.APART: 3 * spec.width + 1}[spec.streams]
+        outputs = {Speaks.VECTOR: spec.width, Speaks.TOKENS: spec.vocab}[spec.speaks]
+        self.body = StreamTransformer(spec.net, streams, outputs, spec.canvas)
+        self.tenth = nn.Parameter(torch.zeros(spec.vocab))
+
+    @property
+    def frequency(self) -> Tensor:
+        """(V,) log odds of the tokens. A tenth of them is stored: they span ten nats, far for a small learning rate."""
+        return 10 * self.tenth
+
+
+class SED:
+    """Embedding diffusion; `lengths` is the distribution of text lengths for runs whose texts vary in length."""
+
+    card = CARD
+
+    def __init__(self, spec: SEDSpec, lengths: Lengths | None) -> None:
+        self.spec = spec
+        self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
+        variances = {  # §3; the two cosines are two readings of its beta_1
+            GaussianNoise.COSINE: CosineVariance(spec.beta1, spec.chain),
+            GaussianNoise.COSINE_FLOORED: FlooredCosineVariance(spec.beta1, spec.chain),
+            GaussianNoise.SQRT: SqrtVariance(),
+        }
+        self.process = Gaussian(variances[spec.noise])
+        self.net = Net(spec)
+        self.players = {"model": self.net}
+
+    def initialise(self, seed: int) -> None:
+        # Another stream than the noise's: drawn alike, the first noise would be the table.
+        generator = torch.Generator().manual_seed(seed + 7_919)
+        self.net.body.initialise(generator)
+        self.net.space.fill(torch.randn(self.net.space.table.shape, generator=generator))
+
+    def denoise(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        """x0_hat(x_t, x0_tilde, t), §3."""
+        z = noised.z
+        earlier = previous if isinstance(previous, Tensor) else self._without(noised)
+        earlier = earlier * cond.free[..., None]
+        streams = [z, earlier] if self.spec.streams is Streams.IN_PLACE else self._apart(z, cond.given, earlier)
+        inputs = torch.cat(streams, dim=-1).to(self.net.body.enter.weight.dtype)
+        out = self.net.body(inputs, noised.t, cond.real).to(z.dtype)
+        if self.spec.speaks is Speaks.VECTOR:
+            logits, estimate = self.net.space.logits(out), out
+        else:
+            logits = out + self.process.evidence(noised, self.net.space.vectors)
+            estimate = logits.softmax(-1) @ self.net.space.vectors
+        return Prediction(logits if at is None else logits[at], estimate, estimate)
+
+    def _without(self, noised: Noised) -> Tensor:
+        """What stands in for an earlier estimate where there is none.
+
+        Departure: the mean under each noisy vector and the token frequencies alone, where the paper has zeros.
+        """
+        if not self.spec.evidence:
+            return torch.zeros_like(noised.z)
+        logits = self.process.evidence(noised, self.net.space.vectors) + self.net.frequency.detach()
+        return (logits.softmax(-1) @ self.net.space.vectors).detach()
+
+    def _apart(self, z: Tensor, given: Tensor, earlier: Tensor) -> list[Tensor]:
+        mark = given[..., None].to(z)
+        return [z * (1 - mark), z * mark, mark, earlier]
+
+    def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
+        """§3: the error of the estimate over what is noised, and the read-out of the noised true vectors."""
+        batch = Canvas(batch.ids, given_spans(batch.real, self.spec.spans, rng.at("spans")), batch.real, batch.index)
+        t = self._times(rng.at("time").stratified()).to(batch.ids.device)
+        z0 = self.net.space.encode(batch.ids, self.spec.sigma0, rng.at("sigma0"))
+        noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
+        lost = (rng.at("drop").uniform() < self.spec.drop).to(batch.ids.device)
+        noised = Noised(dropped(noised.z, batch.given & lost[:, None]), t)
+        error = torch.stack([self._error(said, z0, batch) for said in self._passes(noised, batch, rng)]).mean(0).sum()
+        rounding = token_nll(self.net.space.logits(z0.detach()), batch.ids, batch.free).sum()
+        frequency = token_nll(self.net.frequency.expand(*batch.ids.shape, -1), batch.ids, batch.free).sum()
+        parts = {"error": error.detach(), "rounding": rounding.detach(), "frequency": frequency.detach()}
+        yield Loss(error + rounding + frequency, parts, float(batch.free.sum()))
+
+    def _times(self, u: Tensor) -> Tensor:
+        """Uniform on (0, 1]."""
+        return 1 - u
+
+    def _passes(self, noised: Noised, batch: Canvas, rng: Rng) -> Iterator[Prediction]:
+        if self.spec.self_condition is SelfCondition.BOTH:
+            yield from both(self.denoise, noised, batch)
+        elif self.spec.self_condition is SelfCondition.COIN and float(Rng(rng.seed, [0], rng.purpose).uniform()) < 0.5:
+            with torch.no_grad():
+                first = self.denoise(noised, batch)
+            yield self.denoise(noised, batch, detached(first))
+        else:
+            yield self.denoise(noised, batch)
+
+    def _error(self, said: Prediction, z0: Tensor, batch: Canvas) -> Tensor:
+        if self.spec.speaks is Speaks.TOKENS:
+            return token_nll(said.logits, batch.ids, batch.free)
+        assert said.estimate is not None
+        return squared_error(said.estimate, z0, batch.free)
+
+    def nll(self, batch: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step."""
+        conditioned = self.spec.self_condition is not SelfCondition.NONE
+        denoise = twice(self.denoise) if conditioned else self.denoise
+        bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
+        return bound + self.length(batch.real).double()
+
+    def sample(self, request: Request) -> Iterator[Frame]:
+        canvas = request.canvas
+        counted = Counted(self.denoise, canvas)
+        guided = spaces(forbid(counted, request.forbidden), request.spaced)
+        with torch.no_grad():
+            z0 = F.embedding(canvas.ids, self.net.space.vectors)
+        step = Walk(self.process, ancestral, z0)
+        return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)

@@ -1,0 +1,199 @@
+"""What a run is asked for, as canvases: free texts, texts with a beginning, templates with gaps; batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+
+from mezzotint.data.canvas import closed, free, prefixed, room, template_canvas
+from mezzotint.data.lengths import Lengths
+from mezzotint.data.template import Template, parse_template
+from mezzotint.data.tokenizer import Tokenizer
+from mezzotint.errors import CapabilityError, UsageError, unknown
+from mezzotint.rng import Rng
+from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
+from mezzotint.types import Can, Canvas, Ending, Infiller, Request, System
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How texts are to be generated."""
+
+    steps: int = 32
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    legacy_float32: bool = False
+
+    @classmethod
+    def checked(cls, how: Mapping[str, Any]) -> Settings:
+        """From keyword arguments; unknown names and values out of range are refused."""
+        for name in how:
+            if name not in cls.__dataclass_fields__:
+                raise unknown("argument", name, cls.__dataclass_fields__)
+        settings = cls(**how)
+        for name, kinds, word in (
+            ("steps", int, "a whole number"),
+            ("seed", int, "a whole number"),
+            ("temperature", (int, float), "a number"),
+            ("top_p", (int, float), "a number"),
+            ("legacy_float32", bool, "True or False"),
+        ):
+            value = getattr(settings, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+                raise UsageError(f"{name} must be {word}, not {value!r}")
+        for holds, sentence in (
+            (settings.steps >= 1, f"steps must be at least 1, not {settings.steps}"),
+            (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
+            (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
+        ):
+            if not holds:
+                raise UsageError(sentence)
+        return settings
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some rows to be filled, and how their ids become text again."""
+
+    canvas: Canvas
+    request: Request
+    template: Template | None = None
+    choices: Sequence[Choice] = ()
+    """How long each row's gaps are; empty without a template."""
+    prefix: str = ""
+    """The given beginning, as typed; a space at its end belongs to the next token."""
+
+    def gaps(self, row: int) -> tuple[int, ...]:
+        """The lengths of a row's gaps."""
+        return self.choices[row].lengths if self.choices else ()
+
+    def nfe(self, row: int) -> int:
+        """Network evaluations that were spent on a row before it is written."""
+        return self.choices[row].nfe if self.choices else 0
+
+    def text(self, tokenizer: Tokenizer, row: int, ids: Sequence[int]) -> str:
+        """The text of a row's ids, with what was given byte for byte, words that the tokenizer does not know too."""
+        if self.template is not None:
+            return self.template.text(tokenizer, ids, self.gaps(row))
+        if not self.prefix:
+            return tokenizer.decode(ids)
+        written = ids[int(self.canvas.given[row].sum()) :]
+        return self.prefix.removesuffix(" ") + tokenizer.decode(written, virtual_space=False)
+
+
+class Desk:
+    """Where tasks are made for one trained system."""
+
+    def __init__(self, system: System, tokenizer: Tokenizer, lengths: Lengths | None, device: torch.device) -> None:
+        self.system = system
+        self.tokenizer = tokenizer
+        self.lengths = lengths
+        self.device = device
+        self.spec: Any = system.spec
+
+    def tasks(
+        self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
+    ) -> Iterator[Task]:
+        """n rows in batches; UsageError or CapabilityError for what cannot be served."""
+        settings = Settings.checked(how)
+        if not isinstance(n, int) or not isinstance(batch_size, int):
+            raise UsageError(f"n and batch_size must be whole numbers, not {n!r} and {batch_size!r}")
+        if n < 1 or batch_size < 1:
+            raise UsageError(f"n and batch_size must be at least 1, not {n} and {batch_size}")
+        if template is not None and prefix is not None:
+            raise UsageError("a template says what is given; leave prefix out")
+        batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
+        if template is not None:
+            self._require(Can.INFILL)
+            yield from self._templates(batches, template, settings)
+            return
+        if prefix:
+            self._require(Can.CONTINUE)
+        special = [i for i in self.tokenizer.special if i not in self._closing]
+        for rows in batches:
+            canvas = self._free(rows, prefix, settings.seed)
+            yield Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
+
+    def _request(self, canvas: Canvas, how: Settings, forbidden: Iterable[int]) -> Request:
+        spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
+        return Request(
+            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, how.legacy_float32,
+            tuple(sorted(forbidden)), spaced,
+        )  # fmt: skip
+
+    def _require(self, what: Can) -> None:
+        card = self.system.card
+        if what not in card.can:
+            can = ", ".join(sorted(c.value for c in card.can))
+            raise CapabilityError(f"{card.name} cannot {what.value}; it can {can}")
+
+    # ------------------------------------------------------------ free texts
+
+    @property
+    def _closing(self) -> tuple[int, ...]:
+        """The special tokens that are part of what is written in a free text."""
+        if self.spec.ending is Ending.FILL:
+            return self.tokenizer.end, self.tokenizer.pad
+        whole = self.lengths is not None
+        return () if whole else (self.tokenizer.end,)
+
+    def _free(self, rows: range, prefix: str | None, seed: int) -> Canvas:
+        # The space before the next word is part of that word's token, as at a gap.
+        awaited = prefix is not None and prefix.endswith(" ")
+        given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
+        lengths = self._lengths_of(rows, len(given), seed)
+        if not given:
+            return free(lengths, list(rows), self.tokenizer.pad)
+        return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
+
+    def _lengths_of(self, rows: range, least: int, seed: int) -> list[int]:
+        most = self._room if self.lengths is not None else self.spec.canvas
+        if least >= most:
+            raise UsageError(f"the prefix is {least} tokens long; this run's texts have at most {most}")
+        if self.lengths is None:
+            return [self.spec.canvas] * len(rows)
+        law = self.lengths.given(least + 1)
+        return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
+
+    # ------------------------------------------------------------ templates
+
+    @property
+    def _room(self) -> int:
+        """The most tokens that a text can have."""
+        return room(self.spec.canvas, self.spec.ending)
+
+    def _templates(self, batches: Sequence[range], text: str, how: Settings) -> Iterator[Task]:
+        template = parse_template(text)
+        choose = self._chooser(template, how.seed)
+        for rows in batches:
+            choices = choose(Rng(how.seed, rows), how.temperature, how.top_p)
+            canvas = template_canvas(template, self.tokenizer, [choice.lengths for choice in choices], rows)
+            if self.spec.ending is Ending.FILL:
+                canvas = closed(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad)
+            yield Task(canvas, self._request(canvas, how, self.tokenizer.special), template, choices)
+
+    def _chooser(self, template: Template, seed: int) -> Chooser:
+        """What chooses the lengths of the gaps; UsageError where they do not fit even at their shortest."""
+        _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
+        least = sum(given) + sum(gap.low for gap in template.gaps)
+        if least > self._room:
+            raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self._room}")
+        is_filled = self.spec.ending is Ending.FILL
+        draws = DRAWS if any(given) or is_filled else 1
+
+        def weigh(lengths: tuple[int, ...]) -> float:
+            canvas = template_canvas(template, self.tokenizer, [lengths], [0])
+            if is_filled:
+                # What is behind the end token is certain. Left unknown, it leaves all lengths as many given tokens.
+                canvas = closed(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad, known=False)
+            if not isinstance(self.system, Infiller):
+                name = self.system.card.name
+                raise CapabilityError(f"{name} cannot choose the lengths of gaps; write [3] for a gap of three tokens")
+            return log_evidence(self.system, canvas.to(self.device), seed, draws)
+
+        return Chooser(template.gaps, self._room - sum(given), weigh, draws)
