@@ -90,6 +90,7 @@ def test_a_lightning_file_becomes_a_run_that_writes_and_is_scored(tmp_path):
     assert [len(s.ids) <= LENGTH - 2 for s in run.generate(3, steps=4)] == [True] * 3
     assert run.generate(1, prefix="the cat", steps=4)[0].text.startswith("the cat")
     assert run.infill("the [2] cat", steps=4)[0].text.startswith("the")
+    assert run.infill("the [1-3] cat", steps=4)[0].text.endswith(" cat")
     (tmp_path / "text.txt").write_text("\n\n".join(["the cat the cat a cat"] * 9))
     scores = {s.name: s.value for column, s in mezzotint.evaluate_run(tmp_path / "run", [tmp_path / "text.txt"], n=4)}
     assert scores["bound_nats_per_token"] > 0 and "unseen_trigrams" not in scores
