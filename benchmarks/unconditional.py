@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,9 @@ def trained(name: str, system: str) -> Path:
 
 
 class Measured:
-    """One run, scored: yields rows."""
+    """One run, scored: yields rows. `how`, wherever it stands, goes to `run.generate` and into the variant."""
 
-    def __init__(self, name: str, run: Any, judge: Any, training: Any, n: int) -> None:
+    def __init__(self, name: str, run: Any, judge: Any, training: Any, n: int, benchmark: str = "") -> None:
         from benchmarks.rows import Row
 
         config = run.config
@@ -77,7 +77,8 @@ class Measured:
         self.system = run.card.name
         spec = run.spec.net
         self.common: dict[str, Any] = {
-            "benchmark": f"{name}-unconditional", "system": run.card.name, "split": "test", "seed": config["seed"],
+            "benchmark": benchmark or f"{name}-unconditional", "system": run.card.name, "split": "test",
+            "seed": config["seed"],
             "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
             "train_minutes": SETTINGS[name].minutes,
             "variant": self.called({}),
@@ -93,7 +94,7 @@ class Measured:
                "judge": judge}
         )  # fmt: skip
 
-    def called(self, more: dict[str, str]) -> str:
+    def called(self, more: Mapping[str, object]) -> str:
         """The variant of a row: the batch, where it is not the recipe's, and more."""
         from benchmarks.rows import variant
 
@@ -115,44 +116,48 @@ class Measured:
                         "variant": self.called({"curve": "training"})}
                 )  # fmt: skip
 
-    def samples(self, steps: int, temperature: float = 1.0) -> tuple[list[str], dict[str, Any]]:
+    def samples(self, steps: int, temperature: float = 1.0, **how: Any) -> tuple[list[str], dict[str, Any]]:
         began = time.perf_counter()
-        samples = self.run.generate(self.n, steps=steps, seed=SEED, temperature=temperature)
+        samples = self.run.generate(self.n, steps=steps, seed=SEED, temperature=temperature, **how)
         cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in samples) / len(samples), "batch": 64}
         return [s.text for s in samples], cost
 
-    def quality(self, steps: int | None) -> Iterator[Any]:
+    def quality(self, steps: int | None, **how: Any) -> Iterator[Any]:
         from mezzotint.assess import of_texts
 
-        texts, cost = self.samples(steps or 1)
-        print(f"{self.system}, {steps} steps, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True)
+        texts, cost = self.samples(steps or 1, **how)
+        what = f"{self.system} {self.called(how)}, {steps} steps"
+        print(f"{what}, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True)
         for text in texts[:4]:
             print(f"    {text[:200]!r}", flush=True)
         for score in of_texts(texts, self.judge, self.training, False):
-            yield self._row(score, steps=steps, **cost)
+            yield self._row(score, steps=steps, variant=self.called(how), **cost)
 
-    def matched(self, target: float) -> Iterator[Any]:
+    def matched(
+        self, target: float, steps: int = SWEEP_STEPS, temperatures: Sequence[float] = TEMPERATURES, **how: Any
+    ) -> Iterator[Any]:
         from mezzotint.evaluate.fluency import Swept, matched_sweep
 
-        steps = None if self.system == "ar" else SWEEP_STEPS
-        sweep = []
-        for temperature in TEMPERATURES:
-            texts, _ = self.samples(steps or 1, temperature)
+        asked, what = None if self.system == "ar" else steps, f"{self.system} {self.called(how)}"
+        sweep, nfe = [], []
+        for temperature in temperatures:
+            texts, cost = self.samples(asked or 1, temperature, **how)
+            nfe.append(cost["nfe"])
             sweep.append(Swept.of(temperature, texts, self.judge))
-            print(f"{self.system} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
+            print(f"{what} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
         score = matched_sweep(sweep, target)
-        print(f"{self.system} at the data's entropy: {score.value} ± {score.stderr} ({score.note})", flush=True)
-        yield self._row(score, steps=steps)
+        print(f"{what} at the entropy {target:.3f}: {score.value} ± {score.stderr} ({score.note})", flush=True)
+        yield self._row(score, steps=asked, variant=self.called(how), nfe=sum(nfe) / len(nfe))
 
 
-def of_data(name: str, texts: Sequence[str], judge: Any, training: Any) -> list[Any]:
+def of_data(name: str, texts: Sequence[str], judge: Any, training: Any, benchmark: str = "") -> list[Any]:
     from benchmarks.rows import Row
     from mezzotint.assess import of_texts
 
     return [
         Row(
-            benchmark=f"{name}-unconditional", system="data", metric=s.name, value=s.value, stderr=s.stderr, n=s.n,
-            split="test", judge=s.judge or None,
+            benchmark=benchmark or f"{name}-unconditional", system="data", metric=s.name, value=s.value,
+            stderr=s.stderr, n=s.n, split="test", judge=s.judge or None,
         )
         for s in of_texts(texts, judge, training, False)
     ]  # fmt: skip

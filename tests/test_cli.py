@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import mezzotint
-from mezzotint import Can, Card, Draft, MezzotintError, Piece, Progress, RunError, Sample, Score
+from mezzotint import Can, Card, Decoder, Draft, MezzotintError, Piece, Progress, RunError, Sample, Score
 from mezzotint.cli import commands, draw, flags
 from mezzotint.cli import demo as demo_page
 from mezzotint.cli.main import COMMANDS, main
@@ -29,14 +29,16 @@ PROMISED = {
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
     " --seed --device --set",
     "resume": "--device",
-    "sample": "-n --steps --seed --temperature --top-p --prefix --watch --json --device",
-    "infill": "-n --steps --seed --temperature --top-p --prefix --watch --json --device",
+    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --prefix --watch --json"
+    " --device --length --block --reuse",
+    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --prefix --watch --json"
+    " --device",
     "evaluate": "--data --judge --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
 }
 
-MDLM = Card("mdlm", "Masked diffusion", "Sahoo et al. 2024", frozenset(Can))
+MDLM = Card("mdlm", "Masked diffusion", "Sahoo et al. 2024", frozenset(Can), decoders=frozenset(Decoder))
 AR = Card("ar", "Autoregressive", "", frozenset({Can.CONTINUE}))
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
@@ -62,6 +64,7 @@ class Library:
     texts: Sequence[str] = ("The Mill is a cheap pub near the river.", "Two\nlines \\ one.")
     progress: Sequence[Progress] = ()
     finished: bool = False
+    windows: bool = False
 
     def asked(self, name: str) -> dict[str, Any]:
         return next(how for called, _, how in self.calls if called == name)
@@ -69,7 +72,8 @@ class Library:
     def check_run(self, run: Path) -> dict[str, Any]:
         if not Path(run).is_dir():
             raise RunError(f"there is no run at {run}")
-        return {"system": Path(run).name}
+        layout = "windows" if self.windows else "texts"
+        return {"system": Path(run).name, "data": {"layout": layout}, "spec": {"canvas": 128}}
 
     def train(self, system: str, data: Sequence[Path], **how: Any) -> Iterator[Progress]:
         self.calls.append(("train", (system, data), how))
@@ -229,6 +233,17 @@ WRONG = {
     "sample nowhere --whatever": "known: ",
     "sample nowhere --temper 1": "did you mean '--temperature'?",
     "sample nowhere --temperature inf": "at least 0, not 'inf'",
+    "sample nowhere --decoder confidance": "unknown decoder 'confidance'; did you mean 'confidence'?",
+    "sample nowhere --strength 2": "at most 1, not '2'",
+    "sample ar-run --decoder margin": "ar has no decoder 'margin'; it has exact",
+    "sample mdlm-run --threshold 0.5": "threshold is for decoder 'threshold', not for 'exact'",
+    "sample mdlm-run --strength 0.5 --decoder entropy": "strength is for decoders 'remask' and 'remask-rescaled'",
+    "sample mdlm-run --length 1000": "only a run of --layout windows can be asked for a length",
+    "sample mdlm-run --block 8": "give length too",
+    "sample mdlm-run --reuse": "give length too",
+    "sample ar-run --length 1000": "ar cannot write texts longer than its canvas",
+    "infill mdlm-run [3] --length 9": "unknown flag '--length'",
+    "infill ar-run [3] --decoder margin": "ar cannot infill",
     "demo --out full": "mezzotint resume full",
     "resume nowhere": "nowhere",
     "evaluate nowhere --data texts.txt": "nowhere",
@@ -446,6 +461,21 @@ def test_samples_are_lines(run: Run, library: Library) -> None:
     assert out == ["The Mill is a cheap pub near the river.", r"Two\nlines \ one."]
     assert library.calls[-1][1] == (2,)
     assert library.asked("stream") == {"steps": 16, "seed": 5, "temperature": 1.0, "top_p": 0.9, "prefix": "The"}
+
+
+def test_decoders_and_lengths_reach_the_library_and_the_approximate_say_so(run: Run, library: Library) -> None:
+    library.windows = True
+    _, _, err = run("sample", "mdlm", "-n", "1", "--steps", "2", "--decoder", "threshold", "--threshold", "0.8")
+    assert library.asked("stream") | {"decoder": "threshold", "threshold": 0.8} == library.asked("stream")
+    assert err[0] == "decoder threshold is approximate: its texts do not have the law of the model's own sampling"
+    library.calls.clear()
+    _, _, err = run("sample", "mdlm", "-n", "1", "--length", "1000", "--block", "16", "--reuse", "--decoder", "exact")
+    asked = library.asked("stream")
+    assert (asked["length"], asked["block"], asked["reuse"]) == (1000, 16, True) and "decoder" not in asked
+    assert ["approximate" in line for line in err].count(True) == 1 and err[0].startswith("--reuse is approximate")
+    library.calls.clear()
+    run("infill", "mdlm", "a [3] b", "--decoder", "remask", "--strength", "0.1")
+    assert library.asked("stream")["strength"] == 0.1
 
 
 def test_json_is_an_object_a_line(run: Run, library: Library) -> None:

@@ -109,6 +109,26 @@ def test_a_demand_that_no_word_meets_is_dropped(folders):
         assert len(words) == 4 and words[0] == "old" and words[3] == "by" and "<" not in sample.text
 
 
+@pytest.mark.parametrize("how", [{}, {"block": 5, "steps": 3}, {"reuse": True, "decoder": "threshold"}])
+def test_a_run_of_windows_writes_texts_of_any_length(folders, how):
+    run = folders["windows"]
+    texts = run.generate(3, prefix="The old river", length=45, seed=2, **how)
+    assert [len(s.ids) for s in texts] == [45] * 3 and all(s.text.startswith("The old river") for s in texts)
+    assert len({s.text for s in texts}) == 3 and min(s.nfe for s in texts) >= 7
+    drafts = list(run.stream(3, prefix="The old river", length=45, seed=2, **how))
+    assert drafts[-1].samples == texts and len(drafts) == drafts[-1].steps + 1
+    known = [[sum(p.known for p in row) for row in d.rows] for d in drafts]
+    assert known == sorted(known) and known[0] == [3] * 3 and known[-1] == [45] * 3
+
+
+@pytest.mark.parametrize("decoder", [d.value for d in mezzotint.Decoder])
+def test_every_decoder_writes_and_fills_gaps(folders, decoder):
+    run = folders["mdlm"]
+    assert len({s.text for s in run.generate(4, decoder=decoder, steps=8)}) == 4
+    for sample in run.infill("The [3] pub near the [2].", n=3, decoder=decoder):
+        assert sample.text.startswith("The ") and " pub near the " in sample.text and 1 <= sample.nfe <= 32
+
+
 @pytest.mark.parametrize("name", ["mdlm", "ar"])
 def test_drafts_end_in_the_samples(folders, name):
     drafts = list(folders[name].stream(3, steps=4, seed=1))
@@ -154,8 +174,23 @@ def test_the_writer_stops_at_the_end_symbol(folders):
         (lambda r: r["fill"].infill("The [99]"), UsageError, "the template is (99|100) tokens long"),
         (lambda r: r["ar"].infill("The [2]"), CapabilityError, "ar cannot infill; it can continue"),
         (lambda r: r["mdlm"].infill("no gap"), UsageError, "there is no gap"),
-        (lambda r: r["ar"].generate(1, legacy_float32=True), CapabilityError, "ar has none"),
         (lambda r: r["mdlm"].infill("[50-60] pub"), UsageError, "the template is 51 tokens long"),
+        (
+            lambda r: r["ar"].generate(1, decoder="threshold"),
+            CapabilityError,
+            "no decoder 'threshold'; it has exact",
+        ),
+        (lambda r: r["mdlm"].generate(1, decoder="confidance"), UsageError, "did you mean 'confidence'"),
+        (lambda r: r["mdlm"].generate(1, threshold=0.5), UsageError, "threshold is for decoder 'threshold'"),
+        (lambda r: r["mdlm"].generate(1, strength=0.5), UsageError, "strength is for decoders 'remask'"),
+        (lambda r: r["mdlm"].generate(1, decoder="remask", strength=1.5), UsageError, "from 0 to 1, not 1.5"),
+        (lambda r: r["mdlm"].generate(1, length=50), CapabilityError, "only a run of --layout windows"),
+        (lambda r: r["ar windows"].generate(1, length=50), CapabilityError, "ar cannot write texts longer"),
+        (lambda r: r["windows"].generate(1, length=16), UsageError, "more than the 16 tokens"),
+        (lambda r: r["windows"].generate(1, length=40, block=17), UsageError, "from 1 to the 16 tokens"),
+        (lambda r: r["windows"].generate(1, block=4), UsageError, "give length too"),
+        (lambda r: r["windows"].generate(1, length=40, prefix="old " * 40), UsageError, "the text is to have 40"),
+        (lambda r: r["windows"].infill("The [2]", length=40), UsageError, "leave length out"),
     ],
 )
 def test_calls_that_cannot_be_served_are_refused_with_a_sentence(folders, call, error, sentence):

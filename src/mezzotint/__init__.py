@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
-    from mezzotint.checks import check_data, check_run, check_settings, next_out
+    from mezzotint.checks import check_data, check_decoder, check_length, check_run, check_settings, next_out
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from mezzotint.run import Draft, Piece, Run, Sample, load
     from mezzotint.systems import cards
     from mezzotint.training.folder import check_new, is_finished
-    from mezzotint.types import Can, Canvas, Card, Frame, Loss, Request, System
+    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
 
 _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
-    "checks": ("check_data", "check_run", "check_settings", "next_out"),
+    "checks": ("check_data", "check_decoder", "check_length", "check_run", "check_settings", "next_out"),
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
@@ -38,7 +38,7 @@ _HOMES = {
     "run": ("Draft", "Piece", "Run", "Sample", "load"),
     "systems": ("cards",),
     "training.folder": ("check_new", "is_finished"),
-    "types": ("Can", "Canvas", "Card", "Frame", "Loss", "Request", "System"),
+    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -49,6 +49,7 @@ __all__ = [
     "CapabilityError",
     "Card",
     "DataError",
+    "Decoder",
     "Draft",
     "Frame",
     "Imported",
@@ -67,6 +68,8 @@ __all__ = [
     "bundled_judge",
     "cards",
     "check_data",
+    "check_decoder",
+    "check_length",
     "check_new",
     "check_run",
     "check_settings",

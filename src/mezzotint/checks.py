@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mezzotint.data.corpus import check
-from mezzotint.errors import RunError, UsageError, unknown
+from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
-from mezzotint.types import Ending, Layout
+from mezzotint.types import Can, Card, Decoder, Ending, Layout
 
 BISTRO = "bistro"
 """As --data, the bundled corpus."""
@@ -34,6 +34,44 @@ def check_run(path: str | Path) -> Mapping[str, Any]:
     except UsageError as e:
         raise RunError(f"{path} is a run of an {e}") from None
     return config
+
+
+def decoder_named(name: Decoder | str) -> Decoder:
+    """The decoder of that name; UsageError with the nearest spelling."""
+    try:
+        return Decoder(name)
+    except ValueError:
+        raise unknown("decoder", str(name), [decoder.value for decoder in Decoder]) from None
+
+
+def check_decoder(card: Card, decoder: Decoder, threshold: float | None, strength: float | None) -> None:
+    """CapabilityError unless a system can write by this rule, UsageError unless its options are this rule's."""
+    if decoder not in card.decoders:
+        able = ", ".join(sorted(other.value for other in card.decoders))
+        raise CapabilityError(f"{card.name} has no decoder '{decoder.value}'; it has {able}")
+    if threshold is not None and decoder is not Decoder.THRESHOLD:
+        raise UsageError(f"threshold is for decoder 'threshold', not for '{decoder.value}'")
+    if strength is not None and decoder not in (Decoder.REMASK, Decoder.REMASK_RESCALED):
+        raise UsageError(f"strength is for decoders 'remask' and 'remask-rescaled', not for '{decoder.value}'")
+
+
+def check_length(card: Card, config: Mapping[str, Any], length: int | None, block: int | None, reuse: bool) -> None:
+    """CapabilityError or UsageError unless a run can write texts of `length` tokens; None asks for nothing."""
+    if length is None:
+        if block is not None or reuse:
+            raise UsageError("block and reuse are for texts of a length that was asked for; give length too")
+        return
+    if Can.LONG not in card.can:
+        raise CapabilityError(f"{card.name} cannot write texts longer than its canvas; leave length out")
+    if config["data"].get("layout") != Layout.WINDOWS.value:
+        raise CapabilityError(
+            "this run has learned how long its texts are; only a run of --layout windows can be asked for a length"
+        )
+    canvas = config["spec"]["canvas"]
+    if length <= canvas:
+        raise UsageError(f"length must be more than the {canvas} tokens that this run writes at once, not {length}")
+    if block is not None and not 1 <= block <= canvas:
+        raise UsageError(f"block must be from 1 to the {canvas} tokens that this run writes at once, not {block}")
 
 
 def next_out(system: str, data: Sequence[str | Path]) -> Path:

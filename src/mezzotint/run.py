@@ -96,7 +96,7 @@ class Run:
         self.tokenizer = tokenizer
         self.lengths = lengths
         self.spec: Any = system.spec
-        self.desk = Desk(system, tokenizer, lengths, device)
+        self.desk = Desk(config, system, tokenizer, lengths, device)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -106,7 +106,10 @@ class Run:
     def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
-        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0), legacy_float32 (False).
+        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
+        of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
+        strength (0.04) for "remask". For runs of windows: length, above the run's canvas, which is written `block`
+        tokens at a time (a quarter of the canvas), with `steps` steps each; `reuse` is faster and approximate.
         """
         return self._written(n, None, prefix, batch_size, how)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
+from types import NoneType
 from typing import Any
 
 import torch
 
+from mezzotint.checks import check_decoder, check_length, decoder_named
 from mezzotint.data.canvas import closed, free, prefixed, room, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
@@ -16,7 +18,7 @@ from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, UsageError, unknown
 from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
-from mezzotint.types import Can, Canvas, Ending, Infiller, Request, System
+from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Request, System
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,12 @@ class Settings:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
-    legacy_float32: bool = False
+    decoder: Decoder = Decoder.EXACT
+    threshold: float | None = None
+    strength: float | None = None
+    length: int | None = None
+    block: int | None = None
+    reuse: bool = False
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -35,13 +42,17 @@ class Settings:
         for name in how:
             if name not in cls.__dataclass_fields__:
                 raise unknown("argument", name, cls.__dataclass_fields__)
-        settings = cls(**how)
+        settings = cls(**{**how, "decoder": decoder_named(how.get("decoder", Decoder.EXACT))})
         for name, kinds, word in (
             ("steps", int, "a whole number"),
             ("seed", int, "a whole number"),
             ("temperature", (int, float), "a number"),
             ("top_p", (int, float), "a number"),
-            ("legacy_float32", bool, "True or False"),
+            ("threshold", (int, float, NoneType), "a number"),
+            ("strength", (int, float, NoneType), "a number"),
+            ("length", (int, NoneType), "a whole number"),
+            ("block", (int, NoneType), "a whole number"),
+            ("reuse", bool, "True or False"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -50,6 +61,8 @@ class Settings:
             (settings.steps >= 1, f"steps must be at least 1, not {settings.steps}"),
             (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
             (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
+            ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
+            (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
         ):
             if not holds:
                 raise UsageError(sentence)
@@ -89,7 +102,15 @@ class Task:
 class Desk:
     """Where tasks are made for one trained system."""
 
-    def __init__(self, system: System, tokenizer: Tokenizer, lengths: Lengths | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        system: System,
+        tokenizer: Tokenizer,
+        lengths: Lengths | None,
+        device: torch.device,
+    ) -> None:
+        self.config = config
         self.system = system
         self.tokenizer = tokenizer
         self.lengths = lengths
@@ -107,6 +128,10 @@ class Desk:
             raise UsageError(f"n and batch_size must be at least 1, not {n} and {batch_size}")
         if template is not None and prefix is not None:
             raise UsageError("a template says what is given; leave prefix out")
+        check_decoder(self.system.card, settings.decoder, settings.threshold, settings.strength)
+        check_length(self.system.card, self.config, settings.length, settings.block, settings.reuse)
+        if template is not None and settings.length is not None:
+            raise UsageError("a template says how long the text is; leave length out")
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
@@ -114,17 +139,23 @@ class Desk:
             return
         if prefix:
             self._require(Can.CONTINUE)
-        special = [i for i in self.tokenizer.special if i not in self._closing]
+        # A text of a length that was asked for does not end before it.
+        closing = () if settings.length else self._closing
+        special = [i for i in self.tokenizer.special if i not in closing]
         for rows in batches:
-            canvas = self._free(rows, prefix, settings.seed)
+            canvas = self._free(rows, prefix, settings)
             yield Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
 
     def _request(self, canvas: Canvas, how: Settings, forbidden: Iterable[int]) -> Request:
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
-        return Request(
-            canvas.to(self.device), how.steps, how.seed, how.temperature, how.top_p, how.legacy_float32,
-            tuple(sorted(forbidden)), spaced,
+        request = Request(
+            canvas.to(self.device), steps=how.steps, seed=how.seed, temperature=how.temperature, top_p=how.top_p,
+            decoder=how.decoder, forbidden=tuple(sorted(forbidden)), spaced=spaced, reuse=how.reuse,
+            block=None if how.length is None else how.block or max(1, self.spec.canvas // 4),
         )  # fmt: skip
+        if how.threshold is not None:
+            request = replace(request, threshold=how.threshold)
+        return request if how.strength is None else replace(request, strength=how.strength)
 
     def _require(self, what: Can) -> None:
         card = self.system.card
@@ -142,23 +173,24 @@ class Desk:
         whole = self.lengths is not None
         return () if whole else (self.tokenizer.end,)
 
-    def _free(self, rows: range, prefix: str | None, seed: int) -> Canvas:
+    def _free(self, rows: range, prefix: str | None, how: Settings) -> Canvas:
         # The space before the next word is part of that word's token, as at a gap.
         awaited = prefix is not None and prefix.endswith(" ")
         given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
-        lengths = self._lengths_of(rows, len(given), seed)
+        lengths = self._lengths_of(rows, len(given), how)
         if not given:
             return free(lengths, list(rows), self.tokenizer.pad)
         return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
 
-    def _lengths_of(self, rows: range, least: int, seed: int) -> list[int]:
+    def _lengths_of(self, rows: range, least: int, how: Settings) -> list[int]:
         most = self._room if self.lengths is not None else self.spec.canvas
-        if least >= most:
-            raise UsageError(f"the prefix is {least} tokens long; this run's texts have at most {most}")
+        if least >= (how.length or most):
+            texts = "the text is to have" if how.length else "this run's texts have at most"
+            raise UsageError(f"the prefix is {least} tokens long; {texts} {how.length or most}")
         if self.lengths is None:
-            return [self.spec.canvas] * len(rows)
+            return [how.length or self.spec.canvas] * len(rows)
         law = self.lengths.given(least + 1)
-        return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
+        return [law.draw(float(u)) for u in Rng(how.seed, rows).at("length").uniform()]
 
     # ------------------------------------------------------------ templates
 

@@ -32,6 +32,8 @@ class Can(Enum):
 
     CONTINUE = "continue"
     INFILL = "infill"
+    LONG = "long"
+    """Texts longer than its canvas, block after block; for runs of windows."""
 
 
 class Layout(Enum):
@@ -54,6 +56,32 @@ class Ending(Enum):
     """One end token closes the text; nothing follows it."""
 
 
+class Decoder(Enum):
+    """Which masked positions become tokens at a step, and how; the rules themselves are in `sampler/decoders`."""
+
+    EXACT = "exact"
+    """Reveal times: the law of ancestral sampling, for as few evaluations as that law allows."""
+    CONFIDENCE = "confidence"
+    """The positions where the likeliest token is likeliest, a fixed share a step."""
+    MARGIN = "margin"
+    """The positions where the likeliest token is furthest ahead of the second."""
+    ENTROPY = "entropy"
+    """The positions whose distribution has the least entropy."""
+    THRESHOLD = "threshold"
+    """By confidence, and with them all positions that are sure enough; the evaluations differ from text to text."""
+    REMASK = "remask"
+    """Written tokens return to the mask with a probability of at most the strength a step, and are written again."""
+    REMASK_RESCALED = "remask-rescaled"
+    """The same with the strength as a share of the greatest probability there can be."""
+    LEGACY_FLOAT32 = "legacy-float32"
+    """As older tables were drawn (MDLM's code): Gumbel noise in float32, which sharpens."""
+
+    @property
+    def exact(self) -> bool:
+        """It keeps the law of ancestral sampling; the others are approximations or other laws."""
+        return self is Decoder.EXACT
+
+
 @dataclass(frozen=True)
 class Card:
     """Who a system is: shown by `mezzotint systems`, obeyed by every surface."""
@@ -64,6 +92,8 @@ class Card:
     can: frozenset[Can]
     exact: bool = False
     """Its likelihoods are exact, not bounds; only such a system can be a judge."""
+    decoders: frozenset[Decoder] = frozenset({Decoder.EXACT})
+    """The rules by which it can write."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +183,10 @@ class Frame:
 
     step: int
     steps: int
-    """Grid steps asked for; `step` counts network calls of the batch, and can end below `steps`."""
+    """Grid steps asked for; `step` counts network calls of the batch, and can end below `steps`.
+
+    Where a text is written in blocks, both count blocks.
+    """
     t: Tensor
     """(B,) where each row is now."""
     ids: Tensor
@@ -176,8 +209,15 @@ class Request:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
-    legacy_float32: bool = False
-    """Masked diffusion only: draw as older tables were drawn, with float32 Gumbel noise that sharpens (MDLM's code)."""
+    decoder: Decoder = Decoder.EXACT
+    threshold: float = 0.9
+    """How sure a position must be to be written at once (Decoder.THRESHOLD)."""
+    strength: float = 0.04
+    """How readily written tokens are masked again, 0 to 1 (Decoder.REMASK, REMASK_RESCALED)."""
+    block: int | None = None
+    """Write a canvas longer than the system's own from left to right, so many positions at a time; None: at once."""
+    reuse: bool = False
+    """With `block`: keep the keys and values of what stands before a block while it is written. Approximate."""
     forbidden: tuple[int, ...] = ()
     """Ids that are never drawn."""
     spaced: Tensor | None = None

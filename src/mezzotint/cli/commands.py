@@ -75,9 +75,14 @@ def sample(given: flags.Sample) -> int:
     card = _card_of(given.run)
     if given.prefix is not None:
         _demand(card, mezzotint.Can.CONTINUE)
+    mezzotint.check_length(card, mezzotint.check_run(given.run), given.length, given.block, given.reuse)
+    _demand_decoder(card, given)
+    if given.reuse:
+        say("--reuse is approximate: what stands before a block is read once, without what is written after it")
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
-    drafts = run.stream(given.n, prefix=given.prefix, **_asked(given))
+    long = {"length": given.length, "block": given.block, "reuse": given.reuse}
+    drafts = run.stream(given.n, prefix=given.prefix, **_asked(given), **_set(long))
     written = write(texts(drafts, watch=given.watch), as_json=given.json)
     closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
     return 0
@@ -85,7 +90,9 @@ def sample(given: flags.Sample) -> int:
 
 def infill(given: flags.Infill) -> int:
     """Fill the gaps of one template, or of every line of standard input."""
-    _demand(_card_of(given.run), mezzotint.Can.INFILL)
+    card = _card_of(given.run)
+    _demand(card, mezzotint.Can.INFILL)
+    _demand_decoder(card, given)
     templates = list(_templates(given))
     if not templates:
         raise UsageError(f"no template given; as in `{given.example}`")
@@ -222,7 +229,14 @@ def _after_sample(card: Card, run: Path, text: str) -> str:
 
 
 def _asked(given: flags.Writing) -> dict[str, Any]:
-    return {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
+    """What was asked for, in the library's words; a flag that was left alone is left to the library."""
+    asked = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
+    decoder = None if mezzotint.Decoder(given.decoder).exact else given.decoder
+    return asked | _set({"decoder": decoder, "threshold": given.threshold, "strength": given.strength})
+
+
+def _set(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value is not None and value is not False}
 
 
 def _card_of(run: Path) -> Card:
@@ -235,6 +249,14 @@ def _demand(card: Card, ability: Can) -> None:
         return
     able = ", ".join(other.name for other in mezzotint.cards() if ability in other.can)
     raise CapabilityError(f"{card.name} cannot {ability.value}; systems that can: {able or 'none'}")
+
+
+def _demand_decoder(card: Card, given: flags.Writing) -> None:
+    """Refuses a decoder that the system has not, and says of one that it has whether it is approximate."""
+    decoder = mezzotint.Decoder(given.decoder)
+    mezzotint.check_decoder(card, decoder, given.threshold, given.strength)
+    if not decoder.exact:
+        say(f"decoder {decoder.value} is approximate: its texts do not have the law of the model's own sampling")
 
 
 def _templates(given: flags.Infill) -> Iterator[str]:

@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from mezzotint import Decoder
+
 Reader = Callable[[str], Any]
 
 Argument = dict[str, Any]
 """What `ArgumentParser.add_argument` is told of a field, but for its name and default."""
+
+DECODERS = tuple(decoder.value for decoder in Decoder)
 
 FILES = "files of text: .txt .csv .tsv .jsonl .ndjson .json, also with .gz .bz2 .xz; or bistro, the bundled corpus"
 
@@ -198,6 +202,20 @@ class Writing:
         float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
     ] = 1.0
     top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
+    decoder: Annotated[
+        str,
+        value(
+            f"which positions are written when: {', '.join(DECODERS)}; all but exact are approximate",
+            "NAME",
+            one_of(*DECODERS),
+        ),
+    ] = "exact"
+    threshold: Annotated[
+        float | None, value("how sure a token must be to be written at once (default 0.9)", "P", number(least=0))
+    ] = None
+    strength: Annotated[
+        float | None, value("how readily tokens are masked again (default 0.04)", "P", number(least=0, most=1))
+    ] = None
     prefix: Annotated[str | None, value("how every text begins, put in front as it is", "TEXT", unicode)] = None
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
     json: Json = False
@@ -209,6 +227,13 @@ class Sample(Writing):
     """Write new texts, one a line."""
 
     example: ClassVar[str] = "mezzotint sample runs/reviews -n 8 --steps 16 --watch"
+    length: Annotated[
+        int | None, value("tokens of each text, for a run of windows: any number above its canvas", "N", whole())
+    ] = None
+    block: Annotated[
+        int | None, value("tokens written at a time, with --length (default: a quarter of the canvas)", "N", whole())
+    ] = None
+    reuse: Annotated[bool, switch("with --length: read what stands before a block once; faster, approximate")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,8 @@ class Cache:
     """Keys and values of the positions seen so far, one pair of (B, H, L, E) buffers a block.
 
     `vectors` (B, L, D) holds the token vectors, for a network that mixes neighbours.
+    Lowering `length` forgets the positions from there on. A network that looks both ways may use one too: what comes
+    new then sees what is kept and itself, but what is kept is not computed again in its light.
     """
 
     def __init__(self, depth: int) -> None:
@@ -77,6 +79,14 @@ class Cache:
         end = self.length + count + x_BLD.shape[1]
         self.vectors[:, self.length + count : end] = x_BLD
         return self.vectors[:, self.length : end]
+
+    def of(self, rows: Tensor) -> Cache:
+        """A copy with only some rows."""
+        part = Cache(len(self.keys))
+        part.length, part.capacity = self.length, self.capacity
+        part.keys, part.values, part.vectors = list(self.keys), list(self.values), self.vectors
+        part.rows(rows)
+        return part
 
     def rows(self, rows: Tensor) -> None:
         """Keep only some rows."""

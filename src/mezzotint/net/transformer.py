@@ -190,6 +190,7 @@ class Transformer(Trunk):
         """Logits (B, L, outputs), or (K, outputs) at the K pairs `at` = (rows, positions).
 
         sigma (B,) is the noise level for a network with a condition; real (B, L) hides padding (not with a cache).
+        With a cache, ids are the positions that follow those in it, up to the canvas's end.
         """
         x_BLD = self.embed(ids_BL)
         condition = None

@@ -7,6 +7,8 @@ its cost.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,11 +16,14 @@ from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import tilt
 from mezzotint.sampler.drive import Grid, State
+from mezzotint.sampler.masks import ask, write
 from mezzotint.types import Canvas, Denoiser, Noised
 
 
 class LegacyAncestral:
     """Gumbel-argmax over the vocabulary and the mask, in float32, with the cut that float32 uniforms bring."""
+
+    exact = False
 
     def __init__(self, process: Absorbing, temperature: float = 1.0, top_p: float = 1.0) -> None:
         self.process = process
@@ -32,21 +37,17 @@ class LegacyAncestral:
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         z, t = state.noised.z, state.noised.t
-        rows, positions = (z == self.process.mask).nonzero(as_tuple=True)
-        if len(rows) == 0:
-            return State(Noised(z, s), state.known, state.confidence)
-        p_KV = tilt(denoise(state.noised, cond, None, (rows, positions)).logits, self.temperature, self.top_p)
+        masked = cond.free & (z == self.process.mask)
+        if not bool(masked.any()):
+            return replace(state, noised=Noised(z, s))
+        rows, positions, logits = ask(denoise, state.noised, cond, masked)
+        p_KV = tilt(logits, self.temperature, self.top_p)
         reveal = self.process.hazard(t, s)[rows, None].float()
         q = torch.cat([p_KV * reveal, 1 - reveal], dim=1)
         noise = self._noise(rng, rows, positions, q.shape[1]).to(z.device)
         ids = (q / (1e-10 - (noise + 1e-10).log())).argmax(-1)
         shown = ids != self.process.mask
-        rows, positions, ids, p_K = rows[shown], positions[shown], ids[shown], p_KV[shown]
-        z, known, confidence = z.clone(), state.known.clone(), state.confidence.clone()
-        z[rows, positions] = ids
-        known[rows, positions] = True
-        confidence[rows, positions] = p_K.gather(1, ids[:, None])[:, 0].float()
-        return State(Noised(z, s), known, confidence)
+        return write(state, (rows[shown], positions[shown]), ids[shown], p_KV[shown], s)
 
     @staticmethod
     def _noise(rng: Rng, rows: Tensor, positions: Tensor, width: int) -> Tensor:

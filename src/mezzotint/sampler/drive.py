@@ -18,7 +18,10 @@ from mezzotint.types import Canvas, Denoiser, Frame, Noised, Prediction
 
 @dataclass(frozen=True)
 class Grid:
-    """Where each row goes, call by call: from t[n] to s[n], both (N, B) float64. A row with s = t rests."""
+    """Where each row goes, call by call: from t[n] to s[n], both (N, B) float64. A row with s = t rests.
+
+    A rule that can be done sooner than planned says so in `State.done`.
+    """
 
     t: Tensor
     s: Tensor
@@ -36,6 +39,8 @@ class State:
     confidence: Tensor
     memory: object = None
     ids: Tensor | None = None
+    done: bool = False
+    """No row has anything left to do, whatever is left of the grid."""
 
 
 class Step(Protocol):
@@ -80,11 +85,14 @@ def drive(denoise: Denoiser, step: Step, canvas: Canvas, steps: int, rng: Rng, c
     """
     grid, state = step.begin(canvas, uniform_times(steps), rng)
     moves = grid.t.shape[0]
-    yield _frame(state, 0, steps, calls, done=moves == 0)
-    for n in range(moves):
+    frame = _frame(state, 0, steps, calls, done=moves == 0)
+    yield frame
+    while not frame.done:
+        n = frame.step
         state = replace(state, noised=Noised(state.noised.z, grid.t[n]))
         state = step(denoise, state, grid.s[n], canvas, rng.at(f"step{n}"))
-        yield _frame(state, n + 1, steps, calls, done=n == moves - 1)
+        frame = _frame(state, n + 1, steps, calls, done=state.done or n == moves - 1)
+        yield frame
 
 
 def _frame(state: State, step: int, steps: int, calls: Tensor, done: bool) -> Frame:

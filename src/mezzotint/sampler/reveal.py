@@ -20,7 +20,8 @@ from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf, tilt
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.types import Canvas, Denoiser, Noised
+from mezzotint.sampler.masks import ask, visits, write
+from mezzotint.types import Canvas, Denoiser
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Drawn:
 
 class Reveal:
     """Exact ancestral sampling by reveal times; at most min(steps, masked positions) calls a row."""
+
+    exact = True
 
     def __init__(self, process: Absorbing, temperature: float = 1.0, top_p: float = 1.0) -> None:
         self.process = process
@@ -51,38 +54,13 @@ class Reveal:
         noised = self.process.prior(canvas)
         drawn = Drawn(until, rng.at("token").uniform(length).to(device))
         state = State(noised, canvas.given, canvas.given.float(), drawn)
-        return _visits(slot, times, device), state
+        return visits(slot, times, device), state
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         drawn = state.memory
         assert isinstance(drawn, Drawn)
         due = (drawn.until == s[:, None]) & (s < state.noised.t)[:, None]
-        moving = due.any(1).nonzero()[:, 0]
-        rows, positions = due[moving].nonzero(as_tuple=True)
-        whole = len(moving) == len(s)
-        noised = state.noised if whole else Noised(state.noised.z[moving], state.noised.t[moving])
-        logits = denoise(noised, cond if whole else cond.rows(moving), None, (rows, positions)).logits
+        rows, positions, logits = ask(denoise, state.noised, cond, due)
         p_KV = tilt(logits, self.temperature, self.top_p)
-        ids = inverse_cdf(p_KV, drawn.quantile[moving[rows], positions])
-        z, known, confidence = state.noised.z.clone(), state.known.clone(), state.confidence.clone()
-        z[moving[rows], positions] = ids
-        known[moving[rows], positions] = True
-        confidence[moving[rows], positions] = p_KV.gather(1, ids[:, None])[:, 0].float()
-        return State(Noised(z, s), known, confidence, drawn)
-
-
-def _visits(slot: Tensor, times: Tensor, device: torch.device) -> Grid:
-    """Each row's own non-empty grid steps in order: (N, B), N the most that any row has; a row that is done rests.
-
-    slot (B, L) is the number of the grid step at which each position is revealed, 0 where there is nothing to reveal.
-    """
-    late = len(times)
-    ordered = slot.sort(dim=1).values
-    again = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
-    visits = ordered.masked_fill(again | (ordered == 0), late).sort(dim=1).values
-    visits = visits[:, : int((visits < late).sum(1).max())]
-    resting = visits == late
-    last = visits.masked_fill(resting, 0).amax(1, keepdim=True) if visits.shape[1] else visits
-    s = times[torch.where(resting, last, visits)]
-    t = torch.where(resting, s, times[torch.where(resting, 1, visits) - 1])
-    return Grid(t.T.contiguous().to(device), s.T.contiguous().to(device))
+        ids = inverse_cdf(p_KV, drawn.quantile[rows, positions])
+        return write(state, (rows, positions), ids, p_KV, s)

@@ -8,13 +8,14 @@ from enum import Enum
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
 from mezzotint.spec.transformer import TransformerSpec
-from mezzotint.types import Can, Card, Ending
+from mezzotint.types import Can, Card, Decoder, Ending
 
 CARD = Card(
     name="mdlm",
     title="Masked diffusion language model",
     paper="Sahoo et al. 2024, arXiv:2406.07524",
-    can=frozenset({Can.CONTINUE, Can.INFILL}),
+    can=frozenset({Can.CONTINUE, Can.INFILL, Can.LONG}),
+    decoders=frozenset(Decoder),
 )
 
 

@@ -58,8 +58,9 @@ class AR:
         return self.token_nll(batch).double().sum(1) + self.length(batch.real).double()
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        if request.legacy_float32:
-            raise CapabilityError("legacy_float32 is a way of drawing masked tokens; ar has none")
+        if request.decoder not in CARD.decoders:
+            raise CapabilityError(f"decoder '{request.decoder.value}' is a way of drawing masked tokens; ar has none")
+        assert request.block is None, "ar cannot write past its canvas"
         cache = Cache(self.spec.net.depth)
         cache.reserve(request.canvas.ids.shape[1] + 1)
         forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=request.canvas.ids.device)

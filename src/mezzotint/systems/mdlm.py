@@ -17,16 +17,19 @@ from torch import Tensor
 
 from mezzotint.data.canvas import framed
 from mezzotint.data.lengths import Lengths
+from mezzotint.errors import CapabilityError
 from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import counted_bound, timed_bound
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
-from mezzotint.sampler.ancestral import LegacyAncestral
+from mezzotint.sampler.blocks import write_blocks
+from mezzotint.sampler.decoders import rule
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.reveal import Reveal
+from mezzotint.sampler.reuse import Reuse
 from mezzotint.spec.mdlm import CARD, Bound, MaskNoise, MDLMSpec
 from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
 
@@ -52,13 +55,21 @@ class MDLM:
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         """SUBS, §3.2.3: the mask is never predicted; what is not masked is never asked for, so it carries over."""
+        return Prediction(self.logits(noised, cond.real, at))
+
+    def logits(
+        self, noised: Noised, real: Tensor | None, at: tuple[Tensor, Tensor] | None, cache: Cache | None = None
+    ) -> Tensor:
+        """(K, vocab) float32 at the pairs `at`, else (B, L, vocab); with a cache, of what follows what is in it."""
         sigma = -self.process.schedule.alpha(noised.t).log() if self.spec.time_conditioning else None
         if self.spec.frame < 0:
-            return Prediction(self.net(noised.z, sigma, cond.real, at)[..., : self.spec.vocab].float())
-        z, real = framed(noised.z, cond.real, self.spec.frame)
+            plain: Tensor = self.net(noised.z, sigma, real, at, cache)
+            return plain[..., : self.spec.vocab].float()
+        real = torch.ones_like(noised.z, dtype=torch.bool) if real is None else real
+        z, real = framed(noised.z, real, self.spec.frame)
         inside = None if at is None else (at[0], at[1] + 1)
-        logits = self.net(z, sigma, real, inside)
-        return Prediction((logits[:, 1:-1] if at is None else logits)[..., : self.spec.vocab].float())
+        logits: Tensor = self.net(z, sigma, real, inside)
+        return (logits[:, 1:-1] if at is None else logits)[..., : self.spec.vocab].float()
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound  # §3.4, eq. 10
@@ -77,9 +88,15 @@ class MDLM:
         return self.nll(replace(canvas, ids=masked, given=canvas.free), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        canvas = request.canvas
-        counted = Counted(self.denoise, canvas)
+        canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
+        if request.reuse and self.spec.frame >= 0:
+            raise CapabilityError("this run's windows have an end token, which moves with every block; leave reuse out")
+        reuse = Reuse(lambda part, at, cache: self.logits(part, None, at, cache), self.spec.net.depth)
+        counted = Counted(reuse if request.reuse else self.denoise, canvas)
         guided = spaces(forbid(counted, request.forbidden), request.spaced)
-        rule = LegacyAncestral if request.legacy_float32 else Reveal  # eq. 7
-        step = rule(self.process, request.temperature, request.top_p)
-        return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
+        step = rule(self.process, request)  # eq. 7, unless another rule is asked for
+        if request.block is None:
+            return drive(guided, step, canvas, request.steps, rng, counted.calls)
+        return write_blocks(
+            guided, step, canvas, request.steps, rng, counted.calls, window=self.spec.canvas, block=request.block
+        )

@@ -1,0 +1,106 @@
+"""`e2e-decoders`: every decoder of a masked diffusion run, quality against measured evaluations, under one judge.
+
+    python -m benchmarks.decoders [--run runs/e2e-mdlm] [--n 1000] [--steps 4 8 16 32 64] [--decoders confidence ...]
+    python -m benchmarks.decoders --matched [--sweep-steps 16]
+
+Each decoder at each number of steps; the threshold decoder at each threshold, with as many steps as there are
+positions, so that the threshold alone says how many evaluations a text costs. With --matched, judge NLL where a sweep
+over temperature reaches the word entropy of the exact decoder's own samples (64 steps, temperature 1): a decoder that pays
+for fluency with monotony is seen there. What is already measured, with as many texts and the same judge, is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAME = "e2e-decoders"
+STEPS = (4, 8, 16, 32, 64)
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+STRENGTHS = (0.04, 0.1)
+TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
+SWEEP_STEPS = 16
+REFERENCE_STEPS = 64
+
+How = dict[str, Any]
+
+
+def arms(decoders: list[str], steps: tuple[int, ...], positions: int) -> Iterator[tuple[int, How]]:
+    """(steps, what `run.generate` is asked for) of every measurement."""
+    for decoder in decoders:
+        how = {} if decoder == "exact" else {"decoder": decoder}
+        if decoder == "threshold":
+            yield from ((positions, how | {"threshold": threshold}) for threshold in THRESHOLDS)
+        elif decoder.startswith("remask"):
+            yield from ((n, how | {"strength": strength}) for strength in STRENGTHS for n in steps)
+        else:
+            yield from ((n, how) for n in steps)
+
+
+class Done:
+    """The measurements that the file of results holds."""
+
+    def __init__(self, n: int, judge: str) -> None:
+        from benchmarks.rows import RESULTS, read
+
+        rows = [row for row in read(RESULTS / f"{NAME}.json") if row.judge == judge and row.n == n]
+        self.found = {(row.metric, row.variant, row.steps) for row in rows}
+
+    def __call__(self, metric: str, variant: str, steps: int) -> bool:
+        return (metric, variant, steps) in self.found
+
+
+def reference_entropy(measured: Any) -> float:
+    """Word entropy of the exact decoder's samples."""
+    from mezzotint.evaluate.diversity import entropies
+    from mezzotint.evaluate.words import words
+
+    texts, _ = measured.samples(REFERENCE_STEPS)
+    return float(entropies([words(text) for text in texts]).mean())
+
+
+def main() -> None:
+    from mezzotint.cli.allocator import keep_memory
+
+    keep_memory()
+    import mezzotint
+    from benchmarks.data import prepared
+    from benchmarks.judge import RECIPES
+    from benchmarks.rows import record
+    from benchmarks.unconditional import Measured, of_data
+    from mezzotint.assess import Judge, Texts, training_text
+    from mezzotint.evaluate.judge import tag
+
+    names = [decoder.value for decoder in mezzotint.Decoder]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("runs/e2e-mdlm"))
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument("--decoders", nargs="+", choices=names, default=names)
+    parser.add_argument("--matched", action="store_true")
+    parser.add_argument("--sweep-steps", type=int, default=SWEEP_STEPS)
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args()
+
+    judge, run = Judge(mezzotint.load(RECIPES["e2e"].kept)), mezzotint.load(given.run, device=given.device)
+    training = training_text(run)
+    measured = Measured("e2e", run, judge, training, given.n, NAME)
+    done, device = Done(given.n, tag(judge)), str(run.device)
+    if given.matched:
+        target = reference_entropy(measured)
+        for steps, how in arms(given.decoders, (given.sweep_steps,), run.spec.canvas):
+            if not done("judge_nll_matched", measured.called(how), steps):
+                record(measured.matched(target, steps, TEMPERATURES, **how), device=device)
+        return
+    if not done("judge_nll", "default", None):
+        held_out = Texts(run, [prepared("e2e").test])
+        record(of_data("e2e", held_out.like_samples(given.n), judge, training, NAME), device=device)
+    for steps, how in arms(given.decoders, tuple(given.steps), run.spec.canvas):
+        if not done("judge_nll", measured.called(how), steps):
+            record(measured.quality(steps, **how), device=device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Texts longer than the canvas, written from left to right: a window, then block after block behind what is there.
+
+Semi-autoregressive writing as in Sahoo et al. 2024 (MDLM), arXiv:2406.07524. Every call sees a whole window, as in
+training: the last `window - block` tokens are given, the next `block` are masks. Each block has the law that its step
+rule gives it behind those tokens; that earlier ones are out of sight is the approximation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import Step, drive
+from mezzotint.types import Canvas, Denoiser, Frame
+
+
+@torch.no_grad()
+def write_blocks(
+    denoise: Denoiser, step: Step, canvas: Canvas, steps: int, rng: Rng, calls: Tensor, *, window: int, block: int
+) -> Iterator[Frame]:
+    """Frames of a canvas of any width, all of it real, whose given positions are a prefix: one a block.
+
+    `steps` are those of each block. A canvas no wider than the window is written as `drive` writes it, to the token.
+    """
+    assert bool(canvas.real.all()) and 1 <= block <= window
+    L, prefix = canvas.ids.shape[1], int(canvas.given[0].sum())
+    assert bool((canvas.given == (torch.arange(L, device=canvas.ids.device) < prefix)).all()), "given: a prefix"
+    ids, known, confidence = canvas.ids.clone(), canvas.given.clone(), canvas.given.float()
+    ends = _ends(prefix, L, window, block)
+    yield _frame(0, len(ends), prefix, ids, known, confidence, calls)
+    for n, end in enumerate(ends):
+        seen = slice(max(0, end - window), end)
+        start = None if canvas.start is None else canvas.start[:, seen]
+        given = known[:, seen].clone()
+        part = Canvas(ids[:, seen].clone(), given, canvas.real[:, seen], canvas.index, start)
+        *_, last = drive(denoise, step, part, steps, rng if n == 0 else rng.at(f"block{n}"), calls)
+        ids[:, seen], known[:, seen] = last.ids, last.known
+        confidence[:, seen] = torch.where(given, confidence[:, seen], last.confidence)
+        yield _frame(n + 1, len(ends), end, ids, known, confidence, calls)
+
+
+def _ends(prefix: int, length: int, window: int, block: int) -> list[int]:
+    """Up to where the text is written after each round: first as far as the window reaches, then a block at a time."""
+    first = min(length, window if prefix < window else prefix + block)
+    return [first, *range(first + block, length, block), *([length] if first < length else [])]
+
+
+def _frame(n: int, blocks: int, written: int, ids: Tensor, known: Tensor, confidence: Tensor, calls: Tensor) -> Frame:
+    B, L = ids.shape
+    t = torch.full((B,), 1 - written / L, dtype=torch.float64)
+    return Frame(n, blocks, t, ids.clone(), known.clone(), confidence.clone(), calls.clone(), n == blocks)

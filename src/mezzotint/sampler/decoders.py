@@ -1,0 +1,32 @@
+"""Which step rule stands behind each name that a person can ask for: the one table.
+
+The rules' sources are named in their own files (Sahoo et al. 2024 and later).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mezzotint.process.absorbing import Absorbing
+from mezzotint.sampler.ancestral import LegacyAncestral
+from mezzotint.sampler.drive import Step
+from mezzotint.sampler.ordered import Ordered, certainty, confidence, margin
+from mezzotint.sampler.remask import Remask, capped, rescaled
+from mezzotint.sampler.reveal import Reveal
+from mezzotint.types import Decoder, Request
+
+RULES: Mapping[Decoder, Callable[[Absorbing, Request], Step]] = {
+    Decoder.EXACT: lambda p, r: Reveal(p, r.temperature, r.top_p),
+    Decoder.CONFIDENCE: lambda p, r: Ordered(p, confidence, r.temperature, r.top_p),
+    Decoder.MARGIN: lambda p, r: Ordered(p, margin, r.temperature, r.top_p),
+    Decoder.ENTROPY: lambda p, r: Ordered(p, certainty, r.temperature, r.top_p),
+    Decoder.THRESHOLD: lambda p, r: Ordered(p, confidence, r.temperature, r.top_p, enough=r.threshold),
+    Decoder.REMASK: lambda p, r: Remask(p, capped(r.strength), r.temperature, r.top_p),
+    Decoder.REMASK_RESCALED: lambda p, r: Remask(p, rescaled(r.strength), r.temperature, r.top_p),
+    Decoder.LEGACY_FLOAT32: lambda p, r: LegacyAncestral(p, r.temperature, r.top_p),
+}
+
+
+def rule(process: Absorbing, request: Request) -> Step:
+    """The step rule that a request asks for, over masks."""
+    return RULES[request.decoder](process, request)
