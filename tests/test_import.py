@@ -91,6 +91,7 @@ def test_a_lightning_file_becomes_a_run_that_writes_and_is_scored(tmp_path):
     assert [len(s.ids) <= LENGTH - 2 for s in run.generate(3, steps=4)] == [True] * 3
     assert run.generate(1, prefix="the cat", steps=4)[0].text.startswith("the cat")
     assert run.infill("the [2] cat", steps=4)[0].text.startswith("the")
+    assert run.infill("the [1-3] cat", steps=4)[0].text.endswith(" cat")
     (tmp_path / "text.txt").write_text("\n\n".join(["the cat the cat a cat"] * 9))
     scores = {s.name: s.value for column, s in mezzotint.evaluate_run(tmp_path / "run", [tmp_path / "text.txt"], n=4)}
     assert scores["bound_nats_per_token"] > 0 and "unseen_trigrams" not in scores
@@ -260,7 +261,8 @@ def test_other_weights_are_refused_and_leave_nothing(tmp_path, case):
         ({"hidden_dim": 32}, "a configuration of width 32, and weights of width 16"),
         ({"n_blocks": 3}, "a configuration of depth 3, and weights of depth 2"),
         ({"vocab_size": 50}, "a configuration of vocabulary 50"),
-        ({"model_length": 3}, "too short"),
+        ({"model_length": 3}, "no window has 3 tokens"),
+        ({"model_length": 1 << 30}, "no window has 1073741824 tokens"),
     ],
 )
 def test_what_is_no_such_model_is_refused(tmp_path, config, sentence):

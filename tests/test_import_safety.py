@@ -389,3 +389,23 @@ def test_names_from_a_file_cannot_command_the_terminal(tmp_path, capsys):
     assert told.count("\n") == 1 and "\x1b" not in told and "\x07" not in told and len(told) < 1000
     assert r"\x1b[2J" in told
     assert source.shown("\x1b") == r"'\x1b'" and source.shown("blocks.0") == "blocks.0"
+
+
+def test_a_name_that_is_no_text_is_kept_as_something_that_is(tmp_path):
+    state = weights() | {"teacher.\ud800": torch.ones(1), "discriminator.\x9b2J": torch.ones(1)}
+    path = save_lightning(tmp_path / "x.ckpt", state, tokenizer=gpt2_json())
+    mezzotint.import_checkpoint(path, out=tmp_path / "run")
+    kept = (tmp_path / "run" / "import.json").read_text()
+    assert set(json.loads(kept)["ignored"]) == {r"'teacher.\ud800'", r"'discriminator.\x9b2J'"} and kept.isascii()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RunError, match="is no file"):
+        mezzotint.import_checkpoint(tmp_path / "pipe", out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("depth", [10, 1_000_000])
+def test_depth_is_no_trouble(tmp_path, depth):
+    path = zipped(tmp_path / "x.ckpt", b"\x80\x02}X\x01\x00\x00\x00x)" + b"\x85" * depth + b"s.")
+    assert read_pickled(path).keys() == {"x"}

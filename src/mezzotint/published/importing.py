@@ -39,7 +39,8 @@ from mezzotint.types import Ending, Layout
 
 HEAD = 64
 """The width of a head in every published network, where nothing says it."""
-SHORTEST = 4
+WINDOW = range(4, 1 << 20)
+"""How many tokens a window can have."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,8 @@ def _spec(
     length = length or settings.length
     if length is None:
         raise UsageError(f"{where} does not say how many tokens a window has; say it, as in --length 1024")
-    if length < SHORTEST:
-        raise UsageError(f"a window of {length} tokens is too short; --length must be at least {SHORTEST}")
+    if length not in WINDOW:
+        raise UsageError(f"no window has {length} tokens; --length must be from {WINDOW[0]} to {WINDOW[-1]}")
     if not settings.told:
         notes.append("nothing says what process the weights are for; they are taken for masked diffusion")
         if not never_predicts_mask(read.chosen.tensors):

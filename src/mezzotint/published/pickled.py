@@ -2,8 +2,9 @@
 
 Two gates, each enough by itself. First the pickle is taken apart without being executed: every opcode and every global
 that it names has to be on the list of inert.py, which is narrower than torch's own. Then torch's restricted reader
-(`weights_only=True`) builds the tensors, with only our stand-ins beside what it admits itself. Tensors are mapped, not
-read, so that a file cannot claim more memory than it has bytes.
+(`weights_only=True`) builds the tensors, with only our stand-ins beside what it admits itself. The list of what torch
+admits belongs to the whole process, so two threads should not read such files at once. Tensors are mapped, so that what
+is not taken, such as an optimiser's state, is never read.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ MODEL = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
-LARGEST = 64 << 20
-"""Bytes of a JSON file or of a pickle without its tensors; real ones have a few million."""
+LARGEST = 16 << 20
+"""Bytes of a JSON file or of a pickle without its tensors; real ones have a few million at most."""
 LONGEST = 120
+"""Characters of a name that are shown."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def _is_plain(name: object) -> bool:
 def _is_pickled(weights: tuple[Path, ...]) -> bool:
     """Whether these are a zip of torch's rather than safetensors; RunError for the pickles of old versions."""
     first = weights[0]
+    if not first.is_file():
+        raise RunError(f"{first} is no file; name a .ckpt, a .safetensors or a folder that has one")
     try:
         with first.open("rb") as file:
             head = file.read(9)

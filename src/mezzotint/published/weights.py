@@ -196,7 +196,7 @@ def _sorted(tensors: Mapping[str, Any], where: str) -> _Sorted:
         name = whole.removeprefix(prefix)
         reason = next((reason for pattern, reason in IGNORED if pattern.fullmatch(name)), None)
         if reason is not None:
-            found.ignored[whole] = reason
+            found.ignored[shown(whole)] = reason
             if name == "rotary_emb.inv_freq" and _is_plain(tensor):
                 found.frequencies = tensor
             continue
@@ -206,7 +206,7 @@ def _sorted(tensors: Mapping[str, Any], where: str) -> _Sorted:
         if name in kind.tensors:
             raise RunError(f"{where} has {shown(name)} twice, under two prefixes; it is not clear which is meant")
         kind.tensors[name] = tensor
-        kind.whole.append(whole)
+        kind.whole.append(shown(whole))
     return found
 
 
