@@ -110,10 +110,6 @@ def combinations(gaps: Sequence[Gap], room: int) -> Iterator[Lengths]:
 
 
 def middle(gaps: Sequence[Gap], room: int) -> Lengths:
-    """The middle of each gap's range, or, where there is not the room for it, as much as the shortest others leave."""
-    spare, lengths = room - sum(gap.low for gap in gaps), []
-    for gap in gaps:
-        more = min((gap.high - gap.low) // 2, spare)
-        lengths.append(gap.low + more)
-        spare -= more
-    return tuple(lengths)
+    """The middle of each gap's range, or as near to it as an equal share of the room allows."""
+    share = (room - sum(gap.low for gap in gaps)) // max(1, len(gaps))
+    return tuple(gap.low + min((gap.high - gap.low) // 2, share) for gap in gaps)
