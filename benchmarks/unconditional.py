@@ -75,7 +75,8 @@ class Measured:
         self.system = run.card.name
         spec = run.spec.net
         self.common: dict[str, Any] = {
-            "benchmark": benchmark or f"{name}-unconditional", "system": run.card.name, "split": "test", "seed": config["seed"],
+            "benchmark": benchmark or f"{name}-unconditional", "system": run.card.name, "split": "test",
+            "seed": config["seed"],
             "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
             "train_minutes": SETTINGS[name].minutes,
             "variant": self.called({}),
@@ -153,8 +154,8 @@ def of_data(name: str, texts: Sequence[str], judge: Any, training: Any, benchmar
 
     return [
         Row(
-            benchmark=benchmark or f"{name}-unconditional", system="data", metric=s.name, value=s.value, stderr=s.stderr, n=s.n,
-            split="test", judge=s.judge or None,
+            benchmark=benchmark or f"{name}-unconditional", system="data", metric=s.name, value=s.value,
+            stderr=s.stderr, n=s.n, split="test", judge=s.judge or None,
         )
         for s in of_texts(texts, judge, training, False)
     ]  # fmt: skip
