@@ -5,8 +5,9 @@
 
 Each decoder at each number of steps; the threshold decoder at each threshold, with as many steps as there are
 positions, so that the threshold alone says how many evaluations a text costs. With --matched, judge NLL where a sweep
-over temperature reaches the word entropy of the exact decoder's own samples (64 steps, temperature 1): a decoder that pays
-for fluency with monotony is seen there. What is already measured, with as many texts and the same judge, is left out.
+over temperature reaches the word entropy of the exact decoder's own samples (64 steps, temperature 1): a decoder that
+pays for fluency with monotony is seen there. What is already measured, with as many texts and the same judge, is left
+out, so the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 NAME = "e2e-decoders"
 STEPS = (4, 8, 16, 32, 64)
-THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+THRESHOLDS = (0.2, 0.3, 0.5, 0.7, 0.9, 0.99)
 STRENGTHS = (0.04, 0.1)
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
 SWEEP_STEPS = 16

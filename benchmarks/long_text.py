@@ -1,12 +1,12 @@
-"""`prose-long`: texts of 1,000 tokens from a run of windows, in blocks: how they hold up, and what they cost.
+"""`prose-long`: texts of 1,000 tokens from a run of windows, in blocks: how they hold up on the way, what they cost.
 
     python -m benchmarks.long_text [--run runs/prose-mdlm] [--judge FOLDER] [--n 16] [--length 1000] [--steps 32]
 
 Each arm is a size of block, with keys and values of what stands before the block computed at every call or kept. The
-judge reads each text through a window of its own canvas that moves by half of it, so that every token but the first ones
-is scored after at least half a canvas of what precedes it; its NLL is reported by buckets of 128 tokens (the variant's
-`from`), beside that of held-out prose cut into texts of the same length. `total_variation` is that between the two ways
-of computing the distributions at the states which the first visits.
+judge reads each text through a window of its own canvas that moves by half of it, so that every token but those at the
+start is scored after at least half a canvas of what precedes it; its NLL is reported by buckets of 128 tokens (the
+variant's `from`), beside that of held-out prose cut into texts of the same length. `total_variation` is that between
+the two ways of computing the distributions at the states which the first visits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SEED = 0
 
 
 def by_bucket(texts: Sequence[str], judge: Any) -> Iterator[tuple[int, Any]]:
-    """(first token of the bucket, (n, 2) nats and tokens of each text in it); those that no text reaches are left out."""
+    """(first token of the bucket, (n, 2) nats and tokens of each text that reaches it)."""
     from mezzotint.evaluate.table import Numbers
 
     canvas = judge.run.spec.canvas
@@ -51,7 +51,7 @@ def token_nll(judge: Any, ids: Sequence[int], stride: int) -> Any:
         nll = judge.run.system.token_nll(batch.to(judge.run.device)).double().cpu().numpy()
     found = np.empty(len(ids))
     for row, start, window in zip(nll, starts, windows, strict=True):
-        # A later window scores again what it shares with the one before it only where that one has not.
+        # A later window adds only what the one before it did not reach.
         fresh = 0 if start == 0 else canvas - stride
         found[start + fresh : start + len(window)] = row[fresh : len(window)]
     return found
