@@ -72,7 +72,13 @@ def done(tmp_path_factory) -> Any:
     patch.chdir(root)
     words = ["the", "a", "old", "new", "river", "pub", "near", "by", "is", "was", "cold", "warm", "bar"]
     lines = [" ".join(words[(i * k + k) % 13] for k in range(1, 3 + i % 7)) for i in range(120)]
-    for name, chosen in (("texts", lines), ("held", lines[::3]), ("own0", lines), ("own1", lines[1:]), ("only0", lines)):
+    for name, chosen in (
+        ("texts", lines),
+        ("held", lines[::3]),
+        ("own0", lines),
+        ("own1", lines[1:]),
+        ("only0", lines),
+    ):
         Path(f"{name}.txt").write_text("\n".join(chosen) + "\n")
     for out, more in (("one", []), ("one-cut", []), ("one-cut-shard", ["--set", "shard=true"])):
         job = {"call": training(out, *more)} | ({} if out == "one" else {"at": CUT, "do": "leave"})
@@ -140,13 +146,16 @@ def test_two_players_with_rollouts_of_unequal_length_move_as_in_one_process(done
 
 
 def test_samples_are_those_of_one_process_in_the_same_order(done):
-    texts = [[json.loads(line) for line in told["out"].splitlines()] for told in (done.mine["sample"], done.of0["sample"])]
+    texts = [
+        [json.loads(line) for line in told["out"].splitlines()] for told in (done.mine["sample"], done.of0["sample"])
+    ]
     assert len(texts[0]) == 7 and texts[0] == texts[1] and [t["index"] for t in texts[1]] == list(range(7))
 
 
 def test_scores_are_those_of_one_process(done):
     scores = [
-        [json.loads(line) for line in told["out"].splitlines()] for told in (done.mine["evaluate"], done.of0["evaluate"])
+        [json.loads(line) for line in told["out"].splitlines()]
+        for told in (done.mine["evaluate"], done.of0["evaluate"])
     ]
     names = {score["name"] for score in scores[0]}
     assert {"bound_nats_per_token", "judge_nll", "distinct_2"} <= names
