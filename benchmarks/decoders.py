@@ -74,7 +74,8 @@ def main() -> None:
     from mezzotint.assess import Judge, Texts, training_text
     from mezzotint.evaluate.judge import tag
 
-    names = [decoder.value for decoder in mezzotint.Decoder]
+    (card,) = (card for card in mezzotint.cards() if card.name == "mdlm")
+    names = [decoder.value for decoder in mezzotint.Decoder if decoder in card.decoders]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/e2e-mdlm"))
     parser.add_argument("--n", type=int, default=1000)

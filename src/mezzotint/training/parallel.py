@@ -6,6 +6,7 @@ nothing of it: they call their networks as they like, which torch's DistributedD
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -186,4 +187,6 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
 
 def weights(team: Team, players: Mapping[str, nn.Module], device: torch.device, shard: bool) -> Weights:
     """The players' weights as they are to be held; to be made before their optimisers."""
+    if team.size > 1 and not shard and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        raise UsageError("accelerate was told --use_fsdp and this run was not; train with --set shard=true as well")
     return Shards(team, players, device) if shard and team.size > 1 else Copies(team)
