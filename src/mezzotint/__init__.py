@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mezzotint.launch import Progress, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
-    from mezzotint.systems import cards
+    from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.types import Can, Canvas, Card, Frame, Loss, Request, System
 
@@ -30,7 +30,7 @@ _HOMES = {
     "launch": ("Progress", "resume", "train"),
     "prepare": ("bistro_texts",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
-    "systems": ("cards",),
+    "systems": ("Entry", "cards", "plugin_faults"),
     "training.folder": ("check_new", "is_finished"),
     "types": ("Can", "Canvas", "Card", "Frame", "Loss", "Request", "System"),
 }
@@ -44,6 +44,7 @@ __all__ = [
     "Card",
     "DataError",
     "Draft",
+    "Entry",
     "Frame",
     "HubError",
     "Loss",
@@ -71,6 +72,7 @@ __all__ = [
     "load",
     "next_out",
     "parse_template",
+    "plugin_faults",
     "resume",
     "score_table",
     "showcase",
