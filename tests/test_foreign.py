@@ -24,7 +24,7 @@ from mezzotint.errors import HubError, RunError, UsageError
 from mezzotint.spec.ar import ARSpec
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.ar import AR
-from mezzotint.types import Canvas, Ending
+from mezzotint.types import Canvas, Ending, Request
 from tests.fake_hub import Hub, reach, serving
 
 few = settings(max_examples=40, deadline=None)
@@ -56,7 +56,7 @@ def llama() -> Engine:
     split = pre_tokenizers.Split(Regex(LLAMA), "isolated")
     bare = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     engine = trained([], pre_tokenizers.Sequence([split, bare]), ignore_merges=True)
-    engine.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>", "The"])
+    engine.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>", "The", "word"])
     begin = engine.token_to_id("<|begin_of_text|>")
     engine.post_processor = processors.TemplateProcessing("<|begin_of_text|> $A", None, [("<|begin_of_text|>", begin)])
     return engine
@@ -101,7 +101,18 @@ def stored(folder: Path, text: str, **beside: Any) -> Path:
     return folder
 
 
-special_names = ["<|endoftext|>", "<|begin_of_text|>", "</s>", "<pad>", "<mask>", "The", "<tool>", "<unk>", "    "]
+special_names = [
+    "<|endoftext|>",
+    "<|begin_of_text|>",
+    "</s>",
+    "<pad>",
+    "<mask>",
+    "The",
+    "word",
+    "<tool>",
+    "<unk>",
+    "    ",
+]
 pieces = [*special_names, " ", "The", " pub", "\n", "\r\n", "e\u0301", "é", "\u2581", "🙂", "12345"]
 tricky = st.lists(st.sampled_from(pieces), max_size=12).map("".join)
 any_text = st.text(max_size=40) | tricky
@@ -117,18 +128,23 @@ def test_every_text_comes_back_and_none_encodes_to_an_added_token(name: str, tex
     tokenizer = adopted(name)
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text and not set(ids) & tokenizer.special
+    assert all(0 <= i < tokenizer.size for i in ids)
     inside = tokenizer.encode(text, virtual_space=False)
     assert tokenizer.decode(inside, virtual_space=False) == text and not set(inside) & tokenizer.special
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "roberta"])
+@pytest.mark.parametrize("name", MADE)
 @given(text=st.text("aeTh pub.,1234\n🙂é", max_size=30))
 @few
 def test_ids_are_those_of_the_library_it_came_from(name: str, text: str) -> None:
     if name == "roberta" and text[:1] in ("", " "):
         return  # it takes a space at the start for the one that it would put there, and so loses it
+    if name == "neox" and "  " in text:
+        return  # it has added tokens for runs of spaces
     theirs = Engine.from_str(source(name))
     theirs.no_padding()
+    theirs.no_truncation()
+    theirs.model.dropout = None
     assert adopted(name).encode(text) == theirs.encode(text, add_special_tokens=False).ids
 
 
@@ -153,7 +169,7 @@ def test_what_a_text_can_spell_is_no_special_token() -> None:
     """`The` was added, but merges make it: it stays what it is inside a text."""
     tokenizer = adopted("llama")
     assert tokenizer.surfaces(tokenizer.encode("The")) == ["The"]
-    assert sorted(tokenizer.surfaces(tokenizer.special)) == ["<|begin_of_text|>", "<|end_of_text|>"]
+    assert sorted(tokenizer.surfaces(tokenizer.special)) == ["<|begin_of_text|>", "<|end_of_text|>", "word"]
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -375,6 +391,18 @@ def test_the_symbol_before_the_first_token_is_the_end(runs: dict[str, mezzotint.
         logits = system.net(torch.tensor([[end, 5]])).log_softmax(-1)
         expected = -torch.stack([logits[0, 0, 5], logits[0, 1, 3]])
         torch.testing.assert_close(system.token_nll(canvas)[0], expected)
+
+
+def test_a_text_is_written_from_the_end_symbol_to_the_end_symbol() -> None:
+    """A network that knows one successor of each symbol: 4 5 3 4, and 0 nothing but itself."""
+    follows = torch.tensor([0, 1, 2, 4, 5, 3])
+    net = TransformerSpec(dim=8, depth=1, heads=2, causal=True)
+    system = AR(ARSpec(vocab=6, canvas=8, ending=Ending.SYMBOL, net=net, end=4, pad=2))
+    system.net = lambda fresh, at, cache: 50.0 * torch.eye(6)[follows[fresh[at]]]  # type: ignore[assignment]
+    blank = torch.zeros((1, 5), dtype=torch.int64)
+    canvas = Canvas(blank, blank.bool(), ~blank.bool(), torch.zeros(1, dtype=torch.int64))
+    *_, last = system.sample(Request(canvas))
+    assert last.ids.tolist() == [[5, 3, 4, 2, 2]] and last.known.tolist() == [[True, True, True, False, False]]
 
 
 def test_a_gap_at_the_start_demands_nothing_where_no_space_is_put_there() -> None:

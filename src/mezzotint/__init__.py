@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
-    from mezzotint.systems import cards
+    from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
@@ -53,7 +53,7 @@ _HOMES = {
     "published.record": ("Imported",),
     "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
-    "systems": ("cards",),
+    "systems": ("Entry", "cards", "plugin_faults"),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System"),
@@ -69,6 +69,7 @@ __all__ = [
     "DataError",
     "Decoder",
     "Draft",
+    "Entry",
     "Frame",
     "HubError",
     "Imported",
@@ -105,6 +106,7 @@ __all__ = [
     "load",
     "next_out",
     "parse_template",
+    "plugin_faults",
     "resume",
     "score_table",
     "showcase",

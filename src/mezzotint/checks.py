@@ -65,7 +65,7 @@ def check_run(path: str | Path) -> Mapping[str, Any]:
     try:
         entry(config["system"])
     except UsageError as e:
-        raise RunError(f"{path} is a run of an {e}") from None
+        raise RunError(f"{path} is a run of '{config['system']}': {e}") from None
     return config
 
 

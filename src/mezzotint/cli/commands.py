@@ -160,6 +160,8 @@ def systems(given: flags.Systems) -> int:
     else:
         rows = [[card["name"], card["title"], ", ".join(card["can"]), card["paper"]] for card in cards]
         _print("\n".join(_aligned([["name", "title", "can", "paper"], *rows])))
+    for fault in mezzotint.plugin_faults():
+        say(f"mezzotint: {fault}")
     first = next(card for card in cards if mezzotint.Can.INFILL.value in card["can"])
     closing(f"mezzotint train {first['name']} --data FILE")
     return 0

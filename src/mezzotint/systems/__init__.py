@@ -1,18 +1,26 @@
-"""The systems that there are: where each one's spec, page and recipes stand. Nothing here imports torch."""
+"""The systems that there are, ours and those of installed packages: where each one's spec, page and recipes stand.
+
+A package offers a system by an entry point of the group `mezzotint.systems` whose value is an `Entry`. What is wrong
+with one is said in a sentence and keeps nobody from the others. Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from mezzotint.errors import unknown
+from mezzotint.errors import UsageError, unknown
 from mezzotint.types import Card
+
+GROUP = "mezzotint.systems"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the parts of a system are, as `module:name`."""
+    """Where the parts of a system are, as `module:name`; the card's module should load no torch."""
 
     card: str
     spec: str
@@ -39,15 +47,74 @@ CATALOGUE = {
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),
 }
+"""Ours. They are no entry points, so that they are there wherever the source is, installed or not."""
 
 
 def entry(name: str) -> Entry:
-    """A system's entry; UsageError with the nearest spelling if there is none of that name."""
-    if name not in CATALOGUE:
-        raise unknown("system", name, CATALOGUE)
-    return CATALOGUE[name]
+    """A system's entry; UsageError, with what is wrong with it or the nearest spelling, if it cannot be had."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    offered, faults = plugins()
+    for fault in faults:
+        if fault.name == name and name not in offered:
+            raise UsageError(fault.sentence)
+    if name not in offered:
+        raise unknown("system", name, CATALOGUE | offered)
+    return offered[name]
 
 
 def cards() -> list[Card]:
     """The cards of all systems, by name."""
-    return [e.load(e.card) for _, e in sorted(CATALOGUE.items())]
+    offered, _ = plugins()
+    return [e.load(e.card) for _, e in sorted({**offered, **CATALOGUE}.items())]
+
+
+def plugin_faults() -> list[str]:
+    """A sentence for each system of an installed package that is left out."""
+    return [fault.sentence for fault in plugins()[1]]
+
+
+# ---- systems of other packages ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A system that is left out, and why."""
+
+    name: str
+    sentence: str
+
+
+def plugins() -> tuple[dict[str, Entry], list[Fault]]:
+    """The systems that installed packages offer, by name, and those that are left out."""
+    offered: dict[str, Entry] = {}
+    faulty: list[Fault] = []
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point))):
+        try:
+            offered[point.name] = _loaded(point, offered)
+        except UsageError as error:
+            faulty.append(Fault(point.name, f"the system '{point.name}' of {_package(point)} {error}"))
+    return offered, faulty
+
+
+def _loaded(point: EntryPoint, taken: Mapping[str, Entry]) -> Entry:
+    """The entry behind an entry point; UsageError with the rest of a sentence that begins with the system."""
+    if point.name in CATALOGUE:
+        raise UsageError("is left out: one of Mezzotint's own has that name, so it needs another")
+    if point.name in taken:
+        raise UsageError("is left out: another package offers one of that name; uninstall one of them")
+    try:
+        found = point.load()
+        card = found.load(found.card) if isinstance(found, Entry) else None
+    except Exception as error:  # whatever somebody else's module does when it is loaded
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"cannot be loaded ({what})") from None
+    if not isinstance(found, Entry):
+        raise UsageError(f"cannot be loaded: {point.value} is no mezzotint.Entry")
+    if not isinstance(card, Card) or card.name != point.name:
+        raise UsageError(f"cannot be loaded: {found.card} is no card of the name '{point.name}'")
+    return found
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "a package"
