@@ -151,7 +151,7 @@ def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> It
     drawn = 1 if run.card.exact else draws
     parts = run.team.deal(held_out.batches(), lambda batch: costs(run.system, [batch], drawn, seed).tolist())
     nats = np.array([row for part in parts for row in part])
-    what = "exact" if run.card.exact else f"upper bound, any-order form, {draws} draws a text"
+    what = "exact" if run.card.exact else f"{run.card.bound}, {draws} draws a text"
     note = "; ".join([what, *held_out.notes])
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
 

@@ -98,6 +98,8 @@ class Card:
     can: frozenset[Can]
     exact: bool = False
     """Its likelihoods are exact, not bounds; only such a system can be a judge."""
+    bound: str = "upper bound"
+    """Which bound its likelihoods are, where they are not exact."""
     decoders: frozenset[Decoder] = frozenset({Decoder.EXACT})
     """The rules by which it can write."""
 

@@ -15,6 +15,7 @@ CARD = Card(
     title="Masked diffusion language model",
     paper="Sahoo et al. 2024, arXiv:2406.07524",
     can=frozenset({Can.CONTINUE, Can.INFILL, Can.LONG}),
+    bound="upper bound, any-order form",
     decoders=frozenset(Decoder) - {Decoder.DDIM, Decoder.MULTISTEP},
 )
 

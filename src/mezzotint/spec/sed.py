@@ -15,6 +15,7 @@ CARD = Card(
     title="Self-conditioned embedding diffusion",
     paper="Strudel et al. 2022, arXiv:2211.04236",
     can=frozenset({Can.CONTINUE, Can.INFILL, Can.GUIDE}),
+    bound="upper bound, that of the chain of steps",
     decoders=frozenset({Decoder.EXACT, Decoder.DDIM, Decoder.MULTISTEP}),
 )
 
