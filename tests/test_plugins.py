@@ -149,6 +149,7 @@ def test_it_trains_writes_and_is_scored_like_ours(
     install("bag", "bagpack")
     (tmp_path / "texts.txt").write_text("\n".join("a b b c"[: 1 + 2 * (i % 4)] + " d" for i in range(60)))
     how = {"max_steps": 60, "settings": {"lr": "0.3", "prior": "2"}, "tokenizer": "word"}
+    how["valid"] = [tmp_path / "texts.txt"]
     list(mezzotint.train("bag", [tmp_path / "texts.txt"], out=tmp_path / "run", **how))
     run = mezzotint.load(tmp_path / "run")
     assert run.spec.prior == 2 and check_run(tmp_path / "run")["system"] == "bag"
