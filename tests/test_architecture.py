@@ -42,6 +42,7 @@ TORCH_FREE = ("", "types", "errors", "spec", "cli.main")
 CITING = ("systems", "objective", "sampler", "process")
 NAMELESS = {"utils", "util", "common", "helpers", "misc"}
 PICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+HEAVY = ("torch", "transformers", "datasets", "pyarrow", "huggingface_hub", "matplotlib", "sacrebleu")
 DEEPEST = 2
 LONGEST = 80
 
@@ -214,7 +215,7 @@ def no_torch_before_it_is_needed(tree: Tree) -> Iterator[str]:
     for start in TORCH_FREE:
         for name in sorted(_loaded(start, tree)):
             for found in imports(tree[name], tree):
-                heavy = found.module.split(".")[0] in ("torch", "transformers", "matplotlib", "sacrebleu")
+                heavy = found.module.split(".")[0] in HEAVY
                 if heavy and not found.lazy and not found.typed:
                     yield f"{tree[name].at(found.line)} imports {found.module}, and {start or '__init__'} loads it"
 

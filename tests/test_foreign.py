@@ -101,19 +101,8 @@ def stored(folder: Path, text: str, **beside: Any) -> Path:
     return folder
 
 
-special_names = [
-    "<|endoftext|>",
-    "<|begin_of_text|>",
-    "</s>",
-    "<pad>",
-    "<mask>",
-    "The",
-    "word",
-    "<tool>",
-    "<unk>",
-    "    ",
-]
-pieces = [*special_names, " ", "The", " pub", "\n", "\r\n", "e\u0301", "é", "\u2581", "🙂", "12345"]
+added = ["<|endoftext|>", "<|begin_of_text|>", "</s>", "<pad>", "<mask>", "The", "word", "<tool>", "<unk>", "    "]
+pieces = [*added, " ", "The", " pub", "\n", "\r\n", "e\u0301", "é", "\u2581", "🙂", "12345"]
 tricky = st.lists(st.sampled_from(pieces), max_size=12).map("".join)
 any_text = st.text(max_size=40) | tricky
 
@@ -166,10 +155,13 @@ def test_ends_padding_and_sizes_are_its_own(name: str) -> None:
 
 
 def test_what_a_text_can_spell_is_no_special_token() -> None:
-    """`The` was added, but merges make it: it stays what it is inside a text."""
+    """`The` was added, but merges make it, so it stays; `word` can only be looked up whole, and is hidden from that."""
     tokenizer = adopted("llama")
     assert tokenizer.surfaces(tokenizer.encode("The")) == ["The"]
     assert sorted(tokenizer.surfaces(tokenizer.special)) == ["<|begin_of_text|>", "<|end_of_text|>", "word"]
+    assert (
+        not set(tokenizer.encode("word")) & tokenizer.special and tokenizer.decode(tokenizer.encode("word")) == "word"
+    )
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -398,7 +390,7 @@ def test_a_text_is_written_from_the_end_symbol_to_the_end_symbol() -> None:
     follows = torch.tensor([0, 1, 2, 4, 5, 3])
     net = TransformerSpec(dim=8, depth=1, heads=2, causal=True)
     system = AR(ARSpec(vocab=6, canvas=8, ending=Ending.SYMBOL, net=net, end=4, pad=2))
-    system.net = lambda fresh, at, cache: 50.0 * torch.eye(6)[follows[fresh[at]]]  # type: ignore[assignment]
+    system.net = lambda fresh, at, cache: 50.0 * torch.eye(6)[follows[fresh[at]]]
     blank = torch.zeros((1, 5), dtype=torch.int64)
     canvas = Canvas(blank, blank.bool(), ~blank.bool(), torch.zeros(1, dtype=torch.int64))
     *_, last = system.sample(Request(canvas))

@@ -146,6 +146,8 @@ def test_a_published_run_is_not_gone_on_with_nor_written_into(trained: mezzotint
         mezzotint.resume(tmp_path / "kept")
     data = trained.config["data"]["files"]
     list(mezzotint.evaluate_run(tmp_path / "kept", data, n=4, steps=2))
+    with pytest.raises(RunError, match="kept was published for others"):
+        mezzotint.showcase(tmp_path / "kept")
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == PUBLISHED
 
 

@@ -260,6 +260,8 @@ def showcase(
 ) -> None:
     """What the report shows beside the scores: samples at several steps, quality against evaluations, a film."""
     run = load(path)
+    if run.is_published:
+        raise RunError(f"{run.name} was published for others; its report is with the run that it was made of")
     chosen = _judge(run, judge, "auto")
     training = training_text(run)
     curve, shown = [], []

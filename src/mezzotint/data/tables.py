@@ -70,7 +70,8 @@ def check_set(text: str) -> None:
 
 def check_extra(what: str, *needed: str) -> None:
     """UsageError unless the packages that tables need are there; they are not loaded."""
-    if any(find_spec(package) is None for package in ("pyarrow", *needed)):
+    found = [find_spec(package) for package in ("pyarrow", *needed)]
+    if any(spec is None or spec.origin is None for spec in found):  # without an origin, a folder that is called so
         raise UsageError(f'{what} needs libraries that are not installed: pip install "mezzotint[data]"')
 
 
