@@ -286,6 +286,7 @@ def test_commands_take_names_of_the_hub_too(trained: mezzotint.Run, hub: Hub, tm
     done = command("sample", "jane/pubs", "-n", "4", "--steps", "4", "--seed", "7")
     assert done.returncode == 0 and done.stdout.splitlines() == texts(trained)
     assert re.search(r"^next: +mezzotint \w+ jane/pubs ", done.stderr, re.MULTILINE) and "report:" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1, "nobody sees bars move here"
     hub.asked.clear()
     missing = command("resume", "jane/pubs")
     assert missing.returncode == 2 and hub.asked == []

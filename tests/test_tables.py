@@ -288,11 +288,13 @@ def test_a_run_on_a_data_set_goes_on_with_the_same_commit(
     assert json.loads(Path("kept/config.json").read_text())["data"]["files"] == [f"hf:jane/texts@{first}:train"]
 
 
-def test_a_folder_of_the_same_name_is_not_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "datasets").mkdir()
-    code = "from mezzotint.checks import check_data; check_data(['hf:jane/texts'])"
-    hidden = (
-        "import sys; sys.path = [p for p in sys.path if not __import__('os').path.exists(p + '/datasets/load.py')]; "
+def test_a_folder_of_the_same_name_is_not_the_library(tmp_path: Path) -> None:
+    for name in ("datasets", "pyarrow"):
+        (tmp_path / name).mkdir()
+    code = (
+        "import sys; from pathlib import Path\n"
+        "sys.path = [place for place in sys.path if not (Path(place) / 'datasets' / 'load.py').exists()]\n"
+        "from mezzotint.checks import check_data; check_data(['hf:jane/texts'])"
     )
-    done = subprocess.run([sys.executable, "-c", hidden + code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "needs libraries that are not installed" in done.stderr.splitlines()[-1]

@@ -6,6 +6,7 @@ Whatever goes wrong is a HubError of one sentence. What was fetched is kept in H
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -31,7 +32,7 @@ def fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
     """A folder with those of `files` that the model repository `name` has at a branch, tag or commit."""
     from huggingface_hub import snapshot_download
 
-    with sentences(name, revision):
+    with sentences(name, revision), _bars():
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), library_name="mezzotint"))
 
 
@@ -43,7 +44,7 @@ def push(folder: Path, name: str, *, private: bool, message: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(library_name="mezzotint")
-    with sentences(name):
+    with sentences(name), _bars():
         api.create_repo(name, private=private, exist_ok=True)
         files = [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
         return api.create_commit(name, files, commit_message=message).commit_url
@@ -74,6 +75,20 @@ def sentences(name: str, revision: str | None = None) -> Iterator[None]:
         raise HubError(f"the hub cannot be reached for {name} ({error}); try again when it can be") from None
     except OSError as error:
         raise HubError(f"{name} cannot be kept on this disk ({error.strerror or error})") from None
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Bars where somebody sees them move: in a file they would be lines upon lines."""
+    utils: Any = import_module("huggingface_hub.utils")
+    unseen = not utils.are_progress_bars_disabled() and not (sys.stderr is not None and sys.stderr.isatty())
+    if unseen:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if unseen:
+            utils.enable_progress_bars()
 
 
 def _answered(name: str, status: int) -> str:
