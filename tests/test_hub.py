@@ -239,6 +239,22 @@ def test_what_the_hub_does_not_give_is_a_sentence(
     assert "cannot be reached" in refused(HubError, lambda: trained.push_to_hub("jane/fresh"))
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError("Couldn't reach\nit"), "the hub cannot be reached for jane/pubs (Couldn't reach it); "),
+        (TimeoutError("slow"), "the hub cannot be reached for jane/pubs (slow); "),
+        (OSError(28, "No space left on device"), "jane/pubs cannot be kept on this disk (No space left on device)"),
+    ],
+)
+def test_a_net_or_disk_that_fails_is_named_as_what_it_is(error: OSError, said: str) -> None:
+    def fail() -> None:
+        with library.sentences("jane/pubs"):
+            raise error
+
+    assert refused(HubError, fail).startswith(said)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_being_kept_out_is_told_with_the_way_in(trained: mezzotint.Run, hub: Hub, status: int) -> None:
     hub.status = status

@@ -71,8 +71,9 @@ def sentences(name: str, revision: str | None = None) -> Iterator[None]:
         raise HubError(f"the hub cannot be reached, and {name} was not fetched while it could be") from None
     except errors.HfHubHTTPError as error:
         raise HubError(_answered(name, error.response.status_code)) from None
-    except client.HTTPError as error:
-        raise HubError(f"the hub cannot be reached for {name} ({error}); try again when it can be") from None
+    except (client.HTTPError, ConnectionError, TimeoutError) as error:
+        what = " ".join(str(error).split())
+        raise HubError(f"the hub cannot be reached for {name} ({what}); try again when it can be") from None
     except OSError as error:
         raise HubError(f"{name} cannot be kept on this disk ({error.strerror or error})") from None
 
