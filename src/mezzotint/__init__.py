@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
+    from mezzotint.assess import evaluate_run, score_table, showcase
     from mezzotint.checks import (
         check_data,
         check_decoder,
         check_length,
+        check_mauve,
         check_run,
         check_settings,
         check_tokenizer,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
+    from mezzotint.judge import bundled_judge
     from mezzotint.launch import Progress, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
@@ -34,11 +36,12 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
 
 _HOMES = {
-    "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
+    "assess": ("evaluate_run", "score_table", "showcase"),
     "checks": (
         "check_data",
         "check_decoder",
         "check_length",
+        "check_mauve",
         "check_run",
         "check_settings",
         "check_tokenizer",
@@ -47,6 +50,7 @@ _HOMES = {
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
+    "judge": ("bundled_judge",),
     "launch": ("Progress", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
@@ -91,6 +95,7 @@ __all__ = [
     "check_data",
     "check_decoder",
     "check_length",
+    "check_mauve",
     "check_new",
     "check_run",
     "check_settings",
