@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mezzotint.checks import (
         check_data,
         check_decoder,
+        check_embeddings,
         check_length,
         check_run,
         check_settings,
@@ -38,6 +39,7 @@ _HOMES = {
     "checks": (
         "check_data",
         "check_decoder",
+        "check_embeddings",
         "check_length",
         "check_run",
         "check_settings",
@@ -90,6 +92,7 @@ __all__ = [
     "cards",
     "check_data",
     "check_decoder",
+    "check_embeddings",
     "check_length",
     "check_new",
     "check_run",

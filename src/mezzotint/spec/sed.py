@@ -98,6 +98,8 @@ class SEDSpec(Spec):
             raise UsageError("ending 'symbol' is for models that write left to right; sed takes 'length' or 'fill'")
         if self.net.causal or self.net.condition:
             raise UsageError("sed looks both ways and adds the time to its input; causal and condition must be off")
+        if self.net.factor:
+            raise UsageError("factor is for lookups inside a network; sed has vectors of its own: set width")
         if self.width < 1 or self.chain < 2 or self.spans < 1:
             raise UsageError("width and spans must be at least 1, chain at least 2")
         if not (0 < self.beta1 < 1 and 0 <= self.sigma0 < 1 and 0 <= self.drop < 1):

@@ -77,6 +77,10 @@ class SED:
         self.net.body.initialise(generator)
         self.net.space.fill(torch.randn(self.net.space.table.shape, generator=generator))
 
+    def embed(self, table: Tensor) -> None:
+        """§3: vectors that were learned before, which stay as they are."""
+        self.net.space.fill(table)
+
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
