@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
+from mezzotint.data.padding import scattered
 from mezzotint.data.spans import given_spans
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
@@ -114,6 +115,7 @@ class SED:
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         """§3: the error of the estimate over what is noised, and the read-out of the noised true vectors."""
+        batch, _ = self._padded(batch, rng)
         batch = Canvas(batch.ids, given_spans(batch.real, self.spec.spans, rng.at("spans")), batch.real, batch.index)
         t = self._times(rng.at("time").stratified()).to(batch.ids.device)
         z0 = self.net.space.encode(batch.ids, self.spec.sigma0, rng.at("sigma0"))
@@ -148,10 +150,15 @@ class SED:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step."""
+        batch, log_q = self._padded(batch, rng)
         conditioned = self.spec.self_condition is not SelfCondition.NONE
         denoise = twice(self.denoise) if conditioned else self.denoise
         bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
-        return bound + self.length(batch.real).double()
+        return bound + log_q + self.length(batch.real).double()
+
+    def _padded(self, batch: Canvas, rng: Rng) -> tuple[Canvas, Tensor]:
+        """§4: some positions of a text are empty; with log q of which, so that the bound is one on the text."""
+        return scattered(batch, self.spec.padding, self.spec.end, self.spec.pad, rng.at("padding"))
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, vectors = request.canvas, self.net.space.vectors.detach()
