@@ -98,7 +98,7 @@ def vectors_of(source: str | Path) -> Vectors:
     table = _read(folder / shard, name)
     if table.ndim != 2 or len(table) < tokenizer.size:
         raise RunError(f"{source} has {len(table)} vectors, and its tokenizer knows {tokenizer.size} tokens")
-    ending = str(config["spec"].get("ending")) if ours else None
+    ending = str(files.read_config(folder)["spec"].get("ending")) if ours else None
     place = str(folder.absolute()) if here else str(source)
     return Vectors(table[: tokenizer.size].clone(), tokenizer, place, files.digest(folder / shard), ending)
 

@@ -87,7 +87,8 @@ class SED:
     ) -> Prediction:
         """x0_hat(x_t, x0_tilde, t), §3."""
         z = noised.z
-        earlier = previous if isinstance(previous, Tensor) else self._without(noised)
+        told = self.spec.self_condition is not SelfCondition.NONE  # what it never saw in training it gets nowhere
+        earlier = previous if told and isinstance(previous, Tensor) else self._without(noised)
         earlier = earlier * cond.free[..., None]
         streams = [z, earlier] if self.spec.streams is Streams.IN_PLACE else self._apart(z, cond.given, earlier)
         inputs = torch.cat(streams, dim=-1).to(self.net.body.enter.weight.dtype)
