@@ -93,11 +93,10 @@ def entropy_of_data(held_out: Any, given: argparse.Namespace, judge: Any, traini
     from benchmarks.rows import has, read, record
     from benchmarks.unconditional import of_data
 
-    facts = {"system": "data", "metric": "entropy_words", "n": given.n}
-    if not has(NAME, given.out, **facts) or not has(NAME, given.out, system="data", judge=given.judge, n=given.n):
+    if not has(NAME, given.out, system="data", metric="judge_nll", judge=given.judge, n=given.n):
         record(of_data("e2e", held_out.like_samples(given.n), judge, training), results=given.out)
     rows = read(given.out / f"{NAME}.json")
-    return next(row.value for row in rows if all(getattr(row, k) == v for k, v in facts.items()))
+    return next(row.value for row in rows if (row.system, row.metric) == ("data", "entropy_words"))
 
 
 def arguments() -> argparse.Namespace:
@@ -109,9 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vector-minutes", type=float, default=5)
     parser.add_argument("--vector-steps", type=int)
     parser.add_argument("--batch", type=int, help="rows a step (default: the recipe's)")
-    parser.add_argument(
-        "--set", type=lambda text: tuple(text.split("=", 1)), nargs="+", default=[], metavar="KEY=VALUE"
-    )
+    parser.add_argument("--set", type=_setting, nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--n", type=int, default=1000, help="texts of each run that the judge reads")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps that they are written in")
@@ -121,6 +118,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
     return parser.parse_args()
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"a setting is key=value, not {text}")
+    return key, value
 
 
 def main() -> None:
