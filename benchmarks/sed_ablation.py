@@ -2,7 +2,7 @@
 
     python -m benchmarks.sed_ablation [--train-minutes 10 | --train-steps 2000] [--set speaks=vector] [--minutes 9]
 
-Strudel et al. 2022, arXiv:2211.04236, §5: both are large gains there. The four arms begin with equal networks, are
+Strudel et al. 2022, arXiv:2211.04236: both are large gains there. The four arms begin with equal networks, are
 trained for as long, with seeds 0 and 1, and are scored by their bound, by the judge on samples and, with --matched, by
 the judge at the data's own word entropy. The pretrained vectors are learned once, for all seeds, in --vector-minutes or
 --vector-steps that come on top. --set goes to every arm and into the variant.

@@ -108,7 +108,7 @@ class Measured:
             "benchmark": benchmark or f"{name}-unconditional", "system": run.card.name, "split": "test",
             "seed": config["seed"],
             "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
-            "train_minutes": None if config["training"]["max_steps"] else _plain(config["training"]["minutes"]),
+            "train_minutes": _minutes(config["training"]),
             "variant": self.called({}),
             "precision": str(next(run.system.net.parameters()).dtype)[6:],
         }  # fmt: skip
@@ -177,9 +177,12 @@ class Measured:
         yield self._row(score, steps=asked, variant=self.called(how), nfe=sum(nfe) / len(nfe))
 
 
-def _plain(number: float) -> float:
-    """15 for 15.0, as rows have it: their keys are text."""
-    return int(number) if number == int(number) else number
+def _minutes(training: Mapping[str, Any] | None) -> float | None:
+    """What a run was asked for, 15 for 15.0, as the keys of rows have it; None where it was steps, or nothing."""
+    if training is None or training["max_steps"]:
+        return None
+    minutes = float(training["minutes"])
+    return int(minutes) if minutes.is_integer() else minutes
 
 
 def of_data(name: str, texts: Sequence[str], judge: Any, training: Any, benchmark: str = "") -> list[Any]:

@@ -167,7 +167,7 @@ def plan(
 
 def _with_table(system: str, recipe: Recipe, settings: Mapping[str, str], embeddings: bool) -> Recipe:
     """The recipe with these settings, its table pretrained exactly where vectors are given."""
-    takes = "table" in recipe.spec.settings()
+    takes = {"table", "width"} <= set(recipe.spec.settings())
     if not embeddings:
         recipe = recipe.with_settings(settings)
         spec: Any = recipe.spec

@@ -1,6 +1,6 @@
 """Vectors of tokens that were learned elsewhere: by a run of ours, or by a model of Hugging Face.
 
-Strudel et al. 2022 (SED), arXiv:2211.04236, §3, take the input lookup of a bidirectional model that they trained at the
+Strudel et al. 2022 (SED), arXiv:2211.04236, take the input lookup of a bidirectional model that they trained at the
 width they wanted, as `mezzotint train-embeddings` makes one. Departure: a wider table is read along its principal axes.
 """
 

@@ -1,6 +1,6 @@
 """Padding among the tokens of a text, so that a model can leave positions empty anywhere and write texts of any length.
 
-Source: Strudel et al. 2022 (SED), arXiv:2211.04236, §4: padding that amounts to 10 %, at uniformly random positions.
+Source: Strudel et al. 2022 (SED), arXiv:2211.04236: padding that amounts to 10 %, at uniformly random positions.
 """
 
 from __future__ import annotations

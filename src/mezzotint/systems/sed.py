@@ -158,7 +158,7 @@ class SED:
         return bound + log_q + self.length(batch.real).double()
 
     def _padded(self, batch: Canvas, rng: Rng) -> tuple[Canvas, Tensor]:
-        """§4: some positions of a text are empty; with log q of which, so that the bound is one on the text."""
+        """Some positions of a text are empty; with log q of which, so that the bound is one on the text."""
         return scattered(batch, self.spec.padding, self.spec.end, self.spec.pad, rng.at("padding"))
 
     def sample(self, request: Request) -> Iterator[Frame]:
