@@ -414,6 +414,9 @@ def test_vectors_are_learned_by_a_run_with_a_narrow_lookup(run: Run, library: Li
     assert (status, system, data, how["seed"]) == (0, "mdlm", (Path("texts.txt"),), 3)
     assert how["settings"] == {"factor": "8", "tied": "false"} and how["out"] == Path("runs/embeddings-texts-1")
     assert err[-1] == "next:   mezzotint train sed --data texts.txt --embeddings runs/embeddings-texts-1"
+    library.calls.clear()
+    run("train-embeddings", "--data", "texts.txt")
+    assert library.asked("train")["settings"] == {"factor": "32", "tied": "true"}
 
 
 @pytest.mark.parametrize(
