@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import mezzotint
 from benchmarks import data, judge, rows, sed_ablation, unconditional
+from mezzotint.training.folder import steps_saved
 
 TINY = ["dim=16", "depth=1", "heads=2", "width=4", "validations=1"]
 WORDS = ["the", "a", "old", "new", "river", "pub", "near", "by", "is", "was", "cold", "warm"]
@@ -83,3 +84,13 @@ def test_arms_differ_in_what_they_are_named_for(workshop, monkeypatch):
     assert learned.shape[1] == 4
     for (table, _), found in tables.items():
         assert torch.equal(found, learned) is (table == "pretrained")
+
+
+def test_a_training_whose_time_is_up_is_saved_to_the_step_and_goes_on(workshop):
+    settings = {"dim": "16", "depth": "1", "heads": "2"}
+    how = {"max_steps": 100_000, "minutes": None, "batch_size": 8, "settings": settings}
+    for _ in range(2):
+        before = steps_saved(Path("stopped"))
+        with pytest.raises(SystemExit, match="stopped: 0% trained; call again to go on"):
+            unconditional.trained("e2e", "mdlm", Path("stopped"), until=0.0, **how)
+        assert steps_saved(Path("stopped"))[-1] > (before or [0])[-1]
