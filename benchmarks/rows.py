@@ -125,6 +125,12 @@ def read(path: Path) -> list[Row]:
         raise DataError(f"{path} is not a list of benchmark rows ({error})") from None
 
 
+def has(benchmark: str, results: Path = RESULTS, **facts: object) -> bool:
+    """Whether the file of a benchmark holds a row with these values."""
+    found = read(results / f"{benchmark}.json")
+    return any(all(getattr(row, name) == value for name, value in facts.items()) for row in found)
+
+
 def check(row: Row) -> None:
     """Raise UsageError where a row breaks the schema."""
     if row.metric not in (known := metrics()):

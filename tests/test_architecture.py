@@ -28,7 +28,7 @@ GROUPS = (
     ("training", "evaluate"),
     ("recipes", "testing"),
     ("checks",),
-    ("prepare", "tasks"),
+    ("prepare", "tasks", "vectors"),
     ("launch", "run", "published"),
     ("judge",),
     ("assess",),

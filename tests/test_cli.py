@@ -27,7 +27,9 @@ from mezzotint.cli.parse import flag_names, parse
 PROMISED = {
     "demo": "--minutes --seed --out",
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
-    " --seed --device --set",
+    " --seed --device --set --embeddings",
+    "train-embeddings": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
+    " --save-every --seed --device --set --width",
     "resume": "--device",
     "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
     " --prefix --watch --json --device --length --block --reuse",
@@ -390,14 +392,49 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
         "train mdlm --data texts.txt --field f --layout windows --valid texts.txt --tokenizer bpe --out o --size small"
         " --minutes 2 --max-steps 3 --batch-size 4 --save-every 5 --seed 6 --device cpu --set depth=7"
     )
-    assert run(*words.split())[0] == 0
-    assert library.asked("train") == {
+    asked = {
         "out": Path("o"), "field": "f", "layout": "windows", "valid": (Path("texts.txt"),), "tokenizer": "bpe",
         "size": "small", "minutes": 2.0, "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
-        "settings": {"depth": "7"},
+        "settings": {"depth": "7"}, "embeddings": None,
     }  # fmt: skip
+    assert run(*words.split())[0] == 0
+    assert library.asked("train") == asked
+    library.calls.clear()
+    (Path("mdlm") / "model.safetensors").touch()
+    assert run(*words.replace("mdlm", "sed").split(), "--embeddings", "mdlm")[0] == 0
+    assert library.asked("train") == asked | {"embeddings": Path("mdlm")}
     typed = {f.name for f in fields(flags.Train)} - {"system", "data", "set"}
     assert typed == set(library.asked("train")) - {"settings"}
+
+
+def test_vectors_are_learned_by_a_run_with_a_narrow_lookup(run: Run, library: Library) -> None:
+    library.progress = [progress(100)]
+    status, _, err = run("train-embeddings", "--data", "texts.txt", "--width", 8, "--set", "tied=false", "--seed", 3)
+    (system, data), how = next((args, how) for name, args, how in library.calls if name == "train")
+    assert (status, system, data, how["seed"]) == (0, "mdlm", (Path("texts.txt"),), 3)
+    assert how["settings"] == {"factor": "8", "tied": "false"} and how["out"] == Path("runs/embeddings-texts-1")
+    assert err[-1] == "next:   mezzotint train sed --data texts.txt --embeddings runs/embeddings-texts-1"
+    library.calls.clear()
+    run("train-embeddings", "--data", "texts.txt")
+    assert library.asked("train")["settings"] == {"factor": "32", "tied": "true"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("train mdlm --embeddings mdlm", "mdlm takes no vectors of others"),
+        ("train sed --embeddings ar", "ar has no model.safetensors"),
+        ("train sed --embeddings mdlm/none", "there is no run or model at mdlm/none"),
+        ("train sed --embeddings mdlm --set table=random", "a pretrained table, not a random one"),
+        ("train sed --set table=pretrained", "table=pretrained needs vectors"),
+        ("train sed --set factor=8", "sed has vectors of its own: set width"),
+        ("train-embeddings --width 999", "factor must be a width of at most dim"),
+    ],
+)
+def test_vectors_that_cannot_be_are_refused_at_once(run: Run, library: Library, words: str, sentence: str) -> None:
+    (Path("mdlm") / "model.safetensors").touch()
+    status, _, (line,) = run(*words.split(), "--data", "texts.txt")
+    assert status == 2 and sentence in line and not library.calls
 
 
 def test_out_is_the_first_free_folder(run: Run, library: Library) -> None:

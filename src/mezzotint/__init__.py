@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mezzotint.checks import (
         check_data,
         check_decoder,
+        check_embeddings,
         check_length,
         check_mauve,
         check_run,
@@ -40,6 +41,7 @@ _HOMES = {
     "checks": (
         "check_data",
         "check_decoder",
+        "check_embeddings",
         "check_length",
         "check_mauve",
         "check_run",
@@ -94,6 +96,7 @@ __all__ = [
     "cards",
     "check_data",
     "check_decoder",
+    "check_embeddings",
     "check_length",
     "check_mauve",
     "check_new",

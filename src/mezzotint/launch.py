@@ -10,20 +10,23 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save as serialise
+from torch import Tensor
 
 from mezzotint import hub
-from mezzotint.checks import BISTRO, check_run, check_seed, check_tokenizer, layout_named, plan
+from mezzotint.checks import AUTO, BISTRO, check_run, check_seed, check_tokenizer, layout_named, plan
 from mezzotint.data.batches import Batches
-from mezzotint.data.corpus import Source
+from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.lengths import Lengths
+from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import DataError, RunError, UsageError
-from mezzotint.prepare import Prepared, corpus_of, packed, prepare
+from mezzotint.prepare import Prepared, corpus_of, packed, prepare, tokenizer_named
 from mezzotint.rng import Rng
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
@@ -38,7 +41,8 @@ from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
 from mezzotint.training.signals import asked_to_end
 from mezzotint.training.team import ALONE, Team, join
-from mezzotint.types import Canvas, Layout, System
+from mezzotint.types import Canvas, Embedded, Layout, System
+from mezzotint.vectors import Vectors, kept_table, vectors_of
 
 VALIDATION_ROWS = 512
 
@@ -76,6 +80,7 @@ def train(
     layout: str = "texts",
     valid: Sequence[str | Path] | None = None,
     tokenizer: str = "auto",
+    embeddings: str | Path | None = None,
     size: str = "tiny",
     minutes: float | None = None,
     max_steps: int | None = None,
@@ -88,7 +93,8 @@ def train(
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
 
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
-    moment and continued with `resume`. Raises the errors of `mezzotint.errors`.
+    moment and continued with `resume`. `embeddings` names a run or a model whose vectors of tokens, and with them its
+    tokenizer, the system is to use (vectors.py). Raises the errors of `mezzotint.errors`.
     """
     out = Path(out) if Path(out).name else Path(out).absolute()
     team = join()
@@ -99,11 +105,14 @@ def train(
         check_tokenizer(tokenizer)
         pick_device(device)
         recipe = plan(
-            system, size, layout, settings or {},
+            system, size, layout, settings or {}, embeddings is not None,
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
+        vectors = None if embeddings is None else vectors_of(embeddings)
         corpus = corpus_of(data, valid, field, layout_named(layout))
-        recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
+        recipe, prepared = prepare(recipe, corpus, layout_named(layout), _tokenizer(tokenizer, corpus, vectors))
+        if vectors is not None:
+            prepared = replace(prepared, table=vectors.of(recipe.spec))
         source = {
             "files": _places([s.path for s in corpus.sources] or data),
             "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
@@ -113,6 +122,7 @@ def train(
             "rows": len(prepared.train),
             "valid_rows": len(prepared.valid),
             "notes": list(prepared.notes),
+            "embeddings": vectors and vectors.origin(recipe.spec),
         }
         return recipe, prepared, source
 
@@ -121,11 +131,12 @@ def train(
         "texts to train on",
         [[s["sha256"] for s in source["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
     )
+    team.same("vectors of tokens", prepared.table is not None and sha256(prepared.table.numpy().tobytes()).hexdigest())
     with team.agreed():
-        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team)
+        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, prepared.table)
     beginning = Beginning(
         system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
-        tokenizer=prepared.tokenizer, lengths=prepared.lengths, processes=team.size,
+        tokenizer=prepared.tokenizer, lengths=prepared.lengths, table=prepared.table, processes=team.size,
     )  # fmt: skip
     team.once(create, out, beginning)
     return _run(out, trainer, recipe, prepared, seed)
@@ -160,12 +171,21 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         found = entry(config["system"])
         spec = files.read_spec(out, config, found.load(found.spec))
         recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
-        return prepare(recipe, corpus, layout, out / files.TOKENIZER)
+        recipe, prepared = prepare(recipe, corpus, layout, Tokenizer.load(out / files.TOKENIZER))
+        return recipe, replace(prepared, table=kept_table(out) if source.get("embeddings") else None)
 
     recipe, prepared = team.ahead(read)
     with team.agreed():
-        trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team)
+        lengths, table = prepared.lengths, prepared.table
+        trainer = build_trainer(config["system"], recipe, lengths, config["seed"], device, team, table)
     return _run(out, trainer, recipe, prepared, config["seed"])
+
+
+def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None) -> Tokenizer:
+    """The tokenizer that --tokenizer names; where vectors are given theirs, unless another is asked for."""
+    if vectors is None:
+        return tokenizer_named(name, corpus)
+    return vectors.tokens(None if name == AUTO else tokenizer_named(name, corpus))
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:
@@ -208,9 +228,18 @@ def _run(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int)
 
 
 def build_trainer(
-    system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str, team: Team = ALONE
+    system: str,
+    recipe: Recipe,
+    lengths: Lengths | None,
+    seed: int,
+    device: str,
+    team: Team = ALONE,
+    table: Tensor | None = None,
 ) -> Trainer:
-    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes."""
+    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes.
+
+    `table` (V, width) are vectors of tokens for it to begin with.
+    """
     where = pick_device(device)
     rows = recipe.training.batch // recipe.training.accumulate
     if rows < team.size:
@@ -220,6 +249,8 @@ def build_trainer(
     try:
         model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
         model.initialise(seed)
+        if table is not None:
+            _give(model, table)
         for module in model.players.values():
             module.to(where)
         dtype = pick_precision(recipe.training.precision, where)
@@ -232,6 +263,12 @@ def build_trainer(
         for module in model.players.values():
             module.compile(dynamic=True)
     return trainer
+
+
+def _give(model: System, table: Tensor) -> None:
+    if not isinstance(model, Embedded):
+        raise UsageError(f"{model.card.name} takes no vectors of others; leave embeddings out")
+    model.embed(table)
 
 
 def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -201,15 +202,16 @@ class Run:
         shown = task.canvas.real & frame.known.cpu()
         samples = []
         for b, index in enumerate(task.canvas.index.tolist()):
-            ids = ids_BL[b][shown[b]].tolist()
+            ids = self._filled(ids_BL[b][shown[b]].tolist())
             text = task.text(self.tokenizer, b, ids)
-            ids = ids[: _cut(ids, self.tokenizer)]
+            ids = ids[: self._cut(ids)]
             nfe, how = task.nfe(b) + int(frame.nfe[b]), task.request
             samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b)))
         return samples
 
     def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:
         rows = []
+        empty = self.tokenizer.pad if self.system.spec.pads_inside else None
         for ids, known, given, real, confidence in zip(
             frame.ids.tolist(), frame.known.tolist(), canvas.given.tolist(), canvas.real.tolist(),
             frame.confidence.tolist(), strict=True,
@@ -217,15 +219,24 @@ class Run:
             surfaces = self.tokenizer.surfaces(
                 [i if k else self.tokenizer.pad for i, k in zip(ids, known, strict=True)]
             )
-            stop = _cut(ids, self.tokenizer, known)
-            rows.append(
-                [
-                    Piece(text if k else "", k, g, c)
-                    for text, k, g, c, r in list(zip(surfaces, known, given, confidence, real, strict=True))[:stop]
-                    if r
-                ]
-            )
+            stop = self._cut(ids, known)
+            shown = [k and i != empty for i, k in zip(ids, known, strict=True)]
+            facts = zip(surfaces, shown, known, given, confidence, real, strict=True)
+            rows.append([Piece(text if s else "", k, g, c) for text, s, k, g, c, r in islice(facts, stop) if r])
         return rows
+
+    def _filled(self, ids: list[int]) -> list[int]:
+        """The ids that are not padding, where that can stand anywhere."""
+        return [i for i in ids if i != self.tokenizer.pad] if self.system.spec.pads_inside else ids
+
+    def _cut(self, ids: Sequence[int], known: Sequence[bool] | None = None) -> int:
+        """Where the text stops: at the first known end token, or padding where that only comes after a text."""
+        inside = self.system.spec.pads_inside
+        last = (self.tokenizer.end,) if inside else (self.tokenizer.end, self.tokenizer.pad)
+        for place, i in enumerate(ids):
+            if i in last and (known is None or known[place]):
+                return place
+        return len(ids)
 
 
 def from_pretrained(
@@ -277,11 +288,3 @@ def _lengths(folder: Path, config: Mapping[str, Any]) -> Lengths | None:
     texts = config["data"].get("layout") == Layout.TEXTS.value
     drawn = texts and config["spec"].get("ending") == Ending.LENGTH.value
     return Lengths.from_json(files.read_json(folder / files.LENGTHS)) if drawn else None
-
-
-def _cut(ids: Sequence[int], tokenizer: Tokenizer, known: Sequence[bool] | None = None) -> int:
-    """Where the text stops: at the first known end or padding token."""
-    for place, i in enumerate(ids):
-        if i in (tokenizer.end, tokenizer.pad) and (known is None or known[place]):
-            return place
-    return len(ids)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
+from mezzotint.data.padding import scattered
 from mezzotint.data.spans import given_either
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
@@ -77,12 +78,17 @@ class SED:
         self.net.body.initialise(generator)
         self.net.space.fill(torch.randn(self.net.space.table.shape, generator=generator))
 
+    def embed(self, table: Tensor) -> None:
+        """§3: vectors that were learned before, which stay as they are."""
+        self.net.space.fill(table)
+
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         """x0_hat(x_t, x0_tilde, t), §3."""
         z = noised.z
-        earlier = previous if isinstance(previous, Tensor) else self._without(noised)
+        told = self.spec.self_condition is not SelfCondition.NONE  # what it never saw in training it gets nowhere
+        earlier = previous if told and isinstance(previous, Tensor) else self._without(noised)
         earlier = earlier * cond.free[..., None]
         streams = [z, earlier] if self.spec.streams is Streams.IN_PLACE else self._apart(z, cond.given, earlier)
         inputs = torch.cat(streams, dim=-1).to(self.net.body.enter.weight.dtype)
@@ -110,6 +116,7 @@ class SED:
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         """§3: the error of the estimate over what is noised, and the read-out of the noised true vectors."""
+        batch, _ = self._padded(batch, rng)
         given = given_either(batch.real, self.spec.spans, self.spec.singly, rng.at("spans"))
         batch = Canvas(batch.ids, given, batch.real, batch.index)
         t = self._times(rng.at("time").stratified()).to(batch.ids.device)
@@ -145,10 +152,15 @@ class SED:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step."""
+        batch, log_q = self._padded(batch, rng)
         conditioned = self.spec.self_condition is not SelfCondition.NONE
         denoise = twice(self.denoise) if conditioned else self.denoise
         bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
-        return bound + self.length(batch.real).double()
+        return bound + log_q + self.length(batch.real).double()
+
+    def _padded(self, batch: Canvas, rng: Rng) -> tuple[Canvas, Tensor]:
+        """Some positions of a text are empty; with log q of which, so that the bound is one on the text."""
+        return scattered(batch, self.spec.padding, self.spec.end, self.spec.pad, rng.at("padding"))
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, vectors = request.canvas, self.net.space.vectors.detach()

@@ -41,6 +41,8 @@ class Beginning:
     """How many train it together."""
     weights: Mapping[str, Tensor] | None = None
     """Under the names of `checkpoint.named`; None where training will write them."""
+    table: Tensor | None = None
+    """(V, width): the vectors of tokens that training begins with, where it was given some."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the configuration."""
     records: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +57,8 @@ def create(out: Path, run: Beginning) -> None:
             files.put_json(aside / files.LENGTHS, run.lengths.to_json())
         if run.weights is not None:
             _save_weights(aside / files.MODEL, run.weights)
+        if run.table is not None:
+            _save_weights(aside / files.EMBEDDINGS, {"table": run.table})
         for name, record in run.records.items():
             files.put_json(aside / name, record)
         files.put_json(aside / files.CONFIG, _config(run))
