@@ -32,7 +32,6 @@ def folders(tmp_path_factory):
         ("sed fill", "sed", {"settings": {"ending": "fill", "speaks": "vector", "streams": "apart"}}),
         ("sed windows", "sed", {"layout": "windows", "settings": {"canvas": "16", "self_condition": "coin"}}),
         ("diffusion-lm", "diffusion-lm", {}),
-        ("diffusion-lm fill", "diffusion-lm", {"settings": {"ending": "fill"}}),
     ):
         settings = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01"} | more.pop("settings", {})
         list(
@@ -51,7 +50,7 @@ def folders(tmp_path_factory):
     patch.undo()
 
 
-VECTORS = ["sed", "sed fill", "sed windows", "diffusion-lm", "diffusion-lm fill"]
+VECTORS = ["sed", "sed fill", "sed windows", "diffusion-lm"]
 ALL = ["mdlm", "fill", "ar", "windows", "ar windows", "bpe", "ar length", *VECTORS]
 
 
