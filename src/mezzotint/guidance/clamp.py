@@ -5,23 +5,31 @@ Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §4.3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
-import torch
 from torch import Tensor
 
 from mezzotint.types import Canvas, Denoiser, Noised, Prediction
 
 
-def clamp(denoise: Denoiser, vectors_VD: Tensor) -> Denoiser:
-    """The denoiser whose estimates are rows of the table (V, D): at each position the nearest one."""
+def clamp(denoise: Denoiser, vectors_VD: Tensor, read: Callable[[Tensor], Tensor] | None = None) -> Denoiser:
+    """The denoiser whose estimates are rows of the table (V, D): at each position the nearest that is not forbidden.
+
+    Where `read` gives logits (B, L, V) of vectors (B, L, D), they are those of the moved estimate.
+    """
 
     def clamped(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
-        said = denoise(noised, cond, previous, at)
+        said = denoise(noised, cond, previous)
         assert said.estimate is not None
-        nearest = torch.cdist(said.estimate.flatten(0, 1), vectors_VD).argmin(-1).view(said.estimate.shape[:2])
-        return replace(said, estimate=vectors_VD[nearest])
+        forbidden = said.logits.isneginf()
+        # |x - e|^2 falls as this rises.
+        nearness = said.estimate @ vectors_VD.mT - (vectors_VD**2).sum(-1) / 2
+        estimate = vectors_VD[nearness.masked_fill(forbidden, -inf).argmax(-1)]
+        logits = said.logits if read is None else read(estimate).masked_fill(forbidden, -inf)
+        return replace(said, logits=logits if at is None else logits[at], estimate=estimate)
 
     return clamped

@@ -6,6 +6,8 @@ sides of a step have the posterior's variance, its KL is half the gain in signal
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,24 +20,40 @@ from mezzotint.types import Canvas, Denoiser
 
 
 def chain_bound(
-    denoise: Denoiser, process: Gaussian, vectors_VD: Tensor, batch: Canvas, steps: int, rng: Rng
+    denoise: Denoiser,
+    process: Gaussian,
+    vectors_VD: Tensor,
+    batch: Canvas,
+    steps: int,
+    rng: Rng,
+    read: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """(B,) float64 nats: one draw of the bound for the free tokens of each row, under a chain of `steps` equal steps.
 
-    KL(q(z_1) || prior) + sum over i = 2..steps of KL(q(z_{i-1} | z_i, z_0) || p(z_{i-1} | z_i)) - log p(w | z at the
-    first step), where z_0 is the vector itself and one i is drawn for the sum, stratified over the global batch.
+    KL(q(z_1) || prior) + sum over i of KL(q(z_{i-1} | z_i, e) || p(z_{i-1} | z_i)) - log p(w | z at the chain's end),
+    where e is the token's vector and one i is drawn for the sum, stratified over the global batch. The chain ends one
+    step before t = 0, where the denoiser names the tokens; where `read` gives logits (B, L, V) of states (B, L, D), it
+    ends at t = 0 and they do: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §4.1, whose z_0 has noise of its own.
     """
-    z0 = F.embedding(batch.ids, vectors_VD)
-    i = 2 + (rng.at("time").stratified() * (steps - 1)).long().clamp(max=steps - 2)
-    t, s = ((place / steps).to(z0.device) for place in (i.double(), i.double() - 1))
-    noised = process.corrupt(z0, t, batch.free, rng.at("noise"))
+    e = F.embedding(batch.ids, vectors_VD)
+    u = rng.at("time").stratified()
+    times = torch.arange(1 if read is None else 0, steps + 1, dtype=torch.float64) / steps
+    ratios = process.signal_to_noise(times)
+    gains = -ratios.diff()
+    # As often as a step would weigh if the numbers of the vectors were normal draws; uniform draws hardly ever meet the
+    # few steps that weigh thousands of times what others do.
+    size = float((vectors_VD.detach() ** 2).mean())
+    shares = -torch.log1p(size * ratios).diff()
+    odds = shares / shares.sum()
+    i = torch.searchsorted(odds.cumsum(0), u, right=True).clamp(max=len(odds) - 1)
+    weight, t = ((gains / odds)[i] / 2).to(e.device), times[i + 1].to(e.device)
+    noised = process.corrupt(e, t, batch.free, rng.at("noise"))
     estimate = denoise(noised, batch).estimate
     assert estimate is not None
-    gain = process.signal_to_noise(s) - process.signal_to_noise(t)
-    error = squared_error(estimate, z0, batch.free).double() * z0.shape[-1]
-    start = process.corrupt(z0, torch.full_like(t, 1 / steps), batch.free, rng.at("start"))
-    read = token_nll(denoise(start, batch).logits, batch.ids, batch.free).double()
-    return (steps - 1) * gain / 2 * error + read + _prior(process, z0, batch)
+    error = squared_error(estimate, e, batch.free).double() * e.shape[-1]
+    end = process.corrupt(e, torch.full_like(t, float(times[0])), batch.free, rng.at("start"))
+    logits = denoise(end, batch).logits if read is None else read(end.z)
+    return weight * error + token_nll(logits, batch.ids, batch.free).double() + _prior(process, e, batch)
 
 
 def _prior(process: Gaussian, z0: Tensor, batch: Canvas) -> Tensor:

@@ -17,6 +17,8 @@ from mezzotint.types import Canvas, Noised
 
 LEAST = 1e-8
 """The smallest alpha^2: the published chains cap their last beta at 0.999 instead, which leaves about this much."""
+CAP = 0.999
+"""The greatest variance of a step in the published chains."""
 
 FARTHEST = -50.0
 """Evidence below the best by more than 50 nats counts as that much. Odds any smaller are denormal numbers somewhere on
@@ -55,7 +57,7 @@ class FlooredCosineVariance(Variance):
     def __init__(self, beta1: float = 2e-3, steps: int = 1000, offset: float = 0.008) -> None:
         t = torch.arange(steps + 1, dtype=torch.float64) / steps
         whole = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
-        beta = (1 - whole[1:] / whole[:-1]).clamp(beta1, 0.999)
+        beta = (1 - whole[1:] / whole[:-1]).clamp(beta1, CAP)
         self.log_share = torch.cat([torch.zeros(1, dtype=torch.float64), (1 - beta).log().cumsum(0)])
 
     def share(self, t: Tensor) -> Tensor:
@@ -68,13 +70,18 @@ class FlooredCosineVariance(Variance):
 class SqrtVariance(Variance):
     """(1 - sqrt(t + s)) / (1 - sqrt(s)): Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, App. A, as its code has it.
 
-    The paper's formula has no denominator: it begins at variance sqrt(s) instead of 0.
+    The paper's formula has no denominator: it begins at variance sqrt(s) instead of 0. The last of `steps` steps would
+    end below zero; it adds the variance CAP instead.
     """
 
-    def __init__(self, offset: float = 1e-4) -> None:
+    def __init__(self, offset: float = 1e-4, steps: int = 2000) -> None:
         self.offset = offset
+        self.least = (1 - CAP) * float(self._formula(torch.tensor(1 - 1 / steps, dtype=torch.float64)))
 
     def share(self, t: Tensor) -> Tensor:
+        return self._formula(t).clamp(min=self.least)
+
+    def _formula(self, t: Tensor) -> Tensor:
         return (1 - (t + self.offset).sqrt()) / (1 - math.sqrt(self.offset))
 
 
@@ -95,16 +102,31 @@ class Factored(Variance):
 
 
 class Gaussian:
-    """The process. Times (B,) act on states (B, L, D)."""
+    """The process. Times (B,) act on states (B, L, D).
 
-    def __init__(self, variance: Variance) -> None:
+    With `sigma0` it is that of a token's vector behind a z_0 that has noise of this deviation already.
+    """
+
+    def __init__(self, variance: Variance, sigma0: float = 0.0) -> None:
         self.variance = variance
+        self.sigma0 = sigma0
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at times t of any shape; exactly 1 and 0 at t = 0."""
+        """alpha and sigma at times t of any shape; exactly 1 and sigma0 at t = 0."""
         share = self.variance.share(t.double()).clamp(LEAST, 1.0)
         share = torch.where(t > 0, share, torch.ones_like(share))
-        return share.sqrt(), (1 - share).sqrt()
+        return share.sqrt(), (1 - share + share * self.sigma0**2).sqrt()
+
+    def blur(self, steps: int) -> float:
+        """The deviation after the first of `steps` steps, which Diffusion-LM gives its z_0 too (code)."""
+        return float(self.alpha_sigma(torch.tensor(1 / steps, dtype=torch.float64))[1])
+
+    def centre(self, noised: Noised, z0: Tensor) -> Tensor:
+        """E[e | z_t] from E[z_0 | z_t] (B, L, D), where z_0 = e + sigma0 eps: the noise of z_0 that z_t shows is taken
+        off."""
+        alpha, sigma = self.wide(noised.t, z0)
+        shown = alpha * self.sigma0**2 / sigma**2
+        return (z0 - shown * noised.z) / (1 - alpha * shown)
 
     def signal_to_noise(self, t: Tensor) -> Tensor:
         """alpha^2 / sigma^2 at times t > 0."""

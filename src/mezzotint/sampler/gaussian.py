@@ -30,10 +30,19 @@ Solver = Callable[[Gaussian, Noised, Tensor, Estimate, "Estimate | None", Rng], 
 """(process, state at t, s, estimate at t, the estimate before it, rng) -> state (B, L, D) at s."""
 
 
-def ancestral(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, before: Estimate | None, rng: Rng) -> Tensor:
-    """A draw from q(z_s | z_t, estimate). On a grid coarser than training's this is the strided ancestral step."""
+def ancestral(
+    process: Gaussian,
+    noised: Noised,
+    s: Tensor,
+    now: Estimate,
+    before: Estimate | None,
+    rng: Rng,
+    temperature: float = 1.0,
+) -> Tensor:
+    """A draw from q(z_s | z_t, estimate), which is also DDIM with eta = 1. On a grid coarser than training's this is
+    the strided ancestral step. `temperature` times the deviation is what is added; 0 takes the mean."""
     mean, deviation = process.posterior(noised, now.value, s)
-    return mean + deviation * rng.at("noise").normal(*mean.shape[1:]).to(mean)
+    return mean + temperature * deviation * rng.at("noise").normal(*mean.shape[1:]).to(mean)
 
 
 def ddim(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, before: Estimate | None, rng: Rng) -> Tensor:

@@ -1,0 +1,46 @@
+"""What a diffusion-lm run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mezzotint.errors import UsageError
+from mezzotint.spec.base import Spec
+from mezzotint.spec.transformer import TransformerSpec
+from mezzotint.types import Can, Card, Decoder, Ending
+
+CARD = Card(
+    name="diffusion-lm",
+    title="Diffusion-LM",
+    paper="Li et al. 2022, arXiv:2205.14217",
+    can=frozenset({Can.CONTINUE, Can.INFILL}),
+    bound="upper bound, that of the chain of steps",
+    decoders=frozenset({Decoder.EXACT, Decoder.DDIM}),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionLMSpec(Spec):
+    """Gaussian diffusion over learned `width`-dimensional vectors of `vocab` tokens, up to `canvas` positions."""
+
+    vocab: int
+    canvas: int
+    ending: Ending
+    net: TransformerSpec
+    width: int = 16
+    chain: int = 2000
+    """Steps of the discrete chain: training's times, the noise of a token's vector at t = 0, and the bound."""
+    clamp: bool = True
+    """When writing, move every estimate onto the nearest token's vector."""
+
+    def validate(self) -> None:
+        if self.ending is Ending.SYMBOL:
+            raise UsageError(
+                "ending 'symbol' is for models that write left to right; diffusion-lm takes 'length' or 'fill'"
+            )
+        if self.net.causal or self.net.condition:
+            raise UsageError(
+                "diffusion-lm looks both ways and adds the time to its input; causal and condition must be off"
+            )
+        if self.width < 1 or self.chain < 2:
+            raise UsageError("width must be at least 1, chain at least 2")

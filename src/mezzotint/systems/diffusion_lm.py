@@ -1,0 +1,125 @@
+"""Diffusion-LM: diffusion over word vectors that are learned with it (Li et al. 2022, arXiv:2205.14217).
+
+A bidirectional transformer says what the clean vectors of a text are, given noisy ones; what it says is clamped to
+the vectors of words at every step of writing. No self-conditioning, and nothing is given in training.
+
+Departure: a text's length is drawn from the training lengths by default (`ending=length`) and costs -log p(length);
+the paper's padding, an ordinary token, is `ending=fill`.
+Departure: the network is told the true time on grids coarser than the chain; the paper's code says a little less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.data.lengths import Lengths
+from mezzotint.errors import CapabilityError
+from mezzotint.guidance.clamp import clamp
+from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.net.projected import ProjectedTransformer
+from mezzotint.objective.chain import chain_bound
+from mezzotint.objective.end_to_end import end_to_end
+from mezzotint.objective.length import LengthCost
+from mezzotint.process.gaussian import Gaussian, SqrtVariance
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import Counted, drive
+from mezzotint.sampler.gaussian import SOLVERS, Solver, Walk, ancestral
+from mezzotint.space.learned import LearnedEmbedding
+from mezzotint.spec.diffusion_lm import CARD, DiffusionLMSpec
+from mezzotint.types import Canvas, Decoder, Ending, Frame, Loss, Noised, Prediction, Request
+
+SURE = 0.99
+"""How probable a word is that the bound takes for settled: of 0.9, 0.99 and always, this cost an exact denoiser least.
+"""
+
+
+class Net(nn.Module):
+    """All that is trained: the table, which is its own read-out, and the transformer."""
+
+    def __init__(self, spec: DiffusionLMSpec) -> None:
+        super().__init__()
+        self.space = LearnedEmbedding(spec.vocab, spec.width)
+        self.body = ProjectedTransformer(spec.net, spec.width, spec.canvas)
+
+
+class DiffusionLM:
+    """Diffusion-LM; `lengths` is the distribution of text lengths for runs whose texts vary in length."""
+
+    card = CARD
+
+    def __init__(self, spec: DiffusionLMSpec, lengths: Lengths | None) -> None:
+        self.spec = spec
+        self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
+        schedule = SqrtVariance(steps=spec.chain)
+        self.process = Gaussian(schedule)  # App. A
+        self.whole = Gaussian(schedule, sigma0=self.process.blur(spec.chain))
+        self.net = Net(spec)
+        self.players = {"model": self.net}
+
+    def initialise(self, seed: int) -> None:
+        # Another stream than the noise's: drawn alike, the first noise would be the table.
+        generator = torch.Generator().manual_seed(seed + 7_919)
+        self.net.body.initialise(generator)
+        self.net.space.initialise(generator)
+
+    def denoise(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        """f(x_t, t), §4.2: the clean vectors themselves, not the noise."""
+        estimate = self.net.body(noised.z, noised.t, cond.real)
+        logits = self.net.space.logits(estimate)
+        return Prediction(logits if at is None else logits[at], estimate)
+
+    def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
+        """L_simple^e2e, §4.1 and §4.2."""
+        terms = end_to_end(self.denoise, self.net.space, self.process, self.spec.chain, batch, rng)
+        parts = {name: term.sum() for name, term in terms.items()}
+        total = torch.stack(list(parts.values())).sum()
+        yield Loss(total, {k: v.detach() for k, v in parts.items()}, float(batch.free.sum()))
+
+    def nll(self, batch: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: one draw of the bound L_vlb^e2e of §4.1, the cost of the length included.
+
+        Departure: the steps' variances are those of x_{t-1} given x_t and the word, not given x0, so that the noise of
+        x0 is not paid for twice; and sure words are settled, without which the bound is many nats above any use: next
+        to no noise, a squared error of 0.01 that no text would show costs several.
+        """
+        space, chain = self.net.space, self.spec.chain
+        bound = chain_bound(self._settled, self.whole, space.vectors, batch, chain, rng, read=space.logits)
+        return bound + self.length(batch.real).double()
+
+    def _settled(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        """The words' own vectors behind the estimate; where noisy vector and read-out leave no doubt, that word's."""
+        said, vectors = self.denoise(noised, cond, previous), self.net.space.vectors
+        assert said.estimate is not None
+        odds = (self.whole.evidence(noised, vectors) + said.logits).softmax(-1)
+        settled = odds.amax(-1, keepdim=True) > SURE
+        estimate = torch.where(settled, odds @ vectors, self.whole.centre(noised, said.estimate))
+        return Prediction(said.logits if at is None else said.logits[at], estimate)
+
+    def sample(self, request: Request) -> Iterator[Frame]:
+        """§4.3. What is given is put back at every step, clean, as in the paper's code: the network never learned what
+        a clean vector among noisy ones is. Departure: at the first step too, where the code has it noised."""
+        canvas, space = request.canvas, self.net.space
+        counted = Counted(self.denoise, canvas)
+        said = spaces(forbid(counted, request.forbidden), request.spaced)
+        guided = clamp(said, space.vectors.detach(), space.logits) if self.spec.clamp else said
+        step = Walk(self.process, _solver(request), space.clean(canvas.ids).detach())
+        return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
+
+
+def _solver(request: Request) -> Solver:
+    """The paper's ancestral step (DDIM with eta = 1 in its code); temperature is how much of its noise is added."""
+    if request.top_p != 1 or (request.temperature != 1 and request.decoder is not Decoder.EXACT):
+        raise CapabilityError(
+            "diffusion-lm has no odds of tokens to cut, and a temperature with decoder 'exact' only; leave them at 1"
+        )
+    if request.decoder is Decoder.EXACT:
+        return partial(ancestral, temperature=request.temperature)
+    return SOLVERS[request.decoder]
