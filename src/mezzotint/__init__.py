@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from mezzotint.checks import (
         check_data,
         check_decoder,
+        check_guide,
         check_length,
         check_run,
         check_settings,
         check_tokenizer,
+        lesson,
         next_out,
     )
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
-    from mezzotint.launch import Progress, resume, train
+    from mezzotint.launch import Progress, distill_run, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
@@ -31,23 +33,25 @@ if TYPE_CHECKING:
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
-    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
+    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
 
 _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
     "checks": (
         "check_data",
         "check_decoder",
+        "check_guide",
         "check_length",
         "check_run",
         "check_settings",
         "check_tokenizer",
+        "lesson",
         "next_out",
     ),
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
-    "launch": ("Progress", "resume", "train"),
+    "launch": ("Progress", "distill_run", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
@@ -56,7 +60,7 @@ _HOMES = {
     "systems": ("Entry", "cards", "plugin_faults"),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
-    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System"),
+    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System", "Towards"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -84,18 +88,21 @@ __all__ = [
     "Score",
     "System",
     "Team",
+    "Towards",
     "UsageError",
     "bistro_texts",
     "bundled_judge",
     "cards",
     "check_data",
     "check_decoder",
+    "check_guide",
     "check_length",
     "check_new",
     "check_run",
     "check_settings",
     "check_source",
     "check_tokenizer",
+    "distill_run",
     "evaluate_run",
     "from_pretrained",
     "import_checkpoint",
@@ -103,6 +110,7 @@ __all__ = [
     "is_first",
     "join",
     "launched",
+    "lesson",
     "load",
     "next_out",
     "parse_template",

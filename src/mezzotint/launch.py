@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save as serialise
 
 from mezzotint import hub
-from mezzotint.checks import BISTRO, check_run, check_seed, check_tokenizer, layout_named, plan
+from mezzotint.checks import BISTRO, check_run, check_seed, check_tokenizer, layout_named, lesson, located, plan
 from mezzotint.data.batches import Batches
-from mezzotint.data.corpus import Source
+from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.lengths import Lengths
 from mezzotint.errors import DataError, RunError, UsageError
 from mezzotint.prepare import Prepared, corpus_of, packed, prepare
@@ -30,7 +30,7 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
 from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training import folder as files
-from mezzotint.training.checkpoint import fill, named
+from mezzotint.training.checkpoint import fill, named, read_weights
 from mezzotint.training.create import Beginning, create
 from mezzotint.training.device import autocast, pick_device, pick_precision
 from mezzotint.training.loop import Batches as Batch
@@ -38,7 +38,7 @@ from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
 from mezzotint.training.signals import asked_to_end
 from mezzotint.training.team import ALONE, Team, join
-from mezzotint.types import Canvas, Layout, System
+from mezzotint.types import Canvas, Layout, Pupil, System, Watchful
 
 VALIDATION_ROWS = 512
 
@@ -104,31 +104,104 @@ def train(
         )  # fmt: skip
         corpus = corpus_of(data, valid, field, layout_named(layout))
         recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
-        source = {
-            "files": _places([s.path for s in corpus.sources] or data),
-            "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
-            "field": field,
-            "layout": layout,
-            "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
-            "rows": len(prepared.train),
-            "valid_rows": len(prepared.valid),
-            "notes": list(prepared.notes),
-        }
-        return recipe, prepared, source
+        return recipe, prepared, _source(corpus, prepared, data, valid, field)
 
-    recipe, prepared, source = team.ahead(read)
+    return _begun(out, system, *team.ahead(read), seed, device, team)
+
+
+def distill_run(
+    teacher: str | Path,
+    *,
+    out: str | Path,
+    system: str = "didi-instruct",
+    data: Sequence[str | Path] | None = None,
+    field: str | None = None,
+    valid: Sequence[str | Path] | None = None,
+    minutes: float | None = None,
+    max_steps: int | None = None,
+    batch_size: int | None = None,
+    save_every: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Progress]:
+    """Train a student of a run, which starts from its weights, tokenizer, canvas and lengths; yields as `train` does.
+
+    The texts are those that the teacher was trained on, unless `data` names others; an imported run has none. The new
+    run keeps a copy of the teacher's weights and needs the teacher's folder no more.
+    """
+    out = Path(out) if Path(out).name else Path(out).absolute()
+    team = join()
+    folder = team.ahead(lambda: located(teacher))
+
+    def read() -> tuple[Recipe, Prepared, dict[str, Any]]:
+        files.check_new(out)
+        check_seed(seed)
+        pick_device(device)
+        config = check_run(folder)
+        recipe = lesson(
+            system, teacher, config, settings or {},
+            minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
+        )  # fmt: skip
+        texts, held, named_field = data, valid, field
+        if texts is None:
+            if config.get("published") or not config["data"]["files"]:
+                raise UsageError(f"{teacher} does not say which texts it was trained on; name some with --data")
+            texts, held, named_field = (config["data"][key] for key in ("files", "valid", "field"))
+        corpus = corpus_of(texts, held, named_field, layout_named(config["data"]["layout"]))
+        recipe, prepared = prepare(recipe, corpus, layout_named(config["data"]["layout"]), folder)
+        return recipe, prepared, _source(corpus, prepared, texts, held, named_field)
+
+    return _begun(out, system, *team.ahead(read), seed, device, team, teacher=folder)
+
+
+def _begun(
+    out: Path,
+    system: str,
+    recipe: Recipe,
+    prepared: Prepared,
+    source: Mapping[str, Any],
+    seed: int,
+    device: str,
+    team: Team,
+    teacher: Path | None = None,
+) -> Iterator[Progress]:
+    """A new run folder, and its training."""
     team.same(
         "texts to train on",
         [[s["sha256"] for s in source["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
     )
+    weights = None if teacher is None else teacher / files.MODEL
     with team.agreed():
-        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team)
+        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, weights)
+    told = None if weights is None else {"run": str(weights.parent.absolute()), "sha256": files.digest(weights)}
     beginning = Beginning(
         system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
         tokenizer=prepared.tokenizer, lengths=prepared.lengths, processes=team.size,
+        teacher=weights, more={"teacher": told} if told else {},
     )  # fmt: skip
     team.once(create, out, beginning)
     return _run(out, trainer, recipe, prepared, seed)
+
+
+def _source(
+    corpus: Corpus,
+    prepared: Prepared,
+    data: Sequence[str | Path],
+    valid: Sequence[str | Path] | None,
+    field: str | None,
+) -> dict[str, Any]:
+    """Where the text came from, as a run's configuration has it."""
+    return {
+        "files": _places([s.path for s in corpus.sources] or data),
+        "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
+        "field": field,
+        "layout": prepared.layout.value,
+        "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
+        "rows": len(prepared.train),
+        "valid_rows": len(prepared.valid),
+        "notes": list(prepared.notes),
+    }
 
 
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
@@ -160,11 +233,12 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         found = entry(config["system"])
         spec = files.read_spec(out, config, found.load(found.spec))
         recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
-        return prepare(recipe, corpus, layout, out / files.TOKENIZER)
+        return prepare(recipe, corpus, layout, out)
 
     recipe, prepared = team.ahead(read)
+    teacher = out / files.TEACHER if config.get("teacher") else None
     with team.agreed():
-        trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team)
+        trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, teacher)
     return _run(out, trainer, recipe, prepared, config["seed"])
 
 
@@ -179,7 +253,7 @@ def _described(source: Source) -> dict[str, Any]:
 
 def _run(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
     """The loop of training/loop.py with files, signals and held-out texts around it."""
-    team, notes = trainer.team, list(data.notes)
+    team, notes, told = trainer.team, list(data.notes), set[str]()
     with team.agreed():
         found = checkpoints.newest(out)
     team.same("checkpoints", None if found is None else found[0].counters)
@@ -202,15 +276,37 @@ def _run(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int)
                 stopped = f"stopped by {name} at step {tick.step}; `mezzotint resume {out}` goes on from there"
             team.once(_write, out, tick, valid, state, stopped is not None or tick.fraction >= 1)
             saved = out / files.CHECKPOINTS / str(tick.step) if state is not None else None
+            yield from (_progress(trainer, note=note) for note in _faults(trainer, tick, told))
             yield _progress_of(tick, valid, saved, stopped)
             if stopped:
                 return
 
 
+def _faults(trainer: Trainer, tick: Tick, told: set[str]) -> Iterator[str]:
+    """What a system has to say of its own figures, each kind once; RunError where going on is of no use."""
+    if not isinstance(trainer.system, Watchful):
+        return
+    try:
+        found = trainer.system.faults(tick.parts)
+    except RunError as e:
+        raise trainer.team.ours(e) from None
+    yield from (f"at step {tick.step}, {sentence}" for kind, sentence in found.items() if kind not in told)
+    told.update(found)
+
+
 def build_trainer(
-    system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str, team: Team = ALONE
+    system: str,
+    recipe: Recipe,
+    lengths: Lengths | None,
+    seed: int,
+    device: str,
+    team: Team = ALONE,
+    teacher: Path | None = None,
 ) -> Trainer:
-    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes."""
+    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes.
+
+    `teacher` is the file of weights that a pupil starts from.
+    """
     where = pick_device(device)
     rows = recipe.training.batch // recipe.training.accumulate
     if rows < team.size:
@@ -219,8 +315,13 @@ def build_trainer(
         )
     try:
         model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
+        frozen: Mapping[str, torch.nn.Module] = {}
+        if teacher is not None:
+            assert isinstance(model, Pupil), "only a pupil has a teacher"
+            frozen = model.frozen
+            read_weights(teacher, frozen)
         model.initialise(seed)
-        for module in model.players.values():
+        for module in (*model.players.values(), *frozen.values()):
             module.to(where)
         dtype = pick_precision(recipe.training.precision, where)
         trainer = Trainer(model, recipe.training, seed, where, autocast(where, dtype), team=team)

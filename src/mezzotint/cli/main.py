@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "demo": (flags.Demo, demo),
     "train": (flags.Train, commands.train),
     "resume": (flags.Resume, commands.resume),
+    "distill": (flags.Distill, commands.distill),
     "sample": (flags.Sample, commands.sample),
     "infill": (flags.Infill, commands.infill),
     "evaluate": (flags.Evaluate, commands.evaluate),
@@ -29,7 +30,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "systems": (flags.Systems, commands.systems),
 }
 
-TOGETHER = ("train", "resume", "sample", "evaluate")
+TOGETHER = ("train", "resume", "distill", "sample", "evaluate")
 """What several processes of one launch can do together."""
 
 WRONG_CALL = 2

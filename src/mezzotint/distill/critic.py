@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mezzotint.distill.divergence import row_means
 from mezzotint.net.conditioning import TimeEmbedding
 from mezzotint.net.transformer import Trunk
 from mezzotint.process.absorbing import Absorbing
@@ -114,6 +115,11 @@ class Critic:
         """The logits at the masked positions."""
         at = (cond.free & (noised.z == self.process.mask)).nonzero(as_tuple=True)
         return Read(self.logits(noised, cond)[at], at)
+
+
+def mean_logit(read: Read, count: int) -> Tensor:
+    """(count,): the mean of a row's logits, an estimate of log reference - log student of its state; 0 without any."""
+    return row_means(read.logits, read.at[0], count)
 
 
 def critic_loss(reference: Tensor, student: Tensor) -> Tensor:

@@ -55,12 +55,15 @@ def advantages(reward: Tensor, seen: Tensor, group: int, clip: float) -> Tensor:
     Departure: a member of which nothing was masked has no reward (seen (R,) is False), no say and no advantage; nor
     has one that is alone, or whose group is all of one reward.
     """
-    r, counted = reward.view(-1, group), seen.view(-1, group)
-    n = counted.sum(1, keepdim=True)
-    away = (r - _mean(r, counted, n)).masked_fill(~counted, 0.0)
-    spread = ((away**2).sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
-    scaled = torch.where((n > 1) & (spread > SAME), away / spread.clamp(min=SAME), 0.0)
+    away, deviation = _in_groups(reward, seen, group)
+    scaled = torch.where(deviation > SAME, away / deviation.clamp(min=SAME), 0.0)
     return scaled.clamp(-clip, clip).flatten()
+
+
+def spread(reward: Tensor, seen: Tensor, group: int) -> Tensor:
+    """(R,): the standard deviation of the rewards of each member's group."""
+    away, deviation = _in_groups(reward, seen, group)
+    return deviation.expand_as(away).flatten()
 
 
 def surrogate(log_prob: Tensor, reward: Tensor, weight: Tensor) -> Tensor:
@@ -89,5 +92,10 @@ def row_means(values: Tensor, rows: Tensor, count: int) -> Tensor:
     return sums / torch.bincount(rows, minlength=count).clamp(min=1)
 
 
-def _mean(values: Tensor, counted: Tensor, n: Tensor) -> Tensor:
-    return (values * counted).sum(1, keepdim=True) / n.clamp(min=1)
+def _in_groups(reward: Tensor, seen: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """How far each reward is from its group's mean (groups, G), 0 where not seen; the deviation (groups, 1)."""
+    r, counted = reward.view(-1, group), seen.view(-1, group)
+    n = counted.sum(1, keepdim=True)
+    mean = (r * counted).sum(1, keepdim=True) / n.clamp(min=1)
+    away = (r - mean).masked_fill(~counted, 0.0)
+    return away, ((away**2).sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()

@@ -41,6 +41,8 @@ class Beginning:
     """How many train it together."""
     weights: Mapping[str, Tensor] | None = None
     """Under the names of `checkpoint.named`; None where training will write them."""
+    teacher: Path | None = None
+    """The file of the teacher's weights, which is copied: a run has to go on when another one is gone."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the configuration."""
     records: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +57,9 @@ def create(out: Path, run: Beginning) -> None:
             files.put_json(aside / files.LENGTHS, run.lengths.to_json())
         if run.weights is not None:
             _save_weights(aside / files.MODEL, run.weights)
+        if run.teacher is not None:
+            shutil.copyfile(run.teacher, aside / files.TEACHER)
+            files.sync(aside / files.TEACHER)
         for name, record in run.records.items():
             files.put_json(aside / name, record)
         files.put_json(aside / files.CONFIG, _config(run))

@@ -2,6 +2,7 @@
 
     config.json         format, system, spec, training, data with sha256, seed, versions
     tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
+    teacher.safetensors, where a student is trained: its teacher's weights, as they were
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
 
 This module imports no torch, so that a wrong path is answered at once.
@@ -27,6 +28,7 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 LENGTHS = "lengths.json"
 MODEL = "model.safetensors"
+TEACHER = "teacher.safetensors"
 LOG = "log.jsonl"
 RESULTS = "results.json"
 SAMPLES = "samples.json"
