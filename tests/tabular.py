@@ -67,11 +67,16 @@ def after(denoise: Tabular, law: dict[State, Tensor], hazard: float) -> dict[Sta
     return then
 
 
-def two_steps(denoise: Tabular, process: Absorbing, split: float) -> dict[State, Tensor]:
-    """The law of texts written in the steps 1 -> split -> 0."""
+def first_step(denoise: Tabular, process: Absorbing, split: float) -> dict[State, Tensor]:
+    """The law of the state after the step 1 -> split from all masks."""
     tau = torch.tensor(split, dtype=torch.float64)
     blank = {(denoise.vocab,) * denoise.length: torch.ones((), dtype=torch.float64)}
-    return after(denoise, after(denoise, blank, float(process.hazard(torch.ones_like(tau), tau))), 1.0)
+    return after(denoise, blank, float(process.hazard(torch.ones_like(tau), tau)))
+
+
+def two_steps(denoise: Tabular, process: Absorbing, split: float) -> dict[State, Tensor]:
+    """The law of texts written in the steps 1 -> split -> 0."""
+    return after(denoise, first_step(denoise, process, split), 1.0)
 
 
 def masked(law: dict[State, Tensor], mask: int, alpha: float) -> dict[State, Tensor]:

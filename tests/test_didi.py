@@ -186,6 +186,17 @@ def test_a_teacher_without_texts_asks_for_some_and_learns_from_those_named(made)
     assert list(records)[-1].fraction == 1
 
 
+def test_consistency_with_the_teacher_needs_no_critic_and_leaves_no_reward(made):
+    distilled(made, "consistent", objective="consistency", lr="0.03")
+    theirs, ours = load_file(made / "teacher/model.safetensors"), load_file(made / "consistent/model.safetensors")
+    assert torch.equal(ours["critic.blocks.1.up.weight"], theirs["model.blocks.1.up.weight"])
+    assert not torch.equal(ours["student.blocks.1.up.weight"], theirs["model.blocks.1.up.weight"])
+    lines = [json.loads(line) for line in (made / "consistent/log.jsonl").read_text().splitlines()]
+    assert lines[0]["consistency"] == lines[0]["loss"] > 0
+    with pytest.raises(CapabilityError, match="taught without a critic"):
+        mezzotint.load(made / "consistent").generate(1, guide="reward")
+
+
 def test_a_lost_teacher_file_is_said(made):
     shutil.copytree(made / "student", made / "lost")
     (made / "lost/teacher.safetensors").unlink()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mezzotint.distill.consistency import two_step_targets
 from mezzotint.distill.critic import Critic, Spectral, critic_loss
 from mezzotint.distill.divergence import (
     TimeLaw,
@@ -17,7 +18,7 @@ from mezzotint.distill.divergence import (
     omega,
     row_means,
     surrogate,
-    teacher_kl,
+    token_kl,
 )
 from mezzotint.distill.rollout import members, roll_out, streams
 from mezzotint.process.absorbing import Absorbing
@@ -28,7 +29,7 @@ from mezzotint.spec.mdlm import MDLMSpec
 from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.types import Ending, Noised
 from tests.oracle import blank, chi_square_p
-from tests.tabular import Tabular, masked, two_steps
+from tests.tabular import Tabular, first_step, masked, two_steps
 
 V, L, TAU = 2, 2, 0.4
 GROUP, BATCHES, ROWS = 4, 24, 4000
@@ -102,8 +103,10 @@ def test_there_is_no_gradient_where_the_reference_is_the_students_own_law():
 def test_a_rollout_has_the_law_of_two_ancestral_steps_and_knows_its_probability():
     student, through = Tabular(V, L), process()
     texts, _ = rolled(student, through, 12_000)
-    law = {z: float(p) for z, p in two_steps(student, through, TAU).items()}
+    law = {z: float(p.detach()) for z, p in two_steps(student, through, TAU).items()}
     assert chi_square_p(Counter(map(tuple, texts.ids.tolist())), law) > 1e-3
+    halfway = {z: float(p.detach()) for z, p in first_step(student, through, TAU).items()}
+    assert chi_square_p(Counter(map(tuple, texts.second.noised.z.tolist())), halfway) > 1e-3
     for row in range(200):
         z, text = tuple(texts.second.noised.z[row].tolist()), tuple(texts.ids[row].tolist())
         path = [(z if was == V else (V,) * L, place, text[place]) for place, was in enumerate(z)]
@@ -139,6 +142,21 @@ def test_members_have_streams_of_their_own_that_no_other_row_has():
     assert canvas.index.tolist() == list(range(20, 32)) == list(streams(Rng(0, [5, 6, 7]), 4).index)
 
 
+def test_two_steps_of_the_teacher_say_what_the_enumerated_ones_say_on_average():
+    student, teacher, through = Tabular(V, L, 0), Tabular(V, L, 1), process()
+    texts, rng = rolled(student, through, 4000, group=1)
+    middle = torch.full((4000,), 0.6, dtype=torch.float64)
+    logits = two_step_targets(teacher, through, texts.first, middle, rng.at("teacher"))
+    found = logits.softmax(-1)[texts.first.at[1] == 0, 1]
+    blank_state = (V, V)
+    h = float(through.hazard(torch.ones(1, dtype=torch.float64), middle[:1]))
+    once, other = (float(teacher.p(blank_state, 0, 1)), [float(teacher.p(blank_state, 1, v)) for v in range(V)])
+    after_other = sum(p * float(teacher.p((V, v), 0, 1)) for v, p in enumerate(other))
+    expected = h * once + (1 - h) * ((1 - h) * once + h * after_other)
+    assert abs(float(found.mean()) - expected) < 5 * float(found.std()) / len(found) ** 0.5
+    assert abs(once - expected) > 10 * float(found.std()) / len(found) ** 0.5
+
+
 # ---- rewards and weights --------------------------------------------------------------------------------------------
 
 
@@ -169,7 +187,7 @@ def test_times_have_the_law_that_their_density_says():
 def test_kl_and_entropy_are_what_they_are_called():
     p, q = torch.randn(5, 7), torch.randn(5, 7)
     expected = torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=x) for x in (p, q)))
-    assert torch.allclose(teacher_kl(p, q), expected, atol=1e-6)
+    assert torch.allclose(token_kl(p, q), expected, atol=1e-6)
     assert torch.allclose(entropy(p), torch.distributions.Categorical(logits=p).entropy(), atol=1e-6)
     assert row_means(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 4).tolist() == [2.0, 0.0, 5.0, 0.0]
 

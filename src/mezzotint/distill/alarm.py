@@ -34,6 +34,8 @@ def faults(parts: Mapping[str, float], floor: float) -> dict[str, str]:
         )
     if kept < LOW:
         found["entropy"] = f"the student's entropy is {kept:.0%} of the teacher's; its texts may be of few kinds"
+    if "right" not in parts:  # there is no critic
+        return found
     if parts["right"] > CERTAIN:
         found["critic"] = f"the critic is right {parts['right']:.1%} of the time and tells the student little; slow it"
     if parts["cut"] > CUT:

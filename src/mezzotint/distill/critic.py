@@ -113,8 +113,8 @@ class Critic:
 
     def read(self, noised: Noised, cond: Canvas) -> Read:
         """The logits at the masked positions."""
-        at = (cond.free & (noised.z == self.process.mask)).nonzero(as_tuple=True)
-        return Read(self.logits(noised, cond)[at], at)
+        rows, positions = (cond.free & (noised.z == self.process.mask)).nonzero(as_tuple=True)
+        return Read(self.logits(noised, cond)[rows, positions], (rows, positions))
 
 
 def mean_logit(read: Read, count: int) -> Tensor:

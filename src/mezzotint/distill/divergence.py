@@ -74,9 +74,9 @@ def surrogate(log_prob: Tensor, reward: Tensor, weight: Tensor) -> Tensor:
 # ---- what keeps the student near ------------------------------------------------------------------------------------
 
 
-def teacher_kl(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    """(K,) nats: KL(teacher || student) of the tokens at each pair, both (K, V)."""
-    log_p, log_q = teacher_logits.float().log_softmax(-1), student_logits.float().log_softmax(-1)
+def token_kl(logits: Tensor, others: Tensor) -> Tensor:
+    """(K,) nats: KL(softmax(logits) || softmax(others)) at each pair, both (K, V)."""
+    log_p, log_q = logits.float().log_softmax(-1), others.float().log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 

@@ -86,8 +86,9 @@ def roll_out(denoise: Denoiser, process: Absorbing, canvas: Canvas, split: Tenso
 
 
 def _ask(denoise: Denoiser, noised: Noised, canvas: Canvas, masked: Tensor) -> Asked:
-    at = masked.nonzero(as_tuple=True)
-    return Asked(noised, canvas, at, denoise(noised, canvas, None, at).logits)
+    rows, positions = masked.nonzero(as_tuple=True)
+    logits = denoise(noised, canvas, None, (rows, positions)).logits
+    return Asked(noised, canvas, (rows, positions), logits)
 
 
 def _drawn(logits: Tensor, quantile: Tensor) -> tuple[Tensor, Tensor]:

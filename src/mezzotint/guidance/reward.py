@@ -32,12 +32,13 @@ def tilted(denoise: Denoiser, mask: int, reward: Reward, strength: Callable[[Ten
         h = strength(noised.t)
         if not bool((h > 0).any()):
             return denoise(noised, cond, previous, at)
-        masked = (cond.free & (noised.z == mask)).nonzero(as_tuple=True)
+        rows, positions = (cond.free & (noised.z == mask)).nonzero(as_tuple=True)
+        masked = (rows, positions)
         logits = denoise(noised, cond, previous, masked).logits
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
             (slope,) = torch.autograd.grad(reward(noised, cond, masked, leaf).sum(), leaf)
-        moved = logits + h.to(logits.dtype)[masked[0], None] * slope.clamp(-MOST, MOST)
+        moved = logits + h.to(logits.dtype)[rows, None] * slope.clamp(-MOST, MOST)
         place = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))
         return Prediction(moved[place[at]])
 

@@ -32,6 +32,16 @@ class Reference(Enum):
     """Texts that the teacher writes: the paper."""
 
 
+class Objective(Enum):
+    """What the student is to minimise."""
+
+    DIVERGENCE = "divergence"
+    """The integral KL from its law to the reference's, by a critic: DiDi-Instruct."""
+    CONSISTENCY = "consistency"
+    """The KL from what it says to what the teacher comes to in two steps, at the student's own states: after SDTT.
+    There is no critic, and no reward to be guided by."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DiDiSpec(Spec):
     """A student of the teacher's shape. The first block of fields is the teacher's and cannot be set."""
@@ -45,6 +55,9 @@ class DiDiSpec(Spec):
     mask_output: bool = False
     frame: int = -1
 
+    objective: Objective = Objective.DIVERGENCE
+    stride: float = 0.125
+    """With consistency: how long the student's step is, of which each of the teacher's is half."""
     reference: Reference = Reference.DATA
     reference_steps: int = 64
     """Steps in which the teacher writes, where its texts are the reference."""
@@ -104,6 +117,8 @@ class DiDiSpec(Spec):
         for name, share in (("critic_alone", self.critic_alone), ("floor", self.floor)):
             if not 0 <= share < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {share}")
+        if not 0 < self.stride <= 1:
+            raise UsageError(f"stride must be above 0 and at most 1, not {self.stride}")
         if not 0 <= self.reranked <= 1:
             raise UsageError(f"reranked must be from 0 to 1, not {self.reranked}")
 

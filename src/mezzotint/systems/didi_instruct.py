@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.distill.alarm import faults
+from mezzotint.distill.consistency import two_step_targets
 from mezzotint.distill.critic import Critic, critic_loss, mean_logit
 from mezzotint.distill.divergence import (
     TimeLaw,
@@ -25,9 +26,10 @@ from mezzotint.distill.divergence import (
     row_means,
     spread,
     surrogate,
-    teacher_kl,
+    token_kl,
 )
 from mezzotint.distill.rollout import Asked, Rollout, roll_out, streams
+from mezzotint.errors import CapabilityError
 from mezzotint.guidance.reward import tilted
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.objective.length import LengthCost
@@ -39,7 +41,7 @@ from mezzotint.sampler.drive import Counted, Step, drive
 from mezzotint.sampler.rerank import Rerank
 from mezzotint.sampler.reveal import Reveal
 from mezzotint.sampler.subs import Subs
-from mezzotint.spec.didi_instruct import CARD, DiDiSpec, Reference
+from mezzotint.spec.didi_instruct import CARD, DiDiSpec, Objective, Reference
 from mezzotint.types import Canvas, Denoiser, Ending, Frame, Loss, Noised, Request, Towards
 
 
@@ -88,6 +90,9 @@ class DiDiInstruct:
         group, rows = self.spec.group, streams(rng, self.spec.group)
         tau = self._times(rng, rows, "split").to(batch.ids.device)
         texts = roll_out(self.denoise, self.process, batch, tau if self.spec.two_steps else torch.ones_like(tau), rows)
+        if self.spec.objective is Objective.CONSISTENCY:
+            yield self._consistency_loss(texts, rng, rows)
+            return
         level = tau if self.spec.coupled else self._times(rng, rows, "level").to(tau.device)
         real = self._reference(batch, rng).repeat_interleave(group, dim=0)
         fake = self.process.corrupt(texts.ids, level, texts.canvas.free, rows.at("fake"))
@@ -133,6 +138,18 @@ class DiDiInstruct:
         total = policy + kl - spec.entropy * varied
         return Loss(total, {name: part.detach() for name, part in parts.items()}, float(R), "student")
 
+    def _consistency_loss(self, texts: Rollout, rng: Rng, rows: Rng) -> Loss:
+        """SDTT's in place of the critic: what the teacher says in two sub-steps, at both states of the rollout."""
+        apart = torch.zeros((), device=texts.ids.device)
+        for asked, numbers, times in ((texts.first, rng, self.spec.group), (texts.second, rows, 1)):
+            middle = (asked.noised.t - self.spec.stride / 2).clamp(min=0)
+            target = two_step_targets(self.teacher.denoise, self.process, asked, middle, numbers.at("teacher"))
+            apart = apart + times * row_means(token_kl(asked.logits, target), asked.at[0], len(middle)).sum() / 2
+        first, second = self._near(texts.first), self._near(texts.second)
+        varied, theirs = ((self.spec.group * first[k] + second[k]) / 2 for k in ("entropy", "teacher_entropy"))
+        parts = {"consistency": apart, "entropy": varied, "teacher_entropy": theirs}
+        return Loss(apart, {name: part.detach() for name, part in parts.items()}, float(len(texts.ids)), "student")
+
     def _advantages(self, reward: Tensor, seen: Tensor) -> Tensor:
         return advantages(reward, seen, self.spec.group, self.spec.advantage_clip)
 
@@ -145,7 +162,7 @@ class DiDiInstruct:
         with torch.no_grad():
             teacher = self.teacher.denoise(asked.noised, asked.canvas, None, asked.at).logits
         of = {
-            "kl": teacher_kl(teacher, asked.logits),
+            "kl": token_kl(teacher, asked.logits),
             "entropy": entropy(asked.logits),
             "teacher_entropy": entropy(teacher),
         }
@@ -168,6 +185,8 @@ class DiDiInstruct:
         guided = spaces(forbid(counted, request.forbidden), request.spaced)
         step = rule(self.process, request)
         if request.guide is Towards.REWARD:
+            if self.spec.objective is not Objective.DIVERGENCE:
+                raise CapabilityError("this run was taught without a critic, and has no reward; leave guide out")
             guided, step = self._rewarded(guided, counted, request)
         return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)
 

@@ -241,8 +241,9 @@ class Meter:
         sums: dict[tuple[int, str], float] = {}
         for played in self.played:
             for player, loss in enumerate(played):
-                for name, value in {"": loss.total, "/": loss.count, **loss.parts}.items():
-                    sums[player, name] = sums.get((player, name), 0.0) + float(value)
+                found = {"": float(loss.total), "/": loss.count} | {k: float(v) for k, v in loss.parts.items()}
+                for name, value in found.items():
+                    sums[player, name] = sums.get((player, name), 0.0) + value
         summed = dict(zip(sums, team.sum(list(sums.values())), strict=True))
         means = {key: value / max(summed[key[0], "/"], 1.0) for key, value in summed.items()}
         parts = {name: mean for (_, name), mean in means.items() if name not in ("", "/")}
