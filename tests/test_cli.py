@@ -29,9 +29,10 @@ PROMISED = {
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
     " --seed --device --set",
     "resume": "--device",
-    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
+    "distill": "--out --data --field --valid --minutes --max-steps --batch-size --save-every --seed --device --set",
+    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device --length --block --reuse",
-    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
+    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device",
     "evaluate": "--data --judge --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",

@@ -14,10 +14,12 @@ import mezzotint
 from mezzotint.checks import lesson
 from mezzotint.cli import main as command
 from mezzotint.distill.alarm import faults
+from mezzotint.distill.critic import Read
 from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.launch import build_trainer
+from mezzotint.rng import Rng
 from mezzotint.training.folder import CHECKPOINTS, steps_saved
-from mezzotint.types import Pupil
+from mezzotint.types import Canvas, Pupil
 from tests.test_training import same
 
 TINY = {"dim": "16", "depth": "2", "heads": "2", "batch": "8", "validations": "1"}
@@ -106,6 +108,49 @@ def test_accumulated_parts_are_the_whole_batch(made):
     assert all(torch.allclose(whole[k], parts[k], atol=5e-5) for k in whole)
 
 
+LIKED = 3
+"""A token that the critic of the next test takes for the sign of a real text."""
+
+
+def test_the_critic_is_told_whose_texts_are_whose_and_the_student_goes_where_it_points(made):
+    bare = {"kl_first": "0", "kl_second": "0", "entropy": "0"}
+    recipe = lesson("didi-instruct", made / "teacher", mezzotint.check_run(made / "teacher"), bare)
+    weights = made / "teacher/model.safetensors"
+    system = build_trainer("didi-instruct", recipe, None, 0, "cpu", teacher=weights).system
+    ids = torch.randint(5, 9, (8, 6), generator=torch.Generator().manual_seed(0))
+    batch = Canvas(ids, ids < 0, ids >= 0, torch.arange(8))
+    read, real = [], ids.repeat_interleave(4, 0)
+
+    def liking(noised, cond):
+        read.append(noised.z)
+        rows, positions = (cond.free & (noised.z == system.process.mask)).nonzero(as_tuple=True)
+        liked = (noised.z == LIKED).sum(1).float()
+        return Read(liked[rows] - 0.5, (rows, positions))
+
+    system.critic.read = liking
+    student = torch.optim.SGD(system.net.parameters(), lr=0.02)
+    liked = []
+    for step in range(25):
+        read.clear()
+        critic, loss = system.losses(batch, Rng(0, range(8), f"train/{step}", 8))
+        true, fake, again = read
+        assert bool(((true == real) | (true == system.process.mask)).all()) and torch.equal(fake, again)
+        assert (critic.player, loss.player, loss.count) == ("critic", "student", 32)
+        assert int(critic.parts["right"]) == right(fake, system.process.mask)
+        liked.append(float((fake == LIKED).float().mean()))
+        student.zero_grad()
+        (loss.total / loss.count).backward()
+        torch.nn.utils.clip_grad_norm_(system.net.parameters(), 1.0)
+        student.step()
+    assert sum(liked[-5:]) > 1.5 * sum(liked[:5])
+
+
+def right(fake: torch.Tensor, mask: int) -> int:
+    """Masked positions at which that critic is right: no real text here has the token."""
+    has = (fake == LIKED).any(1)
+    return int((fake == mask)[~has].sum())
+
+
 @pytest.mark.parametrize(
     ("teacher", "settings"),
     [
@@ -142,6 +187,9 @@ def test_guided_texts_cost_the_critics_passes_too_and_keep_what_is_given(made):
     assert run.infill("the [1-2] pub", n=2)[0].nfe > 16
     alone = run.generate(1, steps=8, guide="reward")
     assert alone[0].text == guided[0].text
+    run.save_pretrained(made / "given away")
+    assert not (made / "given away/teacher.safetensors").exists()
+    assert mezzotint.load(made / "given away").generate(1, steps=8, guide="reward") == alone
 
 
 def test_the_command_distils_and_writes(made, capsys):

@@ -138,7 +138,10 @@ def test_given_tokens_and_padding_are_neither_written_nor_paid_for():
 
 
 def test_members_have_streams_of_their_own_that_no_other_row_has():
-    canvas = members(blank(3, 2, first=5), 4)
+    batch = blank(3, 2, first=5)
+    batch.ids[:] = torch.arange(3)[:, None]
+    canvas = members(batch, 4)
+    assert canvas.ids[:, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert canvas.index.tolist() == list(range(20, 32)) == list(streams(Rng(0, [5, 6, 7]), 4).index)
 
 
