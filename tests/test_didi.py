@@ -20,6 +20,7 @@ from mezzotint.launch import build_trainer
 from mezzotint.rng import Rng
 from mezzotint.training.folder import CHECKPOINTS, steps_saved
 from mezzotint.types import Canvas, Pupil
+from tests import checkpoints
 from tests.test_training import same
 
 TINY = {"dim": "16", "depth": "2", "heads": "2", "batch": "8", "validations": "1"}
@@ -232,6 +233,27 @@ def test_a_teacher_without_texts_asks_for_some_and_learns_from_those_named(made)
         made / "published", out=made / "named", data=[made / "texts.txt"], max_steps=2, batch_size=8, settings=SHORT
     )
     assert list(records)[-1].fraction == 1
+
+
+def test_an_imported_checkpoint_with_its_frame_and_condition_is_a_teacher_too(made):
+    weights = checkpoints.weights()
+    source = checkpoints.save_lightning(made / "mdlm.ckpt", checkpoints.prefixed("backbone.", weights))
+    (made / "words").mkdir()
+    (made / "words/tokenizer.json").write_text(checkpoints.gpt2_json())
+    imported = mezzotint.import_checkpoint(source, out=made / "imported", tokenizer=made / "words", heads=2)
+    assert imported.spec.frame >= 0 and imported.spec.net.condition and imported.spec.net.dropout
+    with pytest.raises(UsageError, match="name some with --data"):
+        mezzotint.distill_run(made / "imported", out=made / "none")
+    texts = {"data": [made / "texts.txt"], "valid": [made / "texts.txt"]}
+    records = mezzotint.distill_run(
+        made / "imported", out=made / "of imported", max_steps=2, batch_size=4, settings=SHORT, **texts
+    )
+    assert list(records)[-1].fraction == 1
+    config = json.loads((made / "of imported/config.json").read_text())
+    assert config["spec"]["frame"] == imported.spec.frame and config["spec"]["net"]["dropout"] == 0.1
+    run = mezzotint.load(made / "of imported")
+    assert all(b.dropout == 0 for b in run.system.net.blocks)
+    assert len(run.generate(2, steps=4, guide="reward")) == 2
 
 
 def test_consistency_with_the_teacher_needs_no_critic_and_leaves_no_reward(made):

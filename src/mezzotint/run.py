@@ -46,7 +46,7 @@ class Sample:
     ids: list[int]
     nfe: int
     """Network evaluations without which it would not be there. Those that chose the lengths of its gaps count in full,
-    though other samples of the same call may have shared them."""
+    though other samples of the same call may have shared them. A pass of a critic that guides counts as one."""
     steps: int
     """Grid steps asked for."""
     seed: int

@@ -17,7 +17,7 @@ RATE = 1e-6
 
 def tiny(corpus: Corpus) -> Recipe:
     """For a laptop's processor, minutes."""
-    return _recipe(Size.TINY, corpus, batch=16, lr=2e-4)
+    return _recipe(Size.TINY, corpus, batch=16, lr=1e-4)
 
 
 def small(corpus: Corpus) -> Recipe:
@@ -35,7 +35,7 @@ def _recipe(size: Size, corpus: Corpus, batch: int, lr: float) -> Recipe:
     assert isinstance(made.spec, MDLMSpec)
     spec = DiDiSpec(
         vocab=corpus.vocab, canvas=corpus.canvas, ending=made.spec.ending, net=made.spec.net,
-        critic_blocks=max(1, SHAPES[size].depth // 3),
+        critic_blocks=max(2, SHAPES[size].depth // 3),
     )  # fmt: skip
     # Departure: both players' gradients are clipped at the student's 0.5, where the critic has 1 in the public code.
     return Recipe(spec, replace(made.training, batch=batch, lr=lr, beta2=0.999, clip=0.5, ema=0.999, warmup=0.1))
