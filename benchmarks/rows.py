@@ -93,7 +93,7 @@ def variant(settings: Mapping[str, object]) -> str:
 
 def metrics() -> list[str]:
     """The names listed in METRICS.md."""
-    return re.findall(r"^\| `(\w+)` \|", METRICS.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"^\| `([\w\[\]]+)` \|", METRICS.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def record(rows: Iterable[Row], *, device: str = "cpu", results: Path = RESULTS) -> list[Path]:

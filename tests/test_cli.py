@@ -34,7 +34,7 @@ PROMISED = {
     " --prefix --watch --json --device --length --block --reuse",
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device",
-    "evaluate": "--data --judge --json --device",
+    "evaluate": "--data --judge --mauve --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
 }
@@ -593,9 +593,21 @@ def test_evaluate_prints_the_datas_values_beside(run: Run, library: Library) -> 
     assert library.calls[-1][1] == (Path("mdlm"), (Path("texts.txt"),), Path("ar"))
     line = next(line for line in out if line.startswith("judge_nll"))
     assert line.index("2.50") < line.index("2.00")
+    assert library.asked("evaluate_run")["mauve"] is False
     library.calls.clear()
     assert run("evaluate", "mdlm", "--data", "texts.txt", "--judge", "nowhere")[0] == 2
     assert not library.calls
+
+
+def test_mauve_is_asked_for_by_name_and_refused_early(
+    run: Run, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ("evaluate", "mdlm", "--data", "texts.txt", "--judge", "ar", "--mauve")
+    monkeypatch.setattr("mezzotint.checks.find_spec", lambda package: None)
+    status, _, err = run(*call)
+    assert (status, library.calls) == (2, []) and 'pip install "mezzotint[mauve]"' in err[-1]
+    monkeypatch.setattr(mezzotint, "check_mauve", lambda config, judge: None)
+    assert run(*call)[0] == 0 and library.asked("evaluate_run")["mauve"] is True
 
 
 def test_the_demo_tells_its_story(run: Run, library: Library) -> None:

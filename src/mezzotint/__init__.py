@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
+    from mezzotint.assess import evaluate_run, score_table, showcase
     from mezzotint.checks import (
         check_data,
         check_decoder,
         check_guide,
         check_length,
+        check_mauve,
         check_run,
         check_settings,
         check_tokenizer,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
+    from mezzotint.judge import bundled_judge
     from mezzotint.launch import Progress, distill_run, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
@@ -36,12 +38,13 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
 
 _HOMES = {
-    "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
+    "assess": ("evaluate_run", "score_table", "showcase"),
     "checks": (
         "check_data",
         "check_decoder",
         "check_guide",
         "check_length",
+        "check_mauve",
         "check_run",
         "check_settings",
         "check_tokenizer",
@@ -51,6 +54,7 @@ _HOMES = {
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
+    "judge": ("bundled_judge",),
     "launch": ("Progress", "distill_run", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
@@ -97,6 +101,7 @@ __all__ = [
     "check_decoder",
     "check_guide",
     "check_length",
+    "check_mauve",
     "check_new",
     "check_run",
     "check_settings",

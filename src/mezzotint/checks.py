@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,15 @@ def check_length(card: Card, config: Mapping[str, Any], length: int | None, bloc
         raise UsageError(f"length must be more than the {canvas} tokens that this run writes at once, not {length}")
     if block is not None and not 1 <= block <= canvas:
         raise UsageError(f"block must be from 1 to the {canvas} tokens that this run writes at once, not {block}")
+
+
+def check_mauve(config: Mapping[str, Any], judge: str | Path | None) -> None:
+    """UsageError unless mauve can compare a run's texts: it takes a judge, and libraries, which are not loaded."""
+    if judge is None and list(config["data"]["files"]) != [BISTRO]:
+        raise UsageError("mauve compares what a judge makes of the texts; name one with judge, a run of ar")
+    found = [find_spec(package) for package in ("mauve", "faiss", "sklearn")]
+    if any(spec is None or spec.origin is None for spec in found):  # without an origin, a folder that is called so
+        raise UsageError('mauve needs libraries that are not installed: pip install "mezzotint[mauve]"')
 
 
 def next_out(system: str, data: Sequence[str | Path]) -> Path:

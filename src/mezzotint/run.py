@@ -138,6 +138,9 @@ class Run:
     def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
+        Where lengths are drawn first, that of a continuation is drawn from the training texts longer than the prefix,
+        whatever the prefix says; `infill("The pub [1-40]")` weighs the lengths by it, at some evaluations for each.
+
         `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
         of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
         strength (0.04) for "remask". For distilled runs: guide ("reward"), with guidance (1.0), how strongly it pulls.

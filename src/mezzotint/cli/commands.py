@@ -136,12 +136,14 @@ def infill(given: flags.Infill) -> int:
 
 def evaluate(given: flags.Evaluate) -> int:
     """Score a run on held-out text."""
-    mezzotint.check_run(given.run)
+    config = mezzotint.check_run(given.run)
     mezzotint.check_data(given.data)
     if given.judge is not None:
         mezzotint.check_run(given.judge)
+    if given.mauve:
+        mezzotint.check_mauve(config, given.judge)
     keep_memory()
-    columns = scored(given.run, given.data, given.judge, given.device)
+    columns = scored(given.run, given.data, given.judge, given.device, mauve=given.mauve)
     if given.json:
         for column, scores in columns.items():
             for score in scores:
@@ -216,11 +218,15 @@ def write(samples: Iterable[Sample], *, as_json: bool = False, template: str | N
     return written
 
 
-def scored(run: Path, data: Sequence[Path], judge: Path | None = None, device: str = "auto") -> dict[str, list[Score]]:
+def scored(
+    run: Path, data: Sequence[Path], judge: Path | None = None, device: str = "auto", *, mauve: bool = False
+) -> dict[str, list[Score]]:
     """All scores by column: whose they are, the run's or the data's own."""
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
-        for column, score in mezzotint.evaluate_run(run, data, judge, device=device, team=mezzotint.join()):
+        for column, score in mezzotint.evaluate_run(
+            run, data, judge, mauve=mauve, device=device, team=mezzotint.join()
+        ):
             columns.setdefault(column, []).append(score)
     return columns
 

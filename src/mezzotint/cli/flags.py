@@ -303,6 +303,9 @@ class Evaluate:
     judge: Annotated[
         Path | None, value("the ar run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
     ] = None
+    mauve: Annotated[
+        bool, switch("also compare 1,000 texts with held-out ones by MAUVE, on vectors of the judge (extra mauve)")
+    ] = False
     json: Json = False
     device: Device = "auto"
 

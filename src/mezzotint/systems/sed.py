@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.data.spans import given_spans
+from mezzotint.data.spans import given_either
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
 from mezzotint.guidance.self_condition import both, detached, twice
@@ -28,7 +28,7 @@ from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.regression import squared_error
 from mezzotint.objective.rounding import token_nll
-from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, SqrtVariance
+from mezzotint.process.gaussian import CosineVariance, Factored, FlooredCosineVariance, Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import SOLVERS, Walk
@@ -67,7 +67,7 @@ class SED:
             GaussianNoise.COSINE_FLOORED: FlooredCosineVariance(spec.beta1, spec.chain),
             GaussianNoise.SQRT: SqrtVariance(),
         }
-        self.process = Gaussian(variances[spec.noise])
+        self.process = Gaussian(Factored(variances[spec.noise], spec.noise_factor))
         self.net = Net(spec)
         self.players = {"model": self.net}
 
@@ -110,7 +110,8 @@ class SED:
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         """§3: the error of the estimate over what is noised, and the read-out of the noised true vectors."""
-        batch = Canvas(batch.ids, given_spans(batch.real, self.spec.spans, rng.at("spans")), batch.real, batch.index)
+        given = given_either(batch.real, self.spec.spans, self.spec.singly, rng.at("spans"))
+        batch = Canvas(batch.ids, given, batch.real, batch.index)
         t = self._times(rng.at("time").stratified()).to(batch.ids.device)
         z0 = self.net.space.encode(batch.ids, self.spec.sigma0, rng.at("sigma0"))
         noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
