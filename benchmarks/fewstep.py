@@ -48,7 +48,8 @@ def taught(config: Any) -> How:
         return {}
     usual = {f.name: getattr(f.default, "value", f.default) for f in fields(DiDiSpec) if f.default is not MISSING}
     own = {"noise", "time_conditioning", "mask_output", "frame", "critic_blocks"}  # the teacher's, or by size
-    return {name: config["spec"][name] for name in usual if name not in own and config["spec"][name] != usual[name]}
+    theirs = {name: config["spec"].get(name, value) for name, value in usual.items() if name not in own}
+    return {name: value for name, value in theirs.items() if value != usual[name]}
 
 
 def told_apart(measured: Any, config: Any) -> Any:
@@ -56,7 +57,7 @@ def told_apart(measured: Any, config: Any) -> Any:
     how, called = taught(config), measured.called
     if config["system"] == "didi-instruct":
         steps = config["training"]["max_steps"]
-        how |= {"taught": f"{steps} steps"} if steps else {}
+        how |= {"taught_steps": steps} if steps else {}
         measured.common["train_minutes"] = None if steps else config["training"]["minutes"]
     measured.called = lambda more: called({**how, **more})
     return measured
@@ -94,8 +95,9 @@ def main() -> None:
     from benchmarks.judge import RECIPES
     from benchmarks.rows import record
     from benchmarks.unconditional import SETTINGS, Measured, of_data
-    from mezzotint.assess import Judge, Texts, training_text
+    from mezzotint.assess import Texts, training_text
     from mezzotint.evaluate.judge import tag
+    from mezzotint.judge import Judge
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", choices=sorted(SETTINGS), default="e2e")
