@@ -24,10 +24,10 @@ def trainer(system: str, name: str, compiled: bool) -> tuple[Any, Any]:
     """A trainer and a fixed batch."""
     import torch
 
-    from mezzotint.launch import build_trainer
     from mezzotint.spec.base import Size
     from mezzotint.spec.recipe import Corpus, Recipe
     from mezzotint.systems import entry
+    from mezzotint.training.build import build_trainer
     from mezzotint.types import Canvas, Layout
 
     dim, depth, vocab, length, batch = SETTINGS[name]

@@ -31,9 +31,10 @@ PROMISED = {
     "train-embeddings": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
     " --save-every --seed --device --set --width",
     "resume": "--device",
-    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
+    "distill": "--out --data --field --valid --minutes --max-steps --batch-size --save-every --seed --device --set",
+    "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device --length --block --reuse",
-    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
+    "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device",
     "evaluate": "--data --judge --mauve --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",

@@ -80,10 +80,10 @@ def test_a_narrow_lookup_is_taken_as_it_is_and_stays(root):
 
 def test_only_the_table_differs_from_a_run_with_a_random_one(root):
     """Before the first step: so that the arms of an ablation begin with equal networks."""
-    from mezzotint.launch import build_trainer
     from mezzotint.spec.recipe import Recipe
     from mezzotint.spec.sed import SEDSpec
     from mezzotint.spec.training import TrainingSpec
+    from mezzotint.training.build import Start, build_trainer
     from mezzotint.training.checkpoint import named
 
     config = json.loads((root / "narrow" / "config.json").read_text())
@@ -91,7 +91,8 @@ def test_only_the_table_differs_from_a_run_with_a_random_one(root):
     spec = SEDSpec.from_json({"vocab": 15, "canvas": 8, "ending": "length", "net": net, "width": 6})
     recipe, table = Recipe(spec, TrainingSpec(batch=8, lr=1e-3)), drawn(6, 15)
     random, given = (
-        named(build_trainer("sed", recipe, None, 0, "cpu", table=given).system.players) for given in (None, table)
+        named(build_trainer("sed", recipe, None, 0, "cpu", start=Start(given)).system.players)
+        for given in (None, table)
     )
     assert {name for name in random if not torch.equal(random[name], given[name])} == {
         "model.space.table", "model.space.readout",

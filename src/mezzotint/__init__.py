@@ -14,18 +14,21 @@ if TYPE_CHECKING:
         check_data,
         check_decoder,
         check_embeddings,
+        check_guide,
         check_length,
         check_mauve,
         check_run,
         check_settings,
         check_tokenizer,
+        lesson,
         next_out,
     )
+    from mezzotint.course import Progress
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.judge import bundled_judge
-    from mezzotint.launch import Progress, resume, train
+    from mezzotint.launch import distill_run, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
-    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
+    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
 
 _HOMES = {
     "assess": ("evaluate_run", "score_table", "showcase"),
@@ -42,18 +45,21 @@ _HOMES = {
         "check_data",
         "check_decoder",
         "check_embeddings",
+        "check_guide",
         "check_length",
         "check_mauve",
         "check_run",
         "check_settings",
         "check_tokenizer",
+        "lesson",
         "next_out",
     ),
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "judge": ("bundled_judge",),
-    "launch": ("Progress", "resume", "train"),
+    "course": ("Progress",),
+    "launch": ("distill_run", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
@@ -62,7 +68,7 @@ _HOMES = {
     "systems": ("Entry", "cards", "plugin_faults"),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
-    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System"),
+    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System", "Towards"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -90,6 +96,7 @@ __all__ = [
     "Score",
     "System",
     "Team",
+    "Towards",
     "UsageError",
     "bistro_texts",
     "bundled_judge",
@@ -97,6 +104,7 @@ __all__ = [
     "check_data",
     "check_decoder",
     "check_embeddings",
+    "check_guide",
     "check_length",
     "check_mauve",
     "check_new",
@@ -104,6 +112,7 @@ __all__ = [
     "check_settings",
     "check_source",
     "check_tokenizer",
+    "distill_run",
     "evaluate_run",
     "from_pretrained",
     "import_checkpoint",
@@ -111,6 +120,7 @@ __all__ = [
     "is_first",
     "join",
     "launched",
+    "lesson",
     "load",
     "next_out",
     "parse_template",

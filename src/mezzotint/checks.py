@@ -19,7 +19,7 @@ from mezzotint.spec.sed import Table
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
-from mezzotint.types import Can, Card, Decoder, Ending, Layout
+from mezzotint.types import Can, Card, Decoder, Ending, Layout, Towards
 
 BISTRO = "bistro"
 """As --data, the bundled corpus."""
@@ -103,6 +103,24 @@ def check_decoder(card: Card, decoder: Decoder, threshold: float | None, strengt
         raise UsageError(f"strength is for decoders 'remask' and 'remask-rescaled', not for '{decoder.value}'")
 
 
+def check_guide(card: Card, guide: Towards, decoder: Decoder) -> None:
+    """CapabilityError or UsageError unless a system can be guided towards that, by the rule asked for."""
+    if guide is Towards.NOTHING:
+        return
+    if Can.REWARD not in card.can:
+        raise CapabilityError(f"{card.name} has learned from no reward to be guided by; a distilled run has")
+    if not decoder.exact:
+        raise UsageError(f"guide 'reward' is a rule of its own; leave out decoder '{decoder.value}'")
+
+
+def guide_named(name: Towards | str | None) -> Towards:
+    """What to be guided towards, by its name; UsageError with the nearest spelling."""
+    try:
+        return Towards.NOTHING if name is None else Towards(name)
+    except ValueError:
+        raise unknown("guide", str(name), [each.value for each in Towards]) from None
+
+
 def check_length(card: Card, config: Mapping[str, Any], length: int | None, block: int | None, reuse: bool) -> None:
     """CapabilityError or UsageError unless a run can write texts of `length` tokens; None asks for nothing."""
     if length is None:
@@ -165,12 +183,48 @@ def plan(
     fields of TrainingSpec; those that are None are left to the recipe.
     """
     shape = SHAPES[size_named(size)]
+    if entry(system).load(entry(system).card).teachers:
+        raise UsageError(f"{system} starts from a trained run, not from texts alone; use `mezzotint distill RUN`")
     make = entry(system).load(entry(system).recipe)
     recipe: Recipe = make(size_named(size), Corpus(vocab=1, canvas=shape.canvas, layout=layout_named(layout)))
     recipe = _with_table(system, recipe, settings, embeddings)
     spec: Any = recipe.spec
     if layout_named(layout) is Layout.WINDOWS and spec.ending is not Ending.LENGTH:
         raise UsageError(f"ending '{spec.ending.value}' is for texts; windows are all of one length")
+    return _timed(recipe, training)
+
+
+def lesson(
+    system: str, teacher: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any
+) -> Recipe:
+    """The recipe of a student of a run: what both their specs name is the teacher's, the rest the system's own.
+
+    `training` as for `plan`. CapabilityError or UsageError where the run can be no teacher of that system, or a setting
+    is the teacher's.
+    """
+    found, theirs = entry(system), entry(config["system"])
+    card: Card = found.load(found.card)
+    if config["system"] not in card.teachers:
+        able = ", ".join(sorted(card.teachers)) or "nobody; it is trained with `mezzotint train`"
+        raise CapabilityError(f"{teacher} is a run of {config['system']}, and {card.name} learns from {able}")
+    spec: Any = files.read_spec(Path(teacher), config, theirs.load(theirs.spec))
+    for name in settings:
+        if name in spec.settings():
+            raise UsageError(f"{name} is as in {teacher}, which the student starts from; it cannot be set")
+    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
+    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    ours = made.spec.to_json()
+    shared = {name: value for name, value in spec.to_json().items() if name in ours}
+    recipe = Recipe(type(made.spec).from_json({**ours, **shared}), made.training)
+    return _timed(recipe.with_settings(settings), training)
+
+
+def _size_of(width: int) -> Size:
+    """The largest size whose networks are no wider; the smallest where all are."""
+    return max((s for s in Size if SHAPES[s].dim <= width), key=lambda s: SHAPES[s].dim, default=Size.TINY)
+
+
+def _timed(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
     chosen = {k: v for k, v in training.items() if v is not None}
     return Recipe(recipe.spec, replace(recipe.training, **chosen))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
 from mezzotint.data.tokens import Tokens, build_tokens, cache_folder, windows, without_long
 from mezzotint.errors import DataError
 from mezzotint.spec.recipe import FROM_TOKENIZER, Recipe
+from mezzotint.training import folder as files
 from mezzotint.types import Canvas, Ending, Layout
 
 BISTRO_TEXTS = {"train": 20_000, "valid": 1_000, "test": 1_000}
@@ -54,17 +55,19 @@ def bistro_texts(split: str) -> list[str]:
     return list(bistro.texts(split, BISTRO_TEXTS[split]))
 
 
-def prepare(recipe: Recipe, corpus: Corpus, layout: Layout, chosen: Tokenizer) -> tuple[Recipe, Prepared]:
+def prepare(
+    recipe: Recipe, corpus: Corpus, layout: Layout, chosen: Tokenizer, run: Path | None = None
+) -> tuple[Recipe, Prepared]:
     """Tokens in rows that fit, and the recipe with the vocabulary and the canvas that follow from them.
 
-    Raises DataError where no row fits.
+    `run` is the folder of a run whose canvas and lengths are kept. Raises DataError where no row fits.
     """
     train, valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train, corpus.valid))
     spec: Any = _told(recipe.spec, chosen)
     if layout is Layout.WINDOWS:
         rows = (windows(train, spec.canvas, chosen.end), windows(valid, spec.canvas, chosen.end))
         return Recipe(spec, recipe.training), Prepared(chosen, *rows, None, layout)
-    spec = replace(spec, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
+    spec = spec if run else replace(spec, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
     most = room(spec.canvas, spec.ending)
     kept, long = without_long(train, most)
     held, long_held = without_long(valid, most)
@@ -75,8 +78,21 @@ def prepare(recipe: Recipe, corpus: Corpus, layout: Layout, chosen: Tokenizer) -
         for which, number, rows in (("training", long, train), ("held-out", long_held, valid))
         if number
     )
-    lengths = Lengths.from_lengths(kept.lengths, most) if spec.ending is Ending.LENGTH else None
+    lengths = None
+    if spec.ending is Ending.LENGTH:
+        lengths = lengths_in(run) if run else Lengths.from_lengths(kept.lengths, most)
     return Recipe(spec, recipe.training), Prepared(chosen, kept, held, lengths, layout, notes)
+
+
+def lengths_in(run: Path) -> Lengths:
+    """The lengths in a run's folder; RunError where they are not there."""
+    return Lengths.from_json(files.read_json(run / files.LENGTHS))
+
+
+def lengths_of(run: Path, config: Mapping[str, Any]) -> Lengths | None:
+    """The lengths that a run draws from, if it draws any; RunError where they are not there."""
+    texts = config["data"].get("layout") == Layout.TEXTS.value
+    return lengths_in(run) if texts and config["spec"].get("ending") == Ending.LENGTH.value else None
 
 
 def tokenizer_named(name: str, corpus: Corpus) -> Tokenizer:

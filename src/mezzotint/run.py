@@ -24,6 +24,7 @@ from mezzotint.checks import check_run, located
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import RunError, unknown
+from mezzotint.prepare import lengths_of
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
 from mezzotint.tasks import Desk, Task
@@ -32,7 +33,7 @@ from mezzotint.training import release
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.device import pick_device, pick_precision
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Card, Ending, Frame, Layout, System
+from mezzotint.types import Canvas, Card, Frame, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
@@ -46,7 +47,7 @@ class Sample:
     ids: list[int]
     nfe: int
     """Network evaluations without which it would not be there. Those that chose the lengths of its gaps count in full,
-    though other samples of the same call may have shared them."""
+    though other samples of the same call may have shared them. A pass of a critic that guides counts as one."""
     steps: int
     """Grid steps asked for."""
     seed: int
@@ -143,8 +144,9 @@ class Run:
 
         `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
         of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
-        strength (0.04) for "remask". For runs of windows: length, above the run's canvas, which is written `block`
-        tokens at a time (a quarter of the canvas), with `steps` steps each; `reuse` is faster and approximate.
+        strength (0.04) for "remask". For distilled runs: guide ("reward"), with guidance (1.0), how strongly it pulls.
+        For runs of windows: length, above the run's canvas, which is written `block` tokens at a time (a quarter of the
+        canvas), with `steps` steps each; `reuse` is faster and approximate.
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         return self._written(n, None, prefix, batch_size, how)
@@ -258,7 +260,7 @@ def from_pretrained(
     where = pick_device(device)
     found = entry(config["system"])
     spec = files.read_spec(folder, config, found.load(found.spec))
-    tokenizer, lengths = Tokenizer.load(folder / files.TOKENIZER), _lengths(folder, config)
+    tokenizer, lengths = Tokenizer.load(folder / files.TOKENIZER), lengths_of(folder, config)
     if tokenizer.size != spec.vocab:
         known = f"{tokenizer.size} tokens, and the run was trained with {spec.vocab}"
         raise RunError(f"{folder / files.TOKENIZER} is another run's: it knows {known}")
@@ -281,10 +283,3 @@ def _precision(name: str) -> Precision:
         return Precision(name)
     except ValueError:
         raise unknown("precision", name, [p.value for p in Precision]) from None
-
-
-def _lengths(folder: Path, config: Mapping[str, Any]) -> Lengths | None:
-    """The lengths that a run draws from; RunError where it draws from some and they are not there."""
-    texts = config["data"].get("layout") == Layout.TEXTS.value
-    drawn = texts and config["spec"].get("ending") == Ending.LENGTH.value
-    return Lengths.from_json(files.read_json(folder / files.LENGTHS)) if drawn else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mezzotint.checks import check_decoder, check_length, decoder_named
+from mezzotint.checks import check_decoder, check_guide, check_length, decoder_named, guide_named
 from mezzotint.data.canvas import closed, free, prefixed, room, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
@@ -18,7 +18,7 @@ from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, UsageError, unknown
 from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
-from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Request, System
+from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Request, System, Towards
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Settings:
     block: int | None = None
     reuse: bool = False
     guidance: float = 1.0
+    guide: Towards = Towards.NOTHING
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -43,7 +44,8 @@ class Settings:
         for name in how:
             if name not in cls.__dataclass_fields__:
                 raise unknown("argument", name, cls.__dataclass_fields__)
-        settings = cls(**{**how, "decoder": decoder_named(how.get("decoder", Decoder.EXACT))})
+        named = {"decoder": decoder_named(how.get("decoder", Decoder.EXACT)), "guide": guide_named(how.get("guide"))}
+        settings = cls(**{**how, **named})
         for name, kinds, word in (
             ("steps", int, "a whole number"),
             ("seed", int, "a whole number"),
@@ -133,7 +135,8 @@ class Desk:
             raise UsageError("a template says what is given; leave prefix out")
         check_decoder(self.system.card, settings.decoder, settings.threshold, settings.strength)
         check_length(self.system.card, self.config, settings.length, settings.block, settings.reuse)
-        if settings.guidance != 1:
+        check_guide(self.system.card, settings.guide, settings.decoder)
+        if settings.guidance != 1 and settings.guide is Towards.NOTHING:
             self._require(Can.GUIDE)
         if template is not None and settings.length is not None:
             raise UsageError("a template says how long the text is; leave length out")
@@ -156,7 +159,7 @@ class Desk:
         request = Request(
             canvas.to(self.device), steps=how.steps, seed=how.seed, temperature=how.temperature, top_p=how.top_p,
             decoder=how.decoder, guidance=how.guidance, forbidden=tuple(sorted(forbidden)), spaced=spaced,
-            reuse=how.reuse,
+            reuse=how.reuse, guide=how.guide,
             block=None if how.length is None else how.block or max(1, self.spec.canvas // 4),
         )  # fmt: skip
         if how.threshold is not None:

@@ -36,6 +36,8 @@ class Can(Enum):
     """Guidance towards what is given, by a scale."""
     LONG = "long"
     """Texts longer than its canvas, block after block; for runs of windows."""
+    REWARD = "reward"
+    """Guidance by the reward that it learned from."""
 
 
 class Layout(Enum):
@@ -88,6 +90,14 @@ class Decoder(Enum):
         return self is Decoder.EXACT
 
 
+class Towards(Enum):
+    """What a generation is guided towards, beside what is given."""
+
+    NOTHING = "nothing"
+    REWARD = "reward"
+    """What the system's critic takes for the real thing: early steps follow its gradient, late ones its choice."""
+
+
 @dataclass(frozen=True)
 class Card:
     """Who a system is: shown by `mezzotint systems`, obeyed by every surface."""
@@ -102,6 +112,8 @@ class Card:
     """Which bound its likelihoods are, where they are not exact."""
     decoders: frozenset[Decoder] = frozenset({Decoder.EXACT})
     """The rules by which it can write."""
+    teachers: frozenset[str] = frozenset()
+    """Systems of one of which a run has to be there: it starts from that, by `mezzotint distill`."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +236,8 @@ class Request:
     """How readily written tokens are masked again, 0 to 1 (Decoder.REMASK, REMASK_RESCALED)."""
     guidance: float = 1.0
     """How far to go from what is said without the given text towards what is said with it; 1 goes just there."""
+    guide: Towards = Towards.NOTHING
+    """With a reward, `guidance` is how strongly it pulls."""
     block: int | None = None
     """Write a canvas longer than the system's own from left to right, so many positions at a time; None: at once."""
     reuse: bool = False
@@ -279,6 +293,36 @@ class Embedded(System, Protocol):
 
     def embed(self, table: Tensor) -> None:
         """Take these vectors (V, width), of any length but zero, in place of those that `initialise` drew."""
+        ...
+
+
+@runtime_checkable
+class Founded(System, Protocol):
+    """A system that starts from networks that are there already, such as a teacher's or a backbone."""
+
+    frozen: Mapping[str, nn.Module]
+    """Networks under the names that they have in their file; read before `initialise`, which may draw on them, and
+    never trained. A run keeps them once, beside what it trains."""
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A system whose players learn at paces of their own."""
+
+    def pace(self, fraction: float) -> Mapping[str, float]:
+        """Each player's learning rate in that of the run, when this much of the run is done; 1 for who is not named."""
+        ...
+
+
+@runtime_checkable
+class Watchful(Protocol):
+    """A system whose training can go wrong in ways of its own."""
+
+    def faults(self, parts: Mapping[str, float]) -> Mapping[str, str]:
+        """Sentences on the figures of a stretch of training (`Loss.parts`, over their counts), each under its kind.
+
+        Each kind is told once. RunError where going on is of no use.
+        """
         ...
 
 

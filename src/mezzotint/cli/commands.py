@@ -72,7 +72,28 @@ def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
     yield from records
 
 
-def minutes_of(given: flags.Train) -> float | None:
+def distill(given: flags.Distill) -> int:
+    """Train a student of a run."""
+    config, system = mezzotint.check_run(given.run), "didi-instruct"
+    mezzotint.lesson(system, given.run, config, dict(given.set))
+    for paths in (given.data, given.valid):
+        if paths:
+            mezzotint.check_data(paths)
+    if (given.valid or given.field is not None) and not given.data:
+        raise UsageError("--valid and --field are for texts that --data names; give --data too")
+    out = given.out or mezzotint.next_out(system, [given.run])
+    mezzotint.check_new(out)
+    keep_memory()
+    records = mezzotint.distill_run(
+        given.run, out=out, system=system, data=given.data or None, field=given.field, valid=given.valid or None,
+        minutes=minutes_of(given), max_steps=given.max_steps, batch_size=given.batch_size, save_every=given.save_every,
+        seed=given.seed, device=given.device, settings=dict(given.set),
+    )  # fmt: skip
+    say(f"run folder: {out}")
+    return after_training(progress(records, stderr()), out)
+
+
+def minutes_of(given: flags.Train | flags.Distill) -> float | None:
     """How long to train: as long as asked for; ten minutes where steps do not say when to stop either."""
     return MINUTES if given.minutes is None and given.max_steps is None else given.minutes
 
@@ -265,6 +286,7 @@ def _asked(given: flags.Writing) -> dict[str, Any]:
     asked = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
     decoder = None if mezzotint.Decoder(given.decoder).exact else given.decoder
     options = {"decoder": decoder, "threshold": given.threshold, "strength": given.strength, "guidance": given.guidance}
+    options |= {"guide": given.guide}
     return asked | _set(options)
 
 
@@ -288,7 +310,10 @@ def _demand_decoder(card: Card, given: flags.Writing) -> None:
     """Refuses a decoder that the system has not, and says of one that it has whether it is approximate."""
     decoder = mezzotint.Decoder(given.decoder)
     mezzotint.check_decoder(card, decoder, given.threshold, given.strength)
-    if given.guidance is not None:
+    if given.guide is not None:
+        mezzotint.check_guide(card, mezzotint.Towards(given.guide), decoder)
+        say(f"guide {given.guide} is approximate: its texts do not have the law of the model's own sampling")
+    elif given.guidance is not None:
         _demand(card, mezzotint.Can.GUIDE)
     if not decoder.exact:
         say(f"decoder {decoder.value} is approximate: its texts do not have the law of the model's own sampling")

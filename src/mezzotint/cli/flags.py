@@ -224,6 +224,34 @@ class Resume:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Teach a student to write in few steps what a run of mdlm writes in many."""
+
+    example: ClassVar[str] = "mezzotint distill runs/mdlm --out runs/fast"
+    run: Run
+    out: Annotated[Path | None, value("the run folder to write (default: runs/<system>-<run>-<n>)", "FOLDER", Path)] = (
+        None
+    )
+    data: Annotated[
+        tuple[Path, ...], values("files of text to learn from (default: those that the run learned from)", "FILE", Path)
+    ] = ()
+    field: Annotated[str | None, value("with --data: which field of a record is the text", "NAME")] = None
+    valid: Annotated[tuple[Path, ...], values("with --data: held-out files of text", "FILE", Path)] = ()
+    minutes: Annotated[
+        float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
+    ] = None
+    max_steps: Annotated[int | None, value("how many steps to train", "N", whole())] = None
+    batch_size: Annotated[int | None, value("rows a step (default: by size)", "N", whole())] = None
+    save_every: Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())] = None
+    seed: Seed = 0
+    device: Device = "auto"
+    set: Annotated[
+        tuple[tuple[str, str], ...],
+        repeated("a setting of the student or its training; may be repeated", "KEY=VALUE", setting),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Writing:
     """What `sample` and `infill` share."""
 
@@ -251,7 +279,11 @@ class Writing:
     ] = None
     guidance: Annotated[
         float | None,
-        value("how strongly what is given pulls, where a system can guide (1)", "S", number(least=0)),
+        value("how strongly what is given pulls, where a system can guide, or the reward (1)", "S", number(least=0)),
+    ] = None
+    guide: Annotated[
+        str | None,
+        choose("what to be guided towards: the reward that a distilled run learned from (approximate)", "reward"),
     ] = None
     prefix: Annotated[str | None, value("how every text begins, put in front as it is", "TEXT", unicode)] = None
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "train": (flags.Train, commands.train),
     "train-embeddings": (flags.TrainEmbeddings, commands.train_embeddings),
     "resume": (flags.Resume, commands.resume),
+    "distill": (flags.Distill, commands.distill),
     "sample": (flags.Sample, commands.sample),
     "infill": (flags.Infill, commands.infill),
     "evaluate": (flags.Evaluate, commands.evaluate),
@@ -30,7 +31,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "systems": (flags.Systems, commands.systems),
 }
 
-TOGETHER = ("train", "train-embeddings", "resume", "sample", "evaluate")
+TOGETHER = ("train", "train-embeddings", "resume", "distill", "sample", "evaluate")
 """What several processes of one launch can do together."""
 
 WRONG_CALL = 2

@@ -10,10 +10,13 @@ et al. 2024, arXiv:2406.03736, §3). Its variance is lower, and it has no cut at
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mezzotint.objective.length import LengthCost
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Denoiser, Noised
@@ -44,3 +47,19 @@ def _masked_nll(denoise: Denoiser, process: Absorbing, noised: Noised, batch: Ca
     logits = denoise(noised, batch, None, (rows, positions)).logits
     nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
     return torch.zeros(len(batch.ids), dtype=nll.dtype, device=nll.device).index_add(0, rows, nll)
+
+
+def text_bound(
+    denoise: Denoiser, process: Absorbing, length: LengthCost, timed: bool, batch: Canvas, rng: Rng
+) -> Tensor:
+    """(B,) float64 nats: one draw of the bound on each text, the cost of its length included.
+
+    `timed` is for networks that are told the time; the others have the form of lower variance.
+    """
+    bound = timed_bound if timed else counted_bound
+    return bound(denoise, process, batch, rng).double() + length(batch.real).double()
+
+
+def turned(canvas: Canvas, process: Absorbing) -> Canvas:
+    """The canvas whose bound is that on the given tokens: they are free, and what was free is masked at all times."""
+    return replace(canvas, ids=canvas.ids.masked_fill(canvas.free, process.mask), given=canvas.free)

@@ -28,6 +28,10 @@ class Schedule(ABC):
         """-alpha' / (1 - alpha): the weight of a masked token's loss in the continuous-time bound (MDLM eq. 10)."""
         return -self.slope(t) / (1 - self.alpha(t))
 
+    def sigma(self, t: Tensor) -> Tensor:
+        """-log alpha: the noise level, as MDLM tells it to a network (App. C)."""
+        return -self.alpha(t).log()
+
 
 class LogLinear(Schedule):
     """1 - alpha = (1 - eps) t, so that the weight is 1/t. MDLM's default, with eps = 1e-3."""

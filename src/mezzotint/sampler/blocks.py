@@ -14,7 +14,16 @@ from torch import Tensor
 
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Step, drive
-from mezzotint.types import Canvas, Denoiser, Frame
+from mezzotint.types import Canvas, Denoiser, Frame, Request
+
+
+def written(
+    denoise: Denoiser, step: Step, request: Request, rng: Rng, calls: Tensor, *, window: int
+) -> Iterator[Frame]:
+    """Frames of a request's canvas being filled by a rule: at once, or block by block where that was asked for."""
+    if request.block is None:
+        return drive(denoise, step, request.canvas, request.steps, rng, calls)
+    return write_blocks(denoise, step, request.canvas, request.steps, rng, calls, window=window, block=request.block)
 
 
 @torch.no_grad()

@@ -68,8 +68,12 @@ class Counted:
     def __call__(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
-        self.calls[self.order[torch.searchsorted(self.index, cond.index)]] += 1
+        self.charge(cond, 1)
         return self.denoise(noised, cond, previous, at)
+
+    def charge(self, cond: Canvas, evaluations: int) -> None:
+        """Counts evaluations of another network, in those of this one, for the rows of a canvas."""
+        self.calls[self.order[torch.searchsorted(self.index, cond.index)]] += evaluations
 
 
 def uniform_times(steps: int) -> Tensor:

@@ -44,6 +44,7 @@ def _ours(name: str, spec: str, system: str) -> Entry:
 
 CATALOGUE = {
     "ar": _ours("ar", "ARSpec", "AR"),
+    "didi-instruct": _ours("didi_instruct", "DiDiSpec", "DiDiInstruct"),
     "diffusion-lm": _ours("diffusion_lm", "DiffusionLMSpec", "DiffusionLM"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),

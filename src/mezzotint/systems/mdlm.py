@@ -10,28 +10,21 @@ Departure: a text's length is drawn from the training lengths by default and cos
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mezzotint.data.canvas import framed
 from mezzotint.data.lengths import Lengths
-from mezzotint.errors import CapabilityError
 from mezzotint.guidance.vocabulary import forbid, spaces
-from mezzotint.net.attention import Cache
-from mezzotint.net.transformer import Transformer
 from mezzotint.objective.length import LengthCost
-from mezzotint.objective.masked import counted_bound, timed_bound
-from mezzotint.process.absorbing import Absorbing
-from mezzotint.process.schedule import Cosine, LogLinear
+from mezzotint.objective.masked import counted_bound, text_bound, timed_bound, turned
 from mezzotint.rng import Rng
-from mezzotint.sampler.blocks import write_blocks
+from mezzotint.sampler.blocks import written
 from mezzotint.sampler.decoders import rule
-from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.reuse import Reuse
-from mezzotint.spec.mdlm import CARD, Bound, MaskNoise, MDLMSpec
-from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
+from mezzotint.sampler.drive import Counted
+from mezzotint.sampler.subs import Subs
+from mezzotint.spec.mdlm import CARD, Bound, MDLMSpec
+from mezzotint.types import Canvas, Ending, Frame, Loss, Request
 
 
 class MDLM:
@@ -42,34 +35,13 @@ class MDLM:
     def __init__(self, spec: MDLMSpec, lengths: Lengths | None) -> None:
         self.spec = spec
         self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
-        schedule = LogLinear() if spec.noise is MaskNoise.LOG_LINEAR else Cosine()
-        self.process = Absorbing(schedule, spec.vocab)  # §3.1, App. E.1
-        positions = spec.canvas + 2 * (spec.frame >= 0)
-        self.net = Transformer(spec.net, spec.vocab + 1, spec.vocab + spec.mask_output, positions)
+        self.subs = Subs(spec)  # §3.2.3
+        self.process, self.net = self.subs.process, self.subs.net
+        self.denoise, self.logits = self.subs.denoise, self.subs.logits
         self.players = {"model": self.net}
 
     def initialise(self, seed: int) -> None:
         self.net.initialise(torch.Generator().manual_seed(seed))
-
-    def denoise(
-        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
-    ) -> Prediction:
-        """SUBS, §3.2.3: the mask is never predicted; what is not masked is never asked for, so it carries over."""
-        return Prediction(self.logits(noised, cond.real, at))
-
-    def logits(
-        self, noised: Noised, real: Tensor | None, at: tuple[Tensor, Tensor] | None, cache: Cache | None = None
-    ) -> Tensor:
-        """(K, vocab) float32 at the pairs `at`, else (B, L, vocab); with a cache, of what follows what is in it."""
-        sigma = -self.process.schedule.alpha(noised.t).log() if self.spec.time_conditioning else None
-        if self.spec.frame < 0:
-            plain: Tensor = self.net(noised.z, sigma, real, at, cache)
-            return plain[..., : self.spec.vocab].float()
-        real = torch.ones_like(noised.z, dtype=torch.bool) if real is None else real
-        z, real = framed(noised.z, real, self.spec.frame)
-        inside = None if at is None else (at[0], at[1] + 1)
-        logits: Tensor = self.net(z, sigma, real, inside)
-        return (logits[:, 1:-1] if at is None else logits)[..., : self.spec.vocab].float()
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         bound = counted_bound if self.spec.bound is Bound.COUNTS else timed_bound  # §3.4, eq. 10
@@ -79,24 +51,16 @@ class MDLM:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound, the cost of the length included."""
-        bound = timed_bound if self.spec.time_conditioning else counted_bound
-        return bound(self.denoise, self.process, batch, rng).double() + self.length(batch.real).double()
+        timed = self.spec.time_conditioning
+        return text_bound(self.denoise, self.process, self.length, timed, batch, rng)
 
     def evidence(self, canvas: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound on what is given, the free positions masked at all times."""
-        masked = canvas.ids.masked_fill(canvas.free, self.process.mask)
-        return self.nll(replace(canvas, ids=masked, given=canvas.free), rng)
+        return self.nll(turned(canvas, self.process), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
-        if request.reuse and self.spec.frame >= 0:
-            raise CapabilityError("this run's windows have an end token, which moves with every block; leave reuse out")
-        reuse = Reuse(lambda part, at, cache: self.logits(part, None, at, cache), self.spec.net.depth)
-        counted = Counted(reuse if request.reuse else self.denoise, canvas)
+        counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
         guided = spaces(forbid(counted, request.forbidden), request.spaced)
         step = rule(self.process, request)  # eq. 7, unless another rule is asked for
-        if request.block is None:
-            return drive(guided, step, canvas, request.steps, rng, counted.calls)
-        return write_blocks(
-            guided, step, canvas, request.steps, rng, counted.calls, window=self.spec.canvas, block=request.block
-        )
+        return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)

@@ -41,6 +41,8 @@ class Beginning:
     """How many train it together."""
     weights: Mapping[str, Tensor] | None = None
     """Under the names of `checkpoint.named`; None where training will write them."""
+    frozen: Mapping[str, Tensor] | None = None
+    """The same of networks that are never trained: a run has to go on when the one that they came from is gone."""
     table: Tensor | None = None
     """(V, width): the vectors of tokens that training begins with, where it was given some."""
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +59,8 @@ def create(out: Path, run: Beginning) -> None:
             files.put_json(aside / files.LENGTHS, run.lengths.to_json())
         if run.weights is not None:
             _save_weights(aside / files.MODEL, run.weights)
+        if run.frozen is not None:
+            _save_weights(aside / files.FROZEN, run.frozen)
         if run.table is not None:
             _save_weights(aside / files.EMBEDDINGS, {"table": run.table})
         for name, record in run.records.items():

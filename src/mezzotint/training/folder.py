@@ -2,6 +2,7 @@
 
     config.json         format, system, spec, training, data with sha256, seed, versions
     tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
+    frozen.safetensors (networks that the run starts from and does not change, where there are such)
     embeddings.safetensors (the table that a run began with, where it was given one)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
 
@@ -29,6 +30,7 @@ TOKENIZER = "tokenizer.json"
 LENGTHS = "lengths.json"
 MODEL = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+FROZEN = "frozen.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
 LOG = "log.jsonl"
 RESULTS = "results.json"

@@ -22,7 +22,7 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.training.checkpoint import Checkpoint, fill, named
 from mezzotint.training.parallel import Weights, weights
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Loss, System
+from mezzotint.types import Canvas, Loss, Paced, System
 
 Batches = Callable[[int, int, int], Canvas]
 """(step, first place, places) -> those rows of the step's global batch."""
@@ -154,8 +154,8 @@ class Trainer:
             return self.spec.lr * max(fraction / self.spec.warmup, 0.02)
         return self.spec.lr * max(1 - fraction, 1e-3) / (1 - self.spec.warmup)
 
-    def _update(self, batches: Batches) -> Loss:
-        """One step of every player; returns the sum of the losses of all parts of the batch."""
+    def _update(self, batches: Batches) -> list[Loss]:
+        """One step of every player; returns each one's loss, summed over all parts of the batch."""
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
         size = self.spec.batch // self.spec.accumulate
         streams = []
@@ -168,8 +168,7 @@ class Trainer:
         played = [loss for loss in iter(lambda: self._one_player(streams), None) if loss is not None]
         self.step += 1
         assert played, "a system has at least one player"
-        parts = {name: part for loss in played for name, part in loss.parts.items()}
-        return Loss(played[0].total, parts, played[0].count)
+        return played
 
     def _one_player(self, streams: list[Iterator[Loss]]) -> Loss | None:
         """Back-propagate one player's loss in every part of the batch, then move that player."""
@@ -192,8 +191,9 @@ class Trainer:
         if self.spec.clip:
             nn.utils.clip_grad_norm_(module.parameters(), self.spec.clip)
         optimiser = self.optimisers[player]
+        paces = self.system.pace(self.fraction) if isinstance(self.system, Paced) else {}
         for group in optimiser.param_groups:
-            group["lr"] = self._rate(self.fraction)
+            group["lr"] = self._rate(self.fraction) * paces.get(player, 1.0)
         optimiser.step()
         # A loss may reach through another player's network; what it left there is not that player's.
         for each in self.optimisers.values():
@@ -225,19 +225,26 @@ class Meter:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.losses: list[Loss] = []
+        self.played: list[list[Loss]] = []
 
-    def add(self, loss: Loss) -> None:
-        self.losses.append(loss)
+    def add(self, played: list[Loss]) -> None:
+        """The losses of one step, one a player."""
+        self.played.append(played)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
     def read(self, team: Team) -> tuple[float, dict[str, float], float]:
-        """Loss per symbol, its parts per symbol, symbols per second, over all processes."""
-        names = list(self.losses[0].parts)
-        totals = [sum(loss.count for loss in self.losses), sum(float(loss.total) for loss in self.losses)]
-        count, *sums = team.sum([*totals, *(sum(float(loss.parts[k]) for loss in self.losses) for k in names)])
-        total, *parts = (each / max(count, 1.0) for each in sums)
-        return total, dict(zip(names, parts, strict=True)), count / max(self.seconds, 1e-9)
+        """The first player's loss per symbol, all parts per symbol of their players, symbols per second of the first,
+        over all processes."""
+        sums: dict[tuple[int, str], float] = {}
+        for played in self.played:
+            for player, loss in enumerate(played):
+                found = {"": float(loss.total), "/": loss.count} | {k: float(v) for k, v in loss.parts.items()}
+                for name, value in found.items():
+                    sums[player, name] = sums.get((player, name), 0.0) + value
+        summed = dict(zip(sums, team.sum(list(sums.values())), strict=True))
+        means = {key: value / max(summed[key[0], "/"], 1.0) for key, value in summed.items()}
+        parts = {name: mean for (_, name), mean in means.items() if name not in ("", "/")}
+        return means[0, ""], parts, summed[0, "/"] / max(self.seconds, 1e-9)

@@ -1,0 +1,180 @@
+"""A training from its folder's state to its end: the loop of training/loop.py with files, signals and held-out texts.
+
+Where a launcher started several processes (training/team.py), each computes its share of every batch; the first one
+writes the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as serialise
+
+from mezzotint.data.batches import Batches
+from mezzotint.errors import RunError
+from mezzotint.prepare import Prepared, packed
+from mezzotint.rng import Rng
+from mezzotint.spec.recipe import Recipe
+from mezzotint.training import checkpoint as checkpoints
+from mezzotint.training import folder as files
+from mezzotint.training.checkpoint import fill, named
+from mezzotint.training.loop import Batches as Batch
+from mezzotint.training.loop import Tick, Trainer
+from mezzotint.training.report import report
+from mezzotint.training.signals import asked_to_end
+from mezzotint.types import Canvas, Layout, Watchful
+
+VALIDATION_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a training stands."""
+
+    step: int
+    fraction: float
+    """0 to 1 of the run done."""
+    loss: float
+    """Nats per symbol, the mean since the last record."""
+    lr: float
+    tokens_per_second: float
+    elapsed: float
+    remaining: float
+    """Both in seconds."""
+    valid: float | None = None
+    """Bound on held-out texts, nats per symbol, where it was just estimated."""
+    saved: Path | None = None
+    """The checkpoint just written."""
+    stopped: str | None = None
+    """A sentence, where a signal ended the run."""
+    note: str | None = None
+    """Something to be told once."""
+
+
+def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
+    """Train from the last checkpoint in the folder, if there is one; yields how it stands."""
+    team, notes, told = trainer.team, list(data.notes), set[str]()
+    with team.agreed():
+        found = checkpoints.newest(out)
+    team.same("checkpoints", None if found is None else found[0].counters)
+    if found is not None:
+        checkpoint, passed = found
+        with team.agreed():
+            trainer.restore(checkpoint, str(out / files.CHECKPOINTS / str(checkpoint.counters["step"])))
+        notes += [f"{sentence}; going on from step {trainer.step}" for sentence in passed]
+    team.once(_forget_after, out / files.LOG, trainer.step)
+    yield from (_progress(trainer, note=note) for note in notes)
+    advice = f"`mezzotint resume {out}` goes on from the last checkpoint"
+    with asked_to_end() as caught, team.connected(advice):
+        for tick in trainer.run(_batches(recipe, data, seed)):
+            valid = held_out(trainer, recipe, data, seed) if tick.validate else None
+            asked = int(team.most([caught[0] if caught else 0])[0])
+            state = trainer.checkpoint() if tick.save or asked else None
+            stopped = None
+            if asked and tick.fraction < 1:
+                name = signal.Signals(asked).name
+                stopped = f"stopped by {name} at step {tick.step}; `mezzotint resume {out}` goes on from there"
+            team.once(_write, out, tick, valid, state, stopped is not None or tick.fraction >= 1)
+            saved = out / files.CHECKPOINTS / str(tick.step) if state is not None else None
+            yield from (_progress(trainer, note=note) for note in _faults(trainer, tick, told))
+            yield _progress_of(tick, valid, saved, stopped)
+            if stopped:
+                return
+
+
+def _faults(trainer: Trainer, tick: Tick, told: set[str]) -> Iterator[str]:
+    """What a system has to say of its own figures, each kind once; RunError where going on is of no use."""
+    if not isinstance(trainer.system, Watchful):
+        return
+    try:
+        found = trainer.system.faults(tick.parts)
+    except RunError as e:
+        raise trainer.team.ours(e) from None
+    yield from (f"at step {tick.step}, {sentence}" for kind, sentence in found.items() if kind not in told)
+    told.update(found)
+
+
+def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:
+    order = Batches(data.train.lengths, recipe.training.batch, seed)
+
+    def batch(step: int, first: int, count: int) -> Canvas:
+        return packed(data.train, order.rows(step, first, count), range(first, first + count), recipe, data)
+
+    return batch
+
+
+def held_out(trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> float:
+    """Nats per symbol of up to 512 held-out rows under the averaged weights, with the same noise every time."""
+    system = trainer.system
+    raw = {k: v.clone() for k, v in named(system.players).items()}
+    fill(system.players, trainer.ema, "the averaged weights")
+    for module in system.players.values():
+        module.eval()
+    size = recipe.training.batch
+    closing = int(data.layout is Layout.TEXTS)  # the end of a text is one more symbol
+    order = sorted(range(min(len(data.valid), VALIDATION_ROWS)), key=lambda i: int(data.valid.lengths[i]))
+    count = sum(int(data.valid.lengths[i]) + closing for i in order)
+
+    def nats(begin: int) -> float:
+        rows = order[begin : begin + size]
+        batch = packed(data.valid, rows, rows, recipe, data).to(trainer.device)
+        return float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
+
+    with torch.no_grad(), trainer.autocast(), trainer.weights.whole():
+        total: float = sum(trainer.team.deal(range(0, len(order), size), nats))
+    fill(system.players, raw, "the raw weights")
+    for module in system.players.values():
+        module.train()
+    return total / count
+
+
+def _write(out: Path, tick: Tick, valid: float | None, state: checkpoints.Checkpoint | None, last: bool) -> None:
+    """What a tick leaves in the run folder."""
+    _log(out, tick, valid)
+    if state is not None:
+        # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
+        files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in state.ema.items()}))
+        checkpoints.save(out, state)
+    if last:
+        report(out)
+
+
+def _log(out: Path, tick: Tick, valid: float | None) -> None:
+    record = {
+        "step": tick.step, "elapsed": round(tick.elapsed, 3), "loss": tick.loss, **tick.parts,
+        "lr": tick.lr, "tokens_per_second": round(tick.tokens_per_second, 1),
+    }  # fmt: skip
+    if valid is not None:
+        record["valid"] = valid
+    with (out / files.LOG).open("a") as log:
+        log.write(json.dumps(record) + "\n")
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint that the run goes on from."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            record = json.loads(line)
+            if isinstance(record, dict) and record.get("step", step + 1) <= step:
+                kept.append(line)
+    files.put(log, "".join(line + "\n" for line in kept))
+
+
+def _progress(trainer: Trainer, note: str) -> Progress:
+    return Progress(trainer.step, trainer.fraction, float("nan"), 0.0, 0.0, trainer.elapsed, float("inf"), note=note)
+
+
+def _progress_of(tick: Tick, valid: float | None, saved: Path | None, stopped: str | None) -> Progress:
+    return Progress(
+        tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second,
+        tick.elapsed, tick.remaining, valid, saved, stopped,
+    )  # fmt: skip

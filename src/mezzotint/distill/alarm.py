@@ -1,0 +1,45 @@
+"""What can go wrong between a student and its critic, seen in the figures that a run logs anyway.
+
+Zheng et al. 2025 (DiDi-Instruct), arXiv:2509.25035, name collapse and a saturated critic; the bounds here are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mezzotint.errors import RunError
+
+LOW = 0.5
+"""Of the teacher's entropy: below it the student is told to be narrow."""
+CERTAIN = 0.98
+"""A critic that is right so often has nothing left to tell."""
+CUT = 0.5
+"""Rewards that are cut off so often are no rewards any more."""
+FLAT = 1e-3
+"""Rewards of a group that differ less say nothing; normalised, they are noise."""
+
+
+def faults(parts: Mapping[str, float], floor: float) -> dict[str, str]:
+    """Sentences on the figures of a stretch of training, each under its kind; RunError where the student collapsed.
+
+    parts: entropy and teacher_entropy (nats a masked position, at the same states), right (share of positions that the
+    critic gets right), cut (share of rewards at the clip), spread (standard deviation of rewards in their groups).
+    """
+    found = {}
+    kept = parts["entropy"] / max(parts["teacher_entropy"], 1e-9)
+    if kept < floor:
+        raise RunError(
+            f"the student has collapsed: its entropy is {kept:.0%} of the teacher's; the checkpoints are whole, "
+            "but distil with a lower lr, or with a larger entropy or kl_first"
+        )
+    if kept < LOW:
+        found["entropy"] = f"the student's entropy is {kept:.0%} of the teacher's; its texts may be of few kinds"
+    if "right" not in parts:  # there is no critic
+        return found
+    if parts["right"] > CERTAIN:
+        found["critic"] = f"the critic is right {parts['right']:.1%} of the time and tells the student little; slow it"
+    if parts["cut"] > CUT:
+        found["cut"] = f"{parts['cut']:.0%} of the rewards are cut off at reward_clip"
+    if parts["spread"] < FLAT:
+        found["flat"] = "the rewards of a group are all but equal, and the student follows noise"
+    return found

@@ -1,0 +1,44 @@
+"""didi-instruct at three sizes, which are those of its teachers: only the training is of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mezzotint.recipes.mdlm import recipe as teachers_recipe
+from mezzotint.spec.base import Size
+from mezzotint.spec.didi_instruct import DiDiSpec
+from mezzotint.spec.mdlm import MDLMSpec
+from mezzotint.spec.recipe import Corpus, Recipe, by_size
+from mezzotint.spec.transformer import SHAPES
+
+RATE = 1e-6
+"""The paper's learning rate, at the width of 768."""
+
+
+def tiny(corpus: Corpus) -> Recipe:
+    """For a laptop's processor, minutes."""
+    return _recipe(Size.TINY, corpus, batch=16, lr=1e-4)
+
+
+def small(corpus: Corpus) -> Recipe:
+    """For one GPU; not yet measured."""
+    return _recipe(Size.SMALL, corpus, batch=32, lr=1e-5)
+
+
+def base(corpus: Corpus) -> Recipe:
+    """The published size and its learning rate; not yet measured."""
+    return _recipe(Size.BASE, corpus, batch=128, lr=RATE)
+
+
+def _recipe(size: Size, corpus: Corpus, batch: int, lr: float) -> Recipe:
+    made = teachers_recipe(size, corpus)
+    assert isinstance(made.spec, MDLMSpec)
+    spec = DiDiSpec(
+        vocab=corpus.vocab, canvas=corpus.canvas, ending=made.spec.ending, net=made.spec.net,
+        critic_blocks=max(2, SHAPES[size].depth // 3),
+    )  # fmt: skip
+    # Departure: both players' gradients are clipped at the student's 0.5, where the critic has 1 in the public code.
+    return Recipe(spec, replace(made.training, batch=batch, lr=lr, beta2=0.999, clip=0.5, ema=0.999, warmup=0.1))
+
+
+recipe = by_size(tiny, small, base)
