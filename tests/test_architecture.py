@@ -28,7 +28,7 @@ GROUPS = (
     ("training", "evaluate"),
     ("recipes", "testing"),
     ("checks",),
-    ("prepare", "tasks"),
+    ("backbone", "latent", "prepare", "tasks"),
     ("launch", "run", "published"),
     ("assess",),
     ("serve", "cli"),

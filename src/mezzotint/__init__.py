@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
     from mezzotint.checks import (
+        check_backbone,
         check_data,
         check_decoder,
         check_length,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.launch import Progress, resume, train
-    from mezzotint.prepare import bistro_texts
+    from mezzotint.prepare import bistro_texts, read_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
     "checks": (
+        "check_backbone",
         "check_data",
         "check_decoder",
         "check_length",
@@ -48,7 +50,7 @@ _HOMES = {
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "launch": ("Progress", "resume", "train"),
-    "prepare": ("bistro_texts",),
+    "prepare": ("bistro_texts", "read_texts"),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
     "published.source": ("check_source",),
@@ -88,6 +90,7 @@ __all__ = [
     "bistro_texts",
     "bundled_judge",
     "cards",
+    "check_backbone",
     "check_data",
     "check_decoder",
     "check_length",
@@ -107,6 +110,7 @@ __all__ = [
     "next_out",
     "parse_template",
     "plugin_faults",
+    "read_texts",
     "resume",
     "score_table",
     "showcase",

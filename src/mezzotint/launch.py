@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import torch
 from safetensors.torch import save as serialise
 
 from mezzotint import hub
-from mezzotint.checks import BISTRO, check_run, check_seed, check_tokenizer, layout_named, plan
+from mezzotint.backbone import Backbone, read_backbone
+from mezzotint.checks import BISTRO, check_backbone, check_run, check_seed, check_tokenizer, layout_named, plan
 from mezzotint.data.batches import Batches
 from mezzotint.data.corpus import Source
 from mezzotint.data.lengths import Lengths
@@ -30,7 +32,7 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
 from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training import folder as files
-from mezzotint.training.checkpoint import fill, named
+from mezzotint.training.checkpoint import counts, fill, named, networks, read_frozen
 from mezzotint.training.create import Beginning, create
 from mezzotint.training.device import autocast, pick_device, pick_precision
 from mezzotint.training.loop import Batches as Batch
@@ -38,7 +40,7 @@ from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
 from mezzotint.training.signals import asked_to_end
 from mezzotint.training.team import ALONE, Team, join
-from mezzotint.types import Canvas, Layout, System
+from mezzotint.types import Canvas, Founded, Layout, System
 
 VALIDATION_ROWS = 512
 
@@ -76,6 +78,7 @@ def train(
     layout: str = "texts",
     valid: Sequence[str | Path] | None = None,
     tokenizer: str = "auto",
+    backbone: str | Path | None = None,
     size: str = "tiny",
     minutes: float | None = None,
     max_steps: int | None = None,
@@ -87,23 +90,30 @@ def train(
 ) -> Iterator[Progress]:
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
 
-    The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
-    moment and continued with `resume`. Raises the errors of `mezzotint.errors`.
+    `backbone` is the language model that a system such as adavae stands on: a run of ar, or GPT-2 by its name on the
+    hub or its folder; it brings its tokenizer. The run ends after `max_steps`, or after `minutes` (default 10) where
+    only those are given. It can be cut off at any moment and continued with `resume`. Raises the errors of
+    `mezzotint.errors`.
     """
     out = Path(out) if Path(out).name else Path(out).absolute()
     team = join()
 
-    def read() -> tuple[Recipe, Prepared, dict[str, Any]]:
+    def read() -> tuple[Recipe, Prepared, dict[str, Any], Backbone | None]:
         files.check_new(out)
         check_seed(seed)
         check_tokenizer(tokenizer)
+        check_backbone(system, backbone, tokenizer)
         pick_device(device)
         recipe = plan(
             system, size, layout, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
+        base = None if backbone is None else read_backbone(backbone)
         corpus = corpus_of(data, valid, field, layout_named(layout))
-        recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
+        if base is not None:
+            recipe = base.fitted(recipe, settings or {})
+        words = tokenizer if base is None else base.tokenizer
+        recipe, prepared = prepare(recipe, corpus, layout_named(layout), words)
         source = {
             "files": _places([s.path for s in corpus.sources] or data),
             "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
@@ -114,20 +124,25 @@ def train(
             "valid_rows": len(prepared.valid),
             "notes": list(prepared.notes),
         }
-        return recipe, prepared, source
+        return recipe, prepared, source, base
 
-    recipe, prepared, source = team.ahead(read)
+    recipe, prepared, source, base = team.ahead(read)
     team.same(
         "texts to train on",
         [[s["sha256"] for s in source["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
     )
     with team.agreed():
-        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team)
+        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, base.fill if base else _as_it_is)
+    model = trainer.system
     beginning = Beginning(
         system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
         tokenizer=prepared.tokenizer, lengths=prepared.lengths, processes=team.size,
+        frozen=named(model.frozen) if isinstance(model, Founded) else None,
+        more={} if base is None else {"backbone": base.record},
     )  # fmt: skip
     team.once(create, out, beginning)
+    if base is not None:
+        prepared = replace(prepared, notes=(*prepared.notes, _shares(model)))
     return _run(out, trainer, recipe, prepared, seed)
 
 
@@ -164,7 +179,8 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
 
     recipe, prepared = team.ahead(read)
     with team.agreed():
-        trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team)
+        start = partial(read_frozen, out)
+        trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
     return _run(out, trainer, recipe, prepared, config["seed"])
 
 
@@ -207,10 +223,29 @@ def _run(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int)
                 return
 
 
+def _shares(system: System) -> str:
+    trained, frozen = counts(system)
+    share = f" ({trained / frozen:.2%})" if frozen else ""
+    return f"{trained:,} numbers are trained, beside {frozen:,} that stay as they are{share}"
+
+
+def _as_it_is(system: System) -> None:
+    """A system that begins with nothing but fresh weights."""
+
+
 def build_trainer(
-    system: str, recipe: Recipe, lengths: Lengths | None, seed: int, device: str, team: Team = ALONE
+    system: str,
+    recipe: Recipe,
+    lengths: Lengths | None,
+    seed: int,
+    device: str,
+    team: Team = ALONE,
+    start: Callable[[System], None] = _as_it_is,
 ) -> Trainer:
-    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes."""
+    """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes.
+
+    `start` puts weights that are there already into the fresh system.
+    """
     where = pick_device(device)
     rows = recipe.training.batch // recipe.training.accumulate
     if rows < team.size:
@@ -220,7 +255,8 @@ def build_trainer(
     try:
         model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
         model.initialise(seed)
-        for module in model.players.values():
+        start(model)
+        for module in networks(model):
             module.to(where)
         dtype = pick_precision(recipe.training.precision, where)
         trainer = Trainer(model, recipe.training, seed, where, autocast(where, dtype), team=team)

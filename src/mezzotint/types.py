@@ -34,6 +34,8 @@ class Can(Enum):
     INFILL = "infill"
     GUIDE = "guide"
     """Guidance towards what is given, by a scale."""
+    INTERPOLATE = "interpolate"
+    """Texts as points of a latent space: what lies between two, an analogy, a transfer."""
     LONG = "long"
     """Texts longer than its canvas, block after block; for runs of windows."""
 
@@ -102,6 +104,8 @@ class Card:
     """Which bound its likelihoods are, where they are not exact."""
     decoders: frozenset[Decoder] = frozenset({Decoder.EXACT})
     """The rules by which it can write."""
+    backbone: bool = False
+    """It stands on a language model that is there already."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,16 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Posterior:
+    """q(z | x) of some texts: a diagonal normal distribution of Z dimensions for each row."""
+
+    mean: Tensor
+    """(B, Z), float32 at least."""
+    logvar: Tensor
+    """(B, Z), the logarithm of the variance."""
+
+
+@dataclass(frozen=True)
 class Loss:
     """A sum over the symbols of some rows, with the number of symbols it is over, both for this process's rows."""
 
@@ -228,6 +242,8 @@ class Request:
     """Write a canvas longer than the system's own from left to right, so many positions at a time; None: at once."""
     reuse: bool = False
     """With `block`: keep the keys and values of what stands before a block while it is written. Approximate."""
+    latent: Tensor | None = None
+    """(B, Z) where in its latent space each row's text is, for a system that has one; None: drawn from the prior."""
     forbidden: tuple[int, ...] = ()
     """Ids that are never drawn."""
     spaced: Tensor | None = None
@@ -284,4 +300,33 @@ class Infiller(System, Protocol):
         The k-th given token of a row meets the k-th random numbers wherever it stands: rows that differ only in the
         lengths of their gaps, with the same streams, are compared under the same noise.
         """
+        ...
+
+
+@runtime_checkable
+class Paced(System, Protocol):
+    """A system whose losses change in the course of a training."""
+
+    def pace(self, fraction: float) -> None:
+        """Told before every step how much of the training is done, 0 to 1."""
+        ...
+
+
+@runtime_checkable
+class Founded(System, Protocol):
+    """A system that stands on networks that are there already, and that a run keeps once, beside what it trains."""
+
+    frozen: Mapping[str, nn.Module]
+
+
+@runtime_checkable
+class Latent(System, Protocol):
+    """A system whose texts are points of a latent space of Z dimensions with a standard normal prior."""
+
+    def posterior(self, batch: Canvas) -> Posterior:
+        """q(z | x) of some whole texts."""
+        ...
+
+    def token_nll(self, batch: Canvas, z: Tensor) -> Tensor:
+        """(B, L) nats: -log p of each real token given those before it and latents (B, Z); 0 on padding."""
         ...

@@ -7,7 +7,7 @@ al. 2019, arXiv:1902.00751, §2.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -58,3 +58,7 @@ class Graft:
     def beside_mlp(self, x_BLD: Tensor) -> Tensor:
         """x with what the adapter adds beside the second branch."""
         return x_BLD if self.adapter is None else x_BLD + self.adapter(x_BLD)
+
+    def rows(self, rows: Tensor) -> Graft:
+        """The same for some rows of the batch."""
+        return self if self.slot is None else replace(self, slot=(self.slot[0][rows], self.slot[1][rows]))

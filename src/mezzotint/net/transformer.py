@@ -171,7 +171,8 @@ class Trunk(nn.Module):
             x_BLD = x_BLD + self._placed(x_BLD, real, first)
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
         bias = visibility(real, self.spec.causal if causal is None else causal, L, x_BLD, first)
-        for i, (block, graft) in enumerate(zip(self.blocks, grafts or [None] * self.spec.depth, strict=False)):
+        given: Sequence[Graft | None] = [None] * self.spec.depth if grafts is None else grafts
+        for i, (block, graft) in enumerate(zip(self.blocks, given, strict=False)):
             x_BLD = block(x_BLD, condition, rotary, bias, cache, i, graft)
         if cache is not None:
             cache.length += L

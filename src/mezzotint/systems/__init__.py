@@ -43,6 +43,7 @@ def _ours(name: str, spec: str, system: str) -> Entry:
 
 
 CATALOGUE = {
+    "adavae": _ours("adavae", "AdaVAESpec", "AdaVAE"),
     "ar": _ours("ar", "ARSpec", "AR"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),

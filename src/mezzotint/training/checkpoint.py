@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mezzotint.errors import RunError
-from mezzotint.training.folder import CHECKPOINTS, digest, put_json, read_json, steps_saved, sync
+from mezzotint.training.folder import CHECKPOINTS, FROZEN, digest, put_json, read_json, steps_saved, sync
+from mezzotint.types import Founded, System
 
 KEPT = 2
 FILES = ("weights", "ema", "optimiser")
@@ -121,6 +122,24 @@ def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
     except (SafetensorError, OSError) as e:
         raise RunError(f"{path} is damaged ({e}); expected a safetensors file") from None
     fill(modules, tensors, str(path))
+
+
+def read_frozen(folder: Path, system: System) -> None:
+    """Load what a system stands on, and does not train, from its run's folder, where it stands on something."""
+    if isinstance(system, Founded):
+        read_weights(folder / FROZEN, system.frozen)
+
+
+def networks(system: System) -> list[nn.Module]:
+    """All networks of a system: those that it stands on, and those that are trained."""
+    return [*(system.frozen.values() if isinstance(system, Founded) else ()), *system.players.values()]
+
+
+def counts(system: System) -> tuple[int, int]:
+    """How many numbers of a system are trained, and how many stay as they are."""
+    trained = {id(p): p.numel() for module in system.players.values() for p in module.parameters()}
+    every = {id(p): p.numel() for module in networks(system) for p in module.parameters()}
+    return sum(trained.values()), sum(every.values()) - sum(trained.values())
 
 
 def fill(

@@ -41,6 +41,8 @@ class Beginning:
     """How many train it together."""
     weights: Mapping[str, Tensor] | None = None
     """Under the names of `checkpoint.named`; None where training will write them."""
+    frozen: Mapping[str, Tensor] | None = None
+    """The same of networks that are never trained."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the configuration."""
     records: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +57,8 @@ def create(out: Path, run: Beginning) -> None:
             files.put_json(aside / files.LENGTHS, run.lengths.to_json())
         if run.weights is not None:
             _save_weights(aside / files.MODEL, run.weights)
+        if run.frozen is not None:
+            _save_weights(aside / files.FROZEN, run.frozen)
         for name, record in run.records.items():
             files.put_json(aside / name, record)
         files.put_json(aside / files.CONFIG, _config(run))

@@ -2,6 +2,7 @@
 
     config.json         format, system, spec, training, data with sha256, seed, versions
     tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
+    frozen.safetensors (weights that the run stands on and never changes, where there are such)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
 
 This module imports no torch, so that a wrong path is answered at once.
@@ -27,12 +28,13 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 LENGTHS = "lengths.json"
 MODEL = "model.safetensors"
+FROZEN = "frozen.safetensors"
 LOG = "log.jsonl"
 RESULTS = "results.json"
 SAMPLES = "samples.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
-PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL)
+PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN)
 """What somebody else needs of a run, and all that is published of it beside its card."""
 
 

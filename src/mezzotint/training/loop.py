@@ -22,7 +22,7 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.training.checkpoint import Checkpoint, fill, named
 from mezzotint.training.parallel import Weights, weights
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Loss, System
+from mezzotint.types import Canvas, Loss, Paced, System
 
 Batches = Callable[[int, int, int], Canvas]
 """(step, first place, places) -> those rows of the step's global batch."""
@@ -157,6 +157,8 @@ class Trainer:
     def _update(self, batches: Batches) -> Loss:
         """One step of every player; returns the sum of the losses of all parts of the batch."""
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
+        if isinstance(self.system, Paced):
+            self.system.pace(self.fraction)
         size = self.spec.batch // self.spec.accumulate
         streams = []
         for part in range(self.spec.accumulate):
