@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+import mezzotint
+from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import HubError, RunError, UsageError
 from mezzotint.net.adapter import Adapter, Graft
 from mezzotint.net.attention import Cache
 from mezzotint.net.gpt2 import from_transformers, read_gpt2
 from mezzotint.net.transformer import Transformer
 from mezzotint.spec.transformer import Gelu, Positions, TransformerSpec
+from tests.test_foreign import source, stored
 
 V, L, D, H = 11, 9, 16, 2
 
@@ -148,6 +151,23 @@ def test_logits_are_those_of_transformers(gpt2, tmp_path):
     cache.reserve(L)
     cached = torch.cat([net(x[:, :4], cache=cache), net(x[:, 4:], cache=cache)], dim=1)
     assert torch.allclose(cached, gpt2(x).logits, atol=1e-5)
+
+
+def test_an_adavae_stands_on_gpt2_with_its_tokenizer(gpt2, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "gpt2").mkdir()
+    tokenizer = Tokenizer.foreign(stored(tmp_path / "gpt2", source("gpt2")))
+    config = type(gpt2.config)(**{**gpt2.config.to_dict(), "vocab_size": tokenizer.size, "n_positions": 32})
+    model = type(gpt2)(config).eval()
+    model.save_pretrained(tmp_path / "gpt2")
+    (tmp_path / "texts.txt").write_text("\n".join(f"the old pub {i} is near" for i in range(30)))
+    how = {"out": tmp_path / "run", "backbone": tmp_path / "gpt2", "max_steps": 1, "settings": {"batch": "4"}}
+    list(mezzotint.train("adavae", [tmp_path / "texts.txt"], **how))
+    run = mezzotint.load(tmp_path / "run")
+    assert run.tokenizer.end == tokenizer.end == tokenizer.pad == tokenizer.size - 1
+    for block, theirs in zip(run.system.backbone.blocks, model.transformer.h, strict=True):
+        assert torch.equal(block.attention.qkv.weight, theirs.attn.c_attn.weight.T)
+    assert run.spec.net.biases and run.spec.reach == 32 and len(run.latent.walk("the old pub", "the river", 3)) == 3
 
 
 def test_what_is_no_gpt2_of_this_shape_is_refused_with_a_sentence(gpt2, tmp_path, monkeypatch):

@@ -7,16 +7,18 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 import mezzotint
 from mezzotint.checks import check_backbone
 from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack
 from mezzotint.errors import CapabilityError, RunError, UsageError
-from mezzotint.evaluate.latent import active, alarm, mutual_information, of_posteriors
+from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mutual_information, of_posteriors
 from mezzotint.objective.elbo import annealed, charged, divergence, importance_bound
 from mezzotint.rng import Rng
 from mezzotint.space.latent import Infusion, draw, log_normal, log_prior
@@ -24,7 +26,7 @@ from mezzotint.spec.adavae import AdaVAESpec, Beside, FreeBits, Infuse, Tune, We
 from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import SHAPES, Gelu, Positions, TransformerSpec
 from mezzotint.systems.adavae import AdaVAE
-from mezzotint.training.checkpoint import counts
+from mezzotint.training.checkpoint import counts, named
 from mezzotint.types import Ending, Layout, Posterior, Request
 
 V, Z, END, PAD = 11, 4, 0, 1
@@ -50,31 +52,42 @@ def test_the_divergence_is_what_draws_say():
     assert ((estimate.mean(0) - divergence(q).sum(1)).abs() < 4 * error).all() and float(error.max()) < 0.05
 
 
-def linear_gaussian(samples: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log weights (B, S), exact -log p(x) (B,) and exact evidence bound (B,) of x = z + noise with a posterior amiss.
+class LinearGaussian:
+    """z ~ N(0, 1), x | z ~ N(z, 0.5^2) in four independent dimensions, so x ~ N(0, 1.25); with a posterior amiss."""
 
-    z ~ N(0, 1), x | z ~ N(z, 0.5^2), in four independent dimensions: x ~ N(0, 1.25).
-    """
-    x = 1.1 * torch.randn(300, Z, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    noise = torch.full_like(x, math.log(0.25))
-    right = Posterior(0.8 * x, torch.full_like(x, math.log(0.2)))
-    q = Posterior(right.mean + 0.2, right.logvar + 0.3)
-    rng = Rng(3, range(len(x)))
-    drawn = [draw(q, rng.at(s)) for s in range(samples)]
-    weights = [log_normal(x, z, noise) + log_prior(z) - log_normal(z, q.mean, q.logvar) for z in drawn]
-    exact = -log_normal(x, torch.zeros_like(x), torch.full_like(x, math.log(1.25)))
-    gap = 0.5 * ((q.logvar - right.logvar).exp() + 0.2**2 / 0.2 - 1 - (q.logvar - right.logvar)).sum(1)
-    return torch.stack(weights, dim=1), exact, exact + gap
+    def __init__(self) -> None:
+        self.x = 1.1 * torch.randn(300, Z, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        self.right = Posterior(0.8 * self.x, torch.full_like(self.x, math.log(0.2)))
+        self.amiss = Posterior(self.right.mean + 0.2, self.right.logvar + 0.3)
+
+    def posterior(self, batch):
+        return self.amiss
+
+    def token_nll(self, batch, z):
+        return -log_normal(self.x, z, torch.full_like(z, math.log(0.25)))[:, None]
+
+    def exact(self) -> float:
+        return -float(log_normal(self.x, torch.zeros_like(self.x), torch.full_like(self.x, math.log(1.25))).mean())
+
+    def bound(self) -> float:
+        apart = self.amiss.logvar - self.right.logvar
+        gap = 0.5 * (apart.exp() + 0.2**2 / 0.2 - 1 - apart)
+        return self.exact() + float(gap.sum(1).mean())
 
 
 def test_the_importance_weighted_bound_falls_to_the_exact_likelihood():
     """The mean over groups of S draws falls with S for any draws (Jensen), the more so in expectation."""
-    weights, exact, bound = linear_gaussian(400)
+    toy, canvas = LinearGaussian(), free([1] * 300, range(300), PAD)
+    weights, costs = log_weights(toy, canvas, 400, seed=3)
     groups = {s: weights.view(-1, s) for s in (1, 5, 50, 400)}
     by_draws = [float(importance_bound(each).mean()) for each in groups.values()]
     assert all(few > many for few, many in pairwise(by_draws))
-    assert by_draws[-1] == pytest.approx(float(exact.mean()), abs=0.01) and by_draws[0] - by_draws[-1] > 0.2
-    assert by_draws[0] == pytest.approx(float(bound.mean()), abs=0.01), "one draw's mean is the ELBO"
+    assert by_draws[-1] == pytest.approx(toy.exact(), abs=0.01) and by_draws[0] - by_draws[-1] > 0.2
+    assert by_draws[0] == pytest.approx(toy.bound(), abs=0.01), "one draw's mean is the ELBO"
+    rest = divergence(toy.amiss).sum(1).mean()
+    assert float(costs.mean() + rest) == pytest.approx(toy.bound(), abs=0.01), "and so is text and divergence"
+    score = importance(weights, np.ones(300))
+    assert score.value == pytest.approx(by_draws[-1]) and "400 draws a text; 1: " in score.note
 
 
 def test_free_bits():
@@ -228,6 +241,24 @@ def test_written_with_a_cache_is_written_without(shape, infuse, beside):
     assert len({tuple(row) for row in last.ids.tolist()}) > 1, "texts differ with their latents"
 
 
+@torch.no_grad()
+def test_a_posterior_is_that_of_the_first_blocks_looking_both_ways():
+    made, batch = system(encoder=2), texts()
+    before = torch.cat([torch.full((4, 1), END), batch.ids[:, :-1]], dim=1)
+    x = made.backbone.embed(before) + made.backbone.positions[0, : batch.ids.shape[1]]
+    hidden = torch.zeros(4, 1, 1, 8, dtype=torch.float64).masked_fill(~batch.real[:, None, None], -1e9)
+    for block, adapter in zip(made.backbone.blocks[:2], made.net.encoder, strict=True):
+        x = x + block.attention(block.norm1(x), None, hidden)
+        x = x + adapter(x) + block.mlp(block.norm2(x))
+    h, reader = made.backbone.head.norm(x), made.net.reader
+    for b in range(4):
+        mine = h[b][batch.real[b]]
+        weights = (torch.relu(reader.pool.key(mine)[:, 0]) / 4).softmax(0)
+        pooled = weights @ mine
+        assert torch.allclose(made.posterior(batch).mean[b], reader.mean(pooled), atol=1e-9)
+        assert torch.allclose(made.posterior(batch).logvar[b], reader.logvar(pooled).clamp(-10, 10), atol=1e-9)
+
+
 def test_without_weights_and_free_bits_the_loss_is_the_bound():
     made, batch, rng = system(free=FreeBits.NONE), texts(), Rng(0, range(4))
     made.pace(1.0)
@@ -280,6 +311,7 @@ def test_everything_can_be_trained():
     (loss,) = made.losses(texts(), Rng(0, range(4)))
     loss.total.backward()
     assert made.backbone.embed.weight.grad is not None
+    assert serialise(named(made.players)), "no tensor has two names"
 
 
 @pytest.mark.parametrize(
@@ -433,6 +465,7 @@ def test_calls_that_make_no_sense_are_refused_before_anything_is_written(root):
         (lambda: train(backbone=root / "ar", tokenizer="bpe"), UsageError, "brings its own tokenizer"),
         (lambda: train(backbone=root / "vae"), RunError, "is a run of adavae; a backbone is a run of ar"),
         (lambda: train(backbone=root / "ar", settings={"depth": "2"}), UsageError, "depth is the backbone's"),
+        (lambda: train(backbone=root / "ar", settings={"canvas": "60"}), UsageError, "canvas must be at most the 16"),
         (lambda: train(backbone=root / "ar", layout="windows"), UsageError, "windows are all of one length"),
         (lambda: train(backbone=root / "nothing"), RunError, "there is no run at"),
         (lambda: mezzotint.load(root / "ar").latent, CapabilityError, "ar has no latent space"),

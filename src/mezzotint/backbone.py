@@ -40,6 +40,8 @@ class Backbone:
             if name in (*TransformerSpec.settings(), "reach"):
                 raise UsageError(f"{name} is the backbone's, which is there already; leave it out")
         spec: Any = recipe.spec
+        if "canvas" in settings and spec.canvas > self.reach:
+            raise UsageError(f"canvas must be at most the {self.reach} positions of the backbone, not {spec.canvas}")
         # As the network stands, but not as it was trained.
         net = replace(self.net.spec, dropout=0.0)
         canvas = min(spec.canvas, self.reach)

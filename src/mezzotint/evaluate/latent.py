@@ -39,13 +39,14 @@ def posterior(system: Latent, batch: Canvas) -> Posterior:
 def log_weights(system: Latent, batch: Canvas, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """(B, S) float64 each: log of p(x | z) p(z) / q(z | x) for S draws of every posterior, and -log p(x | z)."""
     q = system.posterior(batch)
+    q = Posterior(q.mean.double(), q.logvar.double())
     rng = Rng(seed, batch.index.tolist())
     weights, costs = [], []
     for s in range(draws):
         z = draw(q, rng.at(f"importance/{s}"))
         cost = system.token_nll(batch, z).double().sum(1)
         costs.append(cost)
-        weights.append(log_prior(z).double() - log_normal(z, q.mean, q.logvar).double() - cost)
+        weights.append(log_prior(z) - log_normal(z, q.mean, q.logvar) - cost)
     return torch.stack(weights, dim=1).cpu(), torch.stack(costs, dim=1).cpu()
 
 

@@ -27,7 +27,7 @@ def base(corpus: Corpus) -> Recipe:
 def _recipe(size: Size, corpus: Corpus) -> Recipe:
     shape = SHAPES[size]
     net = TransformerSpec(dim=shape.dim, depth=shape.depth, heads=shape.heads, causal=True)
-    spec = AdaVAESpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.SYMBOL, net=net, reach=corpus.canvas)
+    spec = AdaVAESpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.SYMBOL, net=net)
     return Recipe(spec, training(size))
 
 

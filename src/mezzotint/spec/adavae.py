@@ -81,8 +81,8 @@ class AdaVAESpec(Spec):
     end: int = 0
     """The id that ends a text, and stands before its first token."""
     pad: int = 1
-    reach: int = 64
-    """How many positions the backbone has learned."""
+    reach: int = 0
+    """How many positions the backbone has learned; 0: as many as the canvas has."""
     latent: int = 32
     bottleneck: int = 0
     """The width of an adapter; 0: a sixth of the network's."""
@@ -123,9 +123,10 @@ class AdaVAESpec(Spec):
             raise UsageError("adavae's decoder learns where a text ends; ending must be 'symbol'")
         if not self.net.causal or self.net.condition:
             raise UsageError("adavae stands on a network that looks back and knows no time; causal without condition")
-        if self.canvas > self.reach:
+        if self.reach and self.canvas > self.reach:
             raise UsageError(f"a canvas of {self.canvas} is more than the {self.reach} positions of the backbone")
-        if self.latent < 1 or min(self.bottleneck, self.encoder, self.projection) < 0 or self.readers > self.net.depth:
+        widths = (self.reach, self.bottleneck, self.encoder, self.projection)
+        if self.latent < 1 or min(widths) < 0 or self.readers > self.net.depth:
             raise UsageError(f"latent must be at least 1, and encoder at most the {self.net.depth} blocks there are")
         shares = (self.silent, self.rising, self.silent + self.rising, self.late)
         if self.cycles < 1 or not all(0 <= share <= 1 for share in shares) or self.late == 1:

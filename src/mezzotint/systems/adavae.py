@@ -33,7 +33,7 @@ from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
 
 
 class Net(nn.Module):
-    """All that is trained. The norms are the backbone's own, which both halves share and train."""
+    """All that is trained. Norms are the backbone's own, which both halves share and train."""
 
     def __init__(self, spec: AdaVAESpec, backbone: Transformer) -> None:
         super().__init__()
@@ -46,10 +46,16 @@ class Net(nn.Module):
             pairs=spec.infuse is not Infuse.MEMORY, memory=spec.infuse is not Infuse.ATTENTION,
             projection=spec.projection,
         )  # fmt: skip
-        blocks: Iterable[Any] = backbone.blocks
-        norms = [norm for block in blocks for norm in (block.norm1, block.norm2)]
-        self.norms = nn.ModuleList([*norms, backbone.head.norm])
-        self.backbone = backbone if spec.tune is Tune.ALL else None
+        if spec.tune is Tune.ALL:
+            self.backbone = backbone
+        else:
+            self.norms = nn.ModuleList(_norms(backbone))
+
+
+def _norms(backbone: Transformer) -> list[nn.Module]:
+    """Two for each block, then the last."""
+    blocks: Iterable[Any] = backbone.blocks
+    return [*(norm for block in blocks for norm in (block.norm1, block.norm2)), backbone.head.norm]
 
 
 class AdaVAE:
@@ -59,13 +65,14 @@ class AdaVAE:
 
     def __init__(self, spec: AdaVAESpec, lengths: Lengths | None = None) -> None:
         self.spec = spec
-        self.backbone = Transformer(spec.net, spec.vocab, spec.vocab, spec.reach)
+        self.backbone = Transformer(spec.net, spec.vocab, spec.vocab, spec.reach or spec.canvas)
         self.net = Net(spec, self.backbone)
         self.players = {"model": self.net}
         self.frozen = {"backbone": self.backbone}
         self.weight = spec.beta
-        self._thaw(self.backbone, spec.tune is Tune.ALL)
-        self._thaw(self.net.norms, True)
+        self.backbone.requires_grad_(spec.tune is Tune.ALL)
+        for norm in _norms(self.backbone):
+            norm.requires_grad_(True)
 
     def initialise(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -81,12 +88,8 @@ class AdaVAE:
         """When so much of the training is done: the divergence's weight, and whether the decoder learns yet."""
         spec = self.spec
         self.weight = spec.beta * annealed(fraction, spec.cycles, spec.silent, spec.rising)
-        awake = fraction >= spec.late
-        self._thaw(self.net.decoder, awake)
-        self._thaw(self.net.norms[2 * spec.readers : -1], awake)
-
-    def _thaw(self, part: nn.Module, trained: bool) -> None:
-        part.requires_grad_(trained)
+        for part in (self.net.decoder, *_norms(self.backbone)[2 * spec.readers : -1]):
+            part.requires_grad_(fraction >= spec.late)
 
     # ------------------------------------------------------------ the two halves
 
