@@ -26,13 +26,17 @@ from mezzotint.cli.parse import flag_names, parse
 
 PROMISED = {
     "demo": "--minutes --seed --out",
-    "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
+    "train": "--data --field --layout --valid --tokenizer --backbone --out --size --minutes --max-steps --batch-size --save-every"
     " --seed --device --set",
     "resume": "--device",
     "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
     " --prefix --watch --json --device --length --block --reuse",
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
     " --prefix --watch --json --device",
+    "latent sample": "--seed --temperature --top-p --json --device -n",
+    "latent walk": "--seed --temperature --top-p --json --device --points",
+    "latent analogy": "--seed --temperature --top-p --json --device",
+    "latent transfer": "--seed --temperature --top-p --json --device --to --away --field --strength",
     "evaluate": "--data --judge --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
@@ -146,12 +150,12 @@ def test_the_flags_are_exactly_those_promised() -> None:
 
 @pytest.mark.parametrize("command", PROMISED)
 def test_help_names_every_flag(run: Run, command: str) -> None:
-    status, out, err = run(command, "--help")
+    status, out, err = run(*command.split(), "--help")
     page = "\n".join(out)
     assert status == 0 and not err
     assert all(flag in page for flag in PROMISED[command].split())
     assert run("--help")[1] == run()[1]
-    assert any(line.split()[:1] == [command] for line in run()[1])
+    assert any(line.startswith(f"  {command}  ") for line in run()[1])
 
 
 def test_defaults_are_those_promised() -> None:

@@ -7,6 +7,7 @@ of its Conv1D transposed, (in, out).
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def read_gpt2(name: str | Path) -> Transformer:
     """
     try:
         from transformers import AutoConfig, GPT2LMHeadModel
-        from transformers.utils import logging
     except ImportError:
         raise UsageError(f"GPT-2 is read by transformers, which is not installed; {EXTRA} installs it") from None
-    logging.disable_progress_bar()
+    words: Any = import_module("transformers.utils.logging")  # without annotations
+    words.disable_progress_bar()
     try:
         config: Any = AutoConfig.from_pretrained(name)
         if config.model_type != "gpt2":
