@@ -17,7 +17,8 @@ import mezzotint
 from mezzotint.checks import check_backbone
 from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack
-from mezzotint.errors import CapabilityError, RunError, UsageError
+from mezzotint.data.labels import read_labelled
+from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
 from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mutual_information, of_posteriors
 from mezzotint.objective.elbo import annealed, charged, divergence, importance_bound
 from mezzotint.rng import Rng
@@ -263,9 +264,9 @@ def test_without_weights_and_free_bits_the_loss_is_the_bound():
     made, batch, rng = system(free=FreeBits.NONE), texts(), Rng(0, range(4))
     made.pace(1.0)
     (loss,) = made.losses(batch, rng)
-    assert float(loss.total) == pytest.approx(float(made.nll(batch, rng).sum()), rel=1e-6)
+    assert loss.total.item() == pytest.approx(made.nll(batch, rng).sum().item(), rel=1e-6)
     assert loss.count == float(batch.real.sum()), "every token and every end"
-    assert float(sum(loss.parts.values())) == pytest.approx(float(loss.total), rel=1e-6)
+    assert float(sum(loss.parts.values())) == pytest.approx(loss.total.item(), rel=1e-6)
     by_token = system(free=FreeBits.NONE, weigh=Weigh.TOKEN)
     by_token.pace(1.0)
     (heavier,) = by_token.losses(batch, rng)
@@ -273,7 +274,7 @@ def test_without_weights_and_free_bits_the_loss_is_the_bound():
     assert float(heavier.total - loss.total) == pytest.approx(float(more.sum()), rel=1e-5)
     made.pace(0.0)
     (silent,) = made.losses(batch, rng)
-    assert float(silent.total) == pytest.approx(float(loss.parts["reconstruction"]), rel=1e-6)
+    assert silent.total.item() == pytest.approx(float(loss.parts["reconstruction"]), rel=1e-6)
 
 
 def test_the_end_of_a_text_is_learned():
@@ -447,12 +448,27 @@ def test_the_command(root, capsys, monkeypatch):
     assert "followed by sample, walk, analogy or transfer" in capsys.readouterr().err
     assert main(["train", "adavae", "--data", str(root / "texts.txt")]) == 2
     assert "--backbone gpt2" in capsys.readouterr().err
-    (root / "to.txt").write_text("the warm pub\n")
-    (root / "away.txt").write_text("the cold pub\n")
-    monkeypatch.setattr("sys.stdin", (root / "away.txt").open())
-    files = ["--to", str(root / "to.txt"), "--away", str(root / "away.txt")]
-    assert main(["latent", "transfer", run, *files]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    records = [{"text": "the warm pub", "label": 1}, {"text": "the cold pub", "label": 0}]
+    (root / "labelled.jsonl").write_text("\n".join(map(json.dumps, records)))
+    for label, status, said in (("1", 0, "the old river"), ("2", 2, "unknown label '2'; known: 0, 1")):
+        (root / "in.txt").write_text("the old river\n")
+        monkeypatch.setattr("sys.stdin", (root / "in.txt").open())
+        asked = ["latent", "transfer", run, "--to", label, "--data", str(root / "labelled.jsonl"), "--strength", "0"]
+        assert main(asked) == status
+        found = capsys.readouterr()
+        assert len(found.out.splitlines()) == 1 - status // 2 and (status == 0 or said in found.err)
+
+
+def test_labels_are_read_beside_texts(tmp_path):
+    (tmp_path / "a.csv").write_text("said,mood\nfine,good\n\nawful,bad\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "so", "mood": true}\n{"text": " ", "mood": true}\n')
+    both = [tmp_path / "a.csv", tmp_path / "b.jsonl"]
+    assert read_labelled(both, "mood") == [("fine", "good"), ("awful", "bad"), ("so", "true")]
+    (tmp_path / "c.txt").write_text("a line\n")
+    with pytest.raises(UsageError, match="no labels that can be read"):
+        read_labelled([tmp_path / "c.txt"], "mood")
+    with pytest.raises(DataError, match=r"a\.csv:2: there is no field 'mod' that could be the label"):
+        read_labelled(both, "mod")
 
 
 def test_calls_that_make_no_sense_are_refused_before_anything_is_written(root):

@@ -26,8 +26,8 @@ from mezzotint.cli.parse import flag_names, parse
 
 PROMISED = {
     "demo": "--minutes --seed --out",
-    "train": "--data --field --layout --valid --tokenizer --backbone --out --size --minutes --max-steps --batch-size --save-every"
-    " --seed --device --set",
+    "train": "--data --field --layout --valid --tokenizer --backbone --out --size --minutes --max-steps --batch-size"
+    " --save-every --seed --device --set",
     "resume": "--device",
     "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
     " --prefix --watch --json --device --length --block --reuse",
@@ -36,7 +36,7 @@ PROMISED = {
     "latent sample": "--seed --temperature --top-p --json --device -n",
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
-    "latent transfer": "--seed --temperature --top-p --json --device --to --away --field --strength",
+    "latent transfer": "--seed --temperature --top-p --json --device --to --data --label --field --strength",
     "evaluate": "--data --judge --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
@@ -398,7 +398,7 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
     assert library.asked("train") == {
         "out": Path("o"), "field": "f", "layout": "windows", "valid": (Path("texts.txt"),), "tokenizer": "bpe",
         "size": "small", "minutes": 2.0, "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
-        "settings": {"depth": "7"},
+        "settings": {"depth": "7"}, "backbone": None,
     }  # fmt: skip
     typed = {f.name for f in fields(flags.Train)} - {"system", "data", "set"}
     assert typed == set(library.asked("train")) - {"settings"}

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import bundled_judge, evaluate_run, score_table, showcase
+    from mezzotint.assess import bundled_judge, evaluate_run, labelled, score_table, showcase
     from mezzotint.checks import (
         check_backbone,
         check_data,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.launch import Progress, resume, train
-    from mezzotint.prepare import bistro_texts, read_texts
+    from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
 
 _HOMES = {
-    "assess": ("bundled_judge", "evaluate_run", "score_table", "showcase"),
+    "assess": ("bundled_judge", "evaluate_run", "labelled", "score_table", "showcase"),
     "checks": (
         "check_backbone",
         "check_data",
@@ -50,7 +50,7 @@ _HOMES = {
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "launch": ("Progress", "resume", "train"),
-    "prepare": ("bistro_texts", "read_texts"),
+    "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
     "published.source": ("check_source",),
@@ -105,12 +105,12 @@ __all__ = [
     "is_finished",
     "is_first",
     "join",
+    "labelled",
     "launched",
     "load",
     "next_out",
     "parse_template",
     "plugin_faults",
-    "read_texts",
     "resume",
     "score_table",
     "showcase",

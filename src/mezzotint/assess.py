@@ -17,8 +17,9 @@ from mezzotint.checks import BISTRO
 from mezzotint.data import bistro
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import read
+from mezzotint.data.labels import read_labelled
 from mezzotint.data.tokens import build_tokens, cache_folder, windows
-from mezzotint.errors import DataError, HubError, RunError, UsageError
+from mezzotint.errors import DataError, HubError, RunError, UsageError, unknown
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
 from mezzotint.evaluate.judge import JudgeModel
@@ -259,6 +260,22 @@ def _held_out_texts(data: Sequence[str | Path], field: str | None, layout: Layou
         return bistro_texts("test")
     texts, _ = read(data, field, layout)
     return texts
+
+
+def labelled(
+    run: Run, to: str, data: Sequence[str | Path], label: str = "label", field: str | None = None
+) -> tuple[list[str], list[str]]:
+    """The texts of some files that have the label `to`, and those that have another.
+
+    Without `data` they are the run's own training files. DataError or UsageError where they cannot be had.
+    """
+    named = [str(path) for path in data or run.config["data"]["files"]]
+    pairs = read_labelled(named, label, field or run.config["data"]["field"])
+    with_it = [text for text, said in pairs if said == to]
+    if not with_it or len(with_it) == len(pairs):
+        others = {said for _, said in pairs} - {to}
+        raise unknown("label", to, others) if others else UsageError(f"every text there has the label '{to}'")
+    return with_it, [text for text, said in pairs if said != to]
 
 
 def is_bistro(run: Run) -> bool:

@@ -15,6 +15,8 @@ from mezzotint.errors import UsageError
 from mezzotint.types import Latent
 
 ROWS = 64
+EXAMPLES = 2_000
+"""Texts that an attribute is learned from at most."""
 GREEDY = {"temperature": 0.0}
 """By default a point is one text: the likeliest, token by token."""
 
@@ -76,9 +78,19 @@ class LatentSpace(Generic[T]):
     ) -> list[T]:
         """The texts moved by the difference of means from the texts `away` to the texts `to`, `strength` times.
 
-        Both are examples: texts that have an attribute, and texts that have it not.
+        Both are examples: texts that have an attribute, and texts that have it not. At most 2,000 of each are read, and
+        those that are too long are not.
         """
-        if not to or not away:
-            raise UsageError("a transfer needs at least one text to go to and one to go away from")
-        direction = self.encode(to).mean(0) - self.encode(away).mean(0)
+        if not texts:
+            raise UsageError("there is no text to be transferred")
+        direction = self._centre(to) - self._centre(away)
         return self.decode(self.encode(texts) + strength * direction, **how)
+
+    def _centre(self, examples: Sequence[str]) -> Tensor:
+        most = room(self.spec.canvas, self.spec.ending)
+        fitting = [t for t in examples[:EXAMPLES] if len(self.tokenizer.encode(t)) <= most]
+        if not fitting:
+            raise UsageError(
+                "a transfer needs at least one text to go to and one to go away from, of this run's length"
+            )
+        return self.encode(fitting).mean(0)

@@ -11,7 +11,7 @@ from mezzotint import hub
 from mezzotint.checks import BISTRO, KINDS, check_tokenizer
 from mezzotint.data import bistro
 from mezzotint.data.canvas import canvas_length, pack, room
-from mezzotint.data.corpus import Corpus, load_corpus, read
+from mezzotint.data.corpus import Corpus, load_corpus
 from mezzotint.data.foreign import FILE, ROLES
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
@@ -43,12 +43,6 @@ def corpus_of(
     if [str(p) for p in data] == [BISTRO]:
         return Corpus(bistro_texts("train"), bistro_texts("valid"), (), ())
     return load_corpus(data, valid, field, layout)
-
-
-def read_texts(data: Sequence[str | Path], field: str | None = None) -> list[str]:
-    """The texts of some files or data sets of a hub, in order; DataError or UsageError for what cannot be read."""
-    texts, _ = read(data, field, Layout.TEXTS)
-    return texts
 
 
 def bistro_texts(split: str) -> list[str]:

@@ -309,12 +309,17 @@ class LatentAnalogy(Decoding):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentTransfer(Decoding):
-    """Give the texts on standard input an attribute, by examples of texts with and without it."""
+    """Give the texts on standard input an attribute, learned from labelled texts."""
 
-    example: ClassVar[str] = "mezzotint latent transfer runs/vae --to good.txt --away bad.txt < bad.txt"
-    to: Annotated[tuple[Path, ...], values("files of texts that have the attribute", "FILE", Path)]
-    away: Annotated[tuple[Path, ...], values("files of texts that have it not", "FILE", Path)]
-    field: Annotated[str | None, value("which field of a record is the text", "NAME")] = None
+    example: ClassVar[str] = "mezzotint latent transfer runs/vae --to positive < negative.txt"
+    to: Annotated[str, value("the label that they are to have", "LABEL", unicode)]
+    data: Annotated[
+        tuple[Path, ...], values("files of records with a text and a label (default: the run's own)", "FILE", Path)
+    ] = ()
+    label: Annotated[str, value("which field of a record is the label", "NAME")] = "label"
+    field: Annotated[
+        str | None, value("which field of a record is the text (default: as the run was trained)", "NAME")
+    ] = None
     strength: Annotated[float, value("how far to go; 1 is the difference of the means", "S", number())] = 1.0
 
 

@@ -34,14 +34,18 @@ def analogy(given: flags.LatentAnalogy) -> int:
 
 def transfer(given: flags.LatentTransfer) -> int:
     """Texts with another attribute."""
-    for paths in (given.to, given.away):
-        mezzotint.check_data(paths)
+    if given.data:
+        mezzotint.check_data(given.data)
     demand(card_of(given.run), mezzotint.Can.INTERPOLATE)
     texts = [line for _, line in lines_of_stdin()]
     if not texts:
         raise UsageError(f"no texts on standard input; as in `{given.example}`")
-    to, away = (mezzotint.read_texts(paths, given.field) for paths in (given.to, given.away))
-    return _written(given, lambda run, how: run.latent.transfer(texts, to, away, given.strength, **how))
+
+    def moved(run: Run, how: dict[str, Any]) -> list[Sample]:
+        to, away = mezzotint.labelled(run, given.to, given.data, given.label, given.field)
+        return run.latent.transfer(texts, to, away, given.strength, **how)
+
+    return _written(given, moved)
 
 
 def _written(given: flags.Decoding, wanted: Callable[[Run, dict[str, Any]], Iterable[Sample]]) -> int:
