@@ -254,6 +254,8 @@ def build_trainer(
         )
     try:
         model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
+        if isinstance(model, Founded) and recipe.training.shard and team.size > 1:
+            raise UsageError("shard=true has not been tried with a backbone; leave it out")
         model.initialise(seed)
         start(model)
         for module in networks(model):
