@@ -141,7 +141,7 @@ def main() -> None:
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
     from benchmarks.rows import record
-    from mezzotint.assess import Judge
+    from mezzotint.judge import Judge
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/prose-mdlm"))

@@ -93,7 +93,7 @@ def variant(settings: Mapping[str, object]) -> str:
 
 def metrics() -> list[str]:
     """The names listed in METRICS.md."""
-    return re.findall(r"^\| `(\w+)` \|", METRICS.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"^\| `([\w\[\]]+)` \|", METRICS.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def record(rows: Iterable[Row], *, device: str = "cpu", results: Path = RESULTS) -> list[Path]:
@@ -123,6 +123,12 @@ def read(path: Path) -> list[Row]:
         return []
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is not a list of benchmark rows ({error})") from None
+
+
+def has(benchmark: str, results: Path = RESULTS, **facts: object) -> bool:
+    """Whether the file of a benchmark holds a row with these values."""
+    found = read(results / f"{benchmark}.json")
+    return any(all(getattr(row, name) == value for name, value in facts.items()) for row in found)
 
 
 def check(row: Row) -> None:

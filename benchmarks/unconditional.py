@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from mezzotint.cli.allocator import keep_memory
 STEPS = (4, 16, 64, 256)
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1)
 SWEEP_STEPS = 64
+BOUNDS = {"ar": "exact", "mdlm": "any-order", "sed": "chain"}
+"""Which bound a system's likelihood is, as variants say it."""
 SEED = 0
 
 
@@ -45,33 +49,57 @@ SETTINGS = {
 }
 
 
-def trained(name: str, system: str) -> Path:
-    """The run of a system on a corpus, trained to its end."""
+def trained(
+    name: str, system: str, out: Path | None = None, *, until: float = inf, device: str = "auto", **how: Any
+) -> Path:
+    """The run of a system on a corpus, trained to its end; SystemExit where the clock reached `until` before it.
+
+    `how` goes to `mezzotint.train`, before what the corpus says.
+    """
     import mezzotint
     from benchmarks.data import prepared
 
-    out, setting, data = Path("runs") / f"{name}-{system}", SETTINGS[name], prepared(name)
+    out, setting, data = out or Path("runs") / f"{name}-{system}", SETTINGS[name], prepared(name)
+    asked: dict[str, Any] = {
+        "layout": setting.layout, "minutes": setting.minutes, "batch_size": setting.batch.get(system),
+        "settings": setting.settings, **how,
+    }  # fmt: skip
     records = (
-        mezzotint.resume(out)
+        mezzotint.resume(out, device=device)
         if out.exists()
-        else mezzotint.train(
-            system, [data.train], valid=[data.valid], out=out, layout=setting.layout, minutes=setting.minutes,
-            batch_size=setting.batch.get(system), settings=setting.settings,
-        )
-    )  # fmt: skip
+        else mezzotint.train(system, [data.train], valid=[data.valid], out=out, device=device, **asked)
+    )
+    ending = False
     for record in records:
         if record.valid is not None:
-            print(f"{system}: {record.fraction:.0%}, held-out bound {record.valid:.4f}", flush=True)
+            print(f"{out.name}: {record.fraction:.0%}, held-out bound {record.valid:.4f}", flush=True)
+        if record.stopped is not None:
+            raise SystemExit(f"{out.name}: {record.fraction:.0%} trained; call again to go on")
+        if time.monotonic() > until and not ending:
+            ending = True
+            signal.raise_signal(signal.SIGTERM)  # which saves what there is, to the step
     return out
 
 
 class Measured:
     """One run, scored: yields rows. `how`, wherever it stands, goes to `run.generate` and into the variant."""
 
-    def __init__(self, name: str, run: Any, judge: Any, training: Any, n: int, benchmark: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        run: Any,
+        judge: Any,
+        training: Any,
+        n: int,
+        benchmark: str = "",
+        variant: Mapping[str, object] | None = None,
+    ) -> None:
+        """`variant`: what names the run in every row; by default the batch, where it is not the recipe's."""
         from benchmarks.rows import Row
 
         config = run.config
+        batch = SETTINGS[name].batch.get(run.card.name)
+        self.named = dict(variant) if variant is not None else {"batch": batch} if batch else {}
         log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
         self.log, self.run, self.judge, self.training, self.n, self.name = log, run, judge, training, n, name
         self.system = run.card.name
@@ -80,7 +108,7 @@ class Measured:
             "benchmark": benchmark or f"{name}-unconditional", "system": run.card.name, "split": "test",
             "seed": config["seed"],
             "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
-            "train_minutes": SETTINGS[name].minutes,
+            "train_minutes": _minutes(config["training"]),
             "variant": self.called({}),
             "precision": str(next(run.system.net.parameters()).dtype)[6:],
         }  # fmt: skip
@@ -95,17 +123,16 @@ class Measured:
         )  # fmt: skip
 
     def called(self, more: Mapping[str, object]) -> str:
-        """The variant of a row: the batch, where it is not the recipe's, and more."""
+        """The variant of a row: what names the run, and more."""
         from benchmarks.rows import variant
 
-        batch = SETTINGS[self.name].batch.get(self.system)
-        return variant({**({"batch": batch} if batch else {}), **more})
+        return variant({**self.named, **more})
 
-    def bound(self, texts: Any) -> Iterator[Any]:
+    def bound(self, texts: Any, **how: Any) -> Iterator[Any]:
         from mezzotint.assess import bound
 
-        kind = {"bound": "exact" if self.system == "ar" else "any-order"}
-        for score in bound(self.run, texts):
+        kind = {"bound": BOUNDS[self.system]}
+        for score in bound(self.run, texts, **how):
             print(f"{self.system} {score.name} {score.value:.4f} ± {score.stderr:.4f} ({score.note})", flush=True)
             yield self._row(score, variant=self.called(kind))
         for line in self.log:
@@ -148,6 +175,14 @@ class Measured:
         score = matched_sweep(sweep, target)
         print(f"{what} at the entropy {target:.3f}: {score.value} ± {score.stderr} ({score.note})", flush=True)
         yield self._row(score, steps=asked, variant=self.called(how), nfe=sum(nfe) / len(nfe))
+
+
+def _minutes(training: Mapping[str, Any] | None) -> float | None:
+    """What a run was asked for, 15 for 15.0, as the keys of rows have it; None where it was steps, or nothing."""
+    if training is None or training["max_steps"]:
+        return None
+    minutes = float(training["minutes"])
+    return int(minutes) if minutes.is_integer() else minutes
 
 
 def of_data(name: str, texts: Sequence[str], judge: Any, training: Any, benchmark: str = "") -> list[Any]:

@@ -28,8 +28,9 @@ GROUPS = (
     ("training", "evaluate"),
     ("recipes", "testing"),
     ("checks",),
-    ("backbone", "latent", "prepare", "tasks"),
+    ("backbone", "latent", "prepare", "tasks", "vectors"),
     ("launch", "run", "published"),
+    ("judge",),
     ("assess",),
     ("serve", "cli"),
     ("__main__",),
@@ -42,7 +43,7 @@ TORCH_FREE = ("", "types", "errors", "spec", "cli.main")
 CITING = ("systems", "objective", "sampler", "process")
 NAMELESS = {"utils", "util", "common", "helpers", "misc"}
 PICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-HEAVY = ("torch", "transformers", "datasets", "pyarrow", "huggingface_hub", "matplotlib", "sacrebleu")
+HEAVY = ("torch", "transformers", "datasets", "pyarrow", "huggingface_hub", "matplotlib", "sacrebleu", "mauve")
 DEEPEST = 2
 LONGEST = 80
 

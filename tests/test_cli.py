@@ -26,8 +26,10 @@ from mezzotint.cli.parse import flag_names, parse
 
 PROMISED = {
     "demo": "--minutes --seed --out",
-    "train": "--data --field --layout --valid --tokenizer --backbone --out --size --minutes --max-steps --batch-size"
-    " --save-every --seed --device --set",
+    "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
+    " --save-every --seed --device --set --embeddings --backbone",
+    "train-embeddings": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
+    " --save-every --seed --device --set --width",
     "resume": "--device",
     "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
     " --prefix --watch --json --device --length --block --reuse",
@@ -37,7 +39,7 @@ PROMISED = {
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
     "latent transfer": "--seed --temperature --top-p --json --device --to --data --label --field --strength",
-    "evaluate": "--data --judge --json --device",
+    "evaluate": "--data --judge --mauve --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
 }
@@ -394,14 +396,49 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
         "train mdlm --data texts.txt --field f --layout windows --valid texts.txt --tokenizer bpe --out o --size small"
         " --minutes 2 --max-steps 3 --batch-size 4 --save-every 5 --seed 6 --device cpu --set depth=7"
     )
-    assert run(*words.split())[0] == 0
-    assert library.asked("train") == {
+    asked = {
         "out": Path("o"), "field": "f", "layout": "windows", "valid": (Path("texts.txt"),), "tokenizer": "bpe",
         "size": "small", "minutes": 2.0, "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
-        "settings": {"depth": "7"}, "backbone": None,
+        "settings": {"depth": "7"}, "embeddings": None, "backbone": None,
     }  # fmt: skip
+    assert run(*words.split())[0] == 0
+    assert library.asked("train") == asked
+    library.calls.clear()
+    (Path("mdlm") / "model.safetensors").touch()
+    assert run(*words.replace("mdlm", "sed").split(), "--embeddings", "mdlm")[0] == 0
+    assert library.asked("train") == asked | {"embeddings": Path("mdlm")}
     typed = {f.name for f in fields(flags.Train)} - {"system", "data", "set"}
     assert typed == set(library.asked("train")) - {"settings"}
+
+
+def test_vectors_are_learned_by_a_run_with_a_narrow_lookup(run: Run, library: Library) -> None:
+    library.progress = [progress(100)]
+    status, _, err = run("train-embeddings", "--data", "texts.txt", "--width", 8, "--set", "tied=false", "--seed", 3)
+    (system, data), how = next((args, how) for name, args, how in library.calls if name == "train")
+    assert (status, system, data, how["seed"]) == (0, "mdlm", (Path("texts.txt"),), 3)
+    assert how["settings"] == {"factor": "8", "tied": "false"} and how["out"] == Path("runs/embeddings-texts-1")
+    assert err[-1] == "next:   mezzotint train sed --data texts.txt --embeddings runs/embeddings-texts-1"
+    library.calls.clear()
+    run("train-embeddings", "--data", "texts.txt")
+    assert library.asked("train")["settings"] == {"factor": "32", "tied": "true"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("train mdlm --embeddings mdlm", "mdlm takes no vectors of others"),
+        ("train sed --embeddings ar", "ar has no model.safetensors"),
+        ("train sed --embeddings mdlm/none", "there is no run or model at mdlm/none"),
+        ("train sed --embeddings mdlm --set table=random", "a pretrained table, not a random one"),
+        ("train sed --set table=pretrained", "table=pretrained needs vectors"),
+        ("train sed --set factor=8", "sed has vectors of its own: set width"),
+        ("train-embeddings --width 999", "factor must be a width of at most dim"),
+    ],
+)
+def test_vectors_that_cannot_be_are_refused_at_once(run: Run, library: Library, words: str, sentence: str) -> None:
+    (Path("mdlm") / "model.safetensors").touch()
+    status, _, (line,) = run(*words.split(), "--data", "texts.txt")
+    assert status == 2 and sentence in line and not library.calls
 
 
 def test_out_is_the_first_free_folder(run: Run, library: Library) -> None:
@@ -596,9 +633,21 @@ def test_evaluate_prints_the_datas_values_beside(run: Run, library: Library) -> 
     assert library.calls[-1][1] == (Path("mdlm"), (Path("texts.txt"),), Path("ar"))
     line = next(line for line in out if line.startswith("judge_nll"))
     assert line.index("2.50") < line.index("2.00")
+    assert library.asked("evaluate_run")["mauve"] is False
     library.calls.clear()
     assert run("evaluate", "mdlm", "--data", "texts.txt", "--judge", "nowhere")[0] == 2
     assert not library.calls
+
+
+def test_mauve_is_asked_for_by_name_and_refused_early(
+    run: Run, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ("evaluate", "mdlm", "--data", "texts.txt", "--judge", "ar", "--mauve")
+    monkeypatch.setattr("mezzotint.checks.find_spec", lambda package: None)
+    status, _, err = run(*call)
+    assert (status, library.calls) == (2, []) and 'pip install "mezzotint[mauve]"' in err[-1]
+    monkeypatch.setattr(mezzotint, "check_mauve", lambda config, judge: None)
+    assert run(*call)[0] == 0 and library.asked("evaluate_run")["mauve"] is True
 
 
 def test_the_demo_tells_its_story(run: Run, library: Library) -> None:

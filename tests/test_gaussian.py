@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from mezzotint.objective.chain import chain_bound
-from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, SqrtVariance
+from mezzotint.process.gaussian import FARTHEST, CosineVariance, Factored, FlooredCosineVariance, Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import Estimate, Walk, ancestral, ddim, multistep
 from mezzotint.types import Canvas, Noised
 from tests.oracle import GaussianOracle, blank, chi_square_p
 
-VARIANCES = [CosineVariance(), FlooredCosineVariance(), SqrtVariance()]
+VARIANCES = [CosineVariance(), FlooredCosineVariance(), SqrtVariance(), Factored(CosineVariance(), 3.0)]
 TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
 WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
 SOLVERS = [ancestral, ddim, multistep]
@@ -159,6 +159,20 @@ def test_evidence_is_the_log_density():
     density = torch.distributions.Normal(alpha * e, sigma).log_prob(noised.z[0][:, None]).sum(-1)
     difference = process.evidence(noised, e)[0] - density
     assert torch.allclose(difference, difference[:, :1].expand(-1, 5), atol=1e-9)
+
+
+def test_evidence_ends_where_numbers_would_become_denormal():
+    process, e = Gaussian(CosineVariance()), vectors(5)
+    noised = process.corrupt(e[[0, 3]][None], times(0.001), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))
+    evidence = process.evidence(noised, e)[0]
+    assert evidence.argmax(-1).tolist() == [0, 3] and float(evidence.amax()) == 0
+    assert float(evidence.amin()) == FARTHEST
+
+
+def test_a_factor_divides_the_signal_to_noise_by_its_square():
+    t = torch.linspace(0.05, 0.95, 9, dtype=torch.float64)
+    plain, louder = (Gaussian(v).signal_to_noise(t) for v in (CosineVariance(), Factored(CosineVariance(), 3.0)))
+    assert torch.allclose(plain / louder, torch.full_like(t, 9.0))
 
 
 def test_the_bound_of_an_exact_denoiser_falls_to_the_entropy_of_the_corpus():

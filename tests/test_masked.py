@@ -8,7 +8,7 @@ from math import comb
 import pytest
 import torch
 
-from mezzotint.objective.masked import counted_bound, timed_bound
+from mezzotint.objective.masked import EARLIEST, counted_bound, timed_bound
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
@@ -58,7 +58,7 @@ def test_the_bound_under_the_exact_denoiser_is_the_corpus_entropy(oracle, bound,
     batch = corpus(3000)
     draws = bound(oracle, Absorbing(schedule, V), batch, Rng(1, range(len(batch.ids)))).double()
     error = float(draws.std()) / len(draws) ** 0.5
-    # The paper's form leaves out t < 1e-3 and mask shares above 0.999: a thousandth of the bound.
+    # The form with times leaves out t < 1e-3: a thousandth of the bound.
     assert abs(float(draws.mean()) - oracle.entropy) < 4 * error + 2e-3
     assert error < 0.02
 
@@ -85,13 +85,22 @@ def test_given_and_padding_are_neither_masked_nor_paid_for(oracle):
     assert all(torch.equal(z, batch.ids[:, :2]) for z in seen)
 
 
-def test_corrupt_hides_each_free_position_with_probability_one_minus_alpha():
+def test_corrupt_hides_each_free_position_with_the_probability_of_sampling_and_all_at_the_end():
     process = Absorbing(Cosine(), 9)
     ids, free = torch.zeros(4000, 10, dtype=torch.int64), torch.ones(4000, 10, dtype=torch.bool)
-    for t in (0.2, 0.7):
+    for t in (0.2, 0.7, 1.0):
         z = process.corrupt(ids, torch.full((4000,), t, dtype=torch.float64), free, Rng(0, range(4000))).z
         share = float((z == 9).double().mean())
-        assert abs(share - (1 - float(process.schedule.alpha(torch.tensor(t))))) < 4 * 0.5 / 200
+        assert abs(share - float(process.survival(torch.tensor(t)))) < 4 * 0.5 / 200
+    assert share == 1, "the bound's largest time is where sampling begins, from masks alone"
+
+
+@pytest.mark.parametrize("schedule", [LogLinear(), Cosine()], ids=["log-linear", "cosine"])
+def test_what_knows_nothing_costs_a_whole_log_v_a_token(schedule):
+    """The expectation of timed_bound by quadrature: weight times the masked share is the density of that share."""
+    process, t = Absorbing(schedule, V), EARLIEST + (1 - EARLIEST) * (torch.arange(20_000).double() + 0.5) / 20_000
+    cost = float((schedule.weight(t) * process.survival(t)).mean())
+    assert 1 - 1e-6 < cost < 1 + 1.1e-3, "a bound: what is left out below the earliest time is made up for"
 
 
 def test_corrupt_count_hides_exactly_so_many_each_position_as_often():

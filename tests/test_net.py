@@ -68,6 +68,23 @@ def test_cached_is_naive(positions, neighbours):
     assert torch.allclose(torch.cat(pieces, dim=1), whole[[2, 0]], atol=1e-12)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@torch.no_grad()
+def test_a_factored_lookup_is_the_lookup_of_the_product(tied):
+    narrow, wide = network(factor=3, tied=tied), network(tied=tied)
+    shared = {k: v for k, v in narrow.state_dict().items() if k not in ("embed.weight", "widen.weight")}
+    wide.load_state_dict(shared | {"embed.weight": narrow.embed.weight @ narrow.widen.weight.T})
+    assert torch.allclose(narrow(ids(3)), wide(ids(3)), atol=1e-12)
+    assert narrow.embed.weight.shape == (V + 1, 3)
+
+
+@torch.no_grad()
+def test_a_factored_lookup_begins_as_large_as_another():
+    spec = TransformerSpec(dim=64, depth=1, heads=2, factor=8)
+    net = Transformer(spec, 2000, 2000, L).initialise(torch.Generator().manual_seed(0))
+    assert float((net.embed.weight @ net.widen.weight.T).std()) == pytest.approx(0.02, rel=0.05)
+
+
 @torch.no_grad()
 def test_neighbours_are_those_on_either_side_or_those_before():
     for causal, reached in ((False, [3, 4, 5]), (True, [4, 5, 6])):

@@ -95,6 +95,15 @@ def test_the_second_pass_sends_nothing_back_through_the_first():
     assert not torch.equal(first.estimate, second.estimate)
 
 
+@pytest.mark.parametrize("chosen", list(SelfCondition))
+@torch.no_grad()
+def test_an_estimate_is_read_exactly_where_reading_it_was_learned(chosen):
+    made, batch = system(self_condition=chosen), texts(2)
+    noised, carry = state(made, batch, 0.5), torch.randn(2, L, 4, dtype=torch.float64)
+    alike = torch.equal(made.denoise(noised, batch, carry).estimate, made.denoise(noised, batch).estimate)
+    assert alike is (chosen is SelfCondition.NONE)
+
+
 @pytest.mark.parametrize("streams", list(Streams))
 @pytest.mark.parametrize("speaks", list(Speaks))
 @torch.no_grad()

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import torch
 
-from mezzotint.data.spans import given_spans
+from mezzotint.data.spans import given_either, given_singly, given_spans
 from mezzotint.rng import Rng
 
 LENGTHS = torch.tensor([40, 7, 1, 2] * 2000)
@@ -51,3 +51,22 @@ def test_a_text_is_cut_alike_in_any_batch():
     whole = given_spans(REAL[:8], 5, Rng(3, range(8)))
     alone = given_spans(REAL[5:6], 5, Rng(3, [5]))
     assert torch.equal(whole[5], alone[0])
+
+
+def test_given_singly_every_share_is_as_likely_and_no_place_is_preferred():
+    given = given_singly(REAL, Rng(0, range(len(REAL))))
+    assert not bool((given & ~REAL).any())
+    counts = torch.bincount(given[LENGTHS == 7].sum(1), minlength=8).double()
+    # A uniform rate makes every number of given positions as likely: 2,000 texts over 8 numbers.
+    assert float(((counts - 250) ** 2 / 250).sum()) < 7 + 4 * 14**0.5
+    places = given[LENGTHS == 40].double().mean(0)
+    assert float((places - 0.5).abs().max()) < 0.05
+
+
+def test_a_share_of_the_texts_is_given_singly():
+    rng = Rng(0, range(len(REAL)))
+    assert torch.equal(given_either(REAL, 5, 0.0, rng), given_spans(REAL, 5, rng))
+    assert torch.equal(given_either(REAL, 5, 1.0, rng), given_singly(REAL, rng))
+    mixed = given_either(REAL, 5, 0.25, rng)
+    in_spans = (mixed == given_spans(REAL, 5, rng)).all(1)
+    assert abs(float((~in_spans[LENGTHS == 40]).double().mean()) - 0.25) < 0.04

@@ -9,12 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import bundled_judge, evaluate_run, labelled, score_table, showcase
+    from mezzotint.assess import evaluate_run, labelled, score_table, showcase
     from mezzotint.checks import (
         check_backbone,
         check_data,
         check_decoder,
+        check_embeddings,
         check_length,
+        check_mauve,
         check_run,
         check_settings,
         check_tokenizer,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from mezzotint.data.template import parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
+    from mezzotint.judge import bundled_judge
     from mezzotint.launch import Progress, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
 
 _HOMES = {
-    "assess": ("bundled_judge", "evaluate_run", "labelled", "score_table", "showcase"),
+    "assess": ("evaluate_run", "labelled", "score_table", "showcase"),
     "checks": (
         "check_backbone",
         "check_data",
         "check_decoder",
+        "check_embeddings",
         "check_length",
+        "check_mauve",
         "check_run",
         "check_settings",
         "check_tokenizer",
@@ -49,6 +54,7 @@ _HOMES = {
     "data.template": ("parse_template",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
+    "judge": ("bundled_judge",),
     "launch": ("Progress", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
@@ -93,7 +99,9 @@ __all__ = [
     "check_backbone",
     "check_data",
     "check_decoder",
+    "check_embeddings",
     "check_length",
+    "check_mauve",
     "check_new",
     "check_run",
     "check_settings",

@@ -13,26 +13,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mezzotint.checks import BISTRO
+from mezzotint.checks import BISTRO, check_mauve
 from mezzotint.data import bistro
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import read
 from mezzotint.data.labels import read_labelled
 from mezzotint.data.tokens import build_tokens, cache_folder, windows
 from mezzotint.errors import DataError, HubError, RunError, UsageError, unknown
+from mezzotint.evaluate.divergence import LEAST, divergence
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
 from mezzotint.evaluate.judge import JudgeModel
 from mezzotint.evaluate.latent import importance, log_weights, of_posteriors, posterior, reconstruction
 from mezzotint.evaluate.likelihood import costs, likelihood
 from mezzotint.evaluate.table import Score, records, render
+from mezzotint.judge import Judge, bundled_judge
 from mezzotint.prepare import bistro_texts
 from mezzotint.run import Draft, Run, load
 from mezzotint.training import folder as files
 from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Ending, Latent, Layout, Posterior
+from mezzotint.types import Canvas, Latent, Layout, Posterior
 
 ROWS = 64
 DRAWS = 8
@@ -41,57 +43,8 @@ IMPORTANCE = 100
 """Draws of each text's latent for the importance-weighted bound."""
 SAMPLES = 256
 """Texts that `evaluate` generates, and held-out ones that it sets beside them."""
-
-
-class Judge:
-    """An ar run as a judge of fluency."""
-
-    def __init__(self, run: Run) -> None:
-        if not run.card.exact:
-            raise RunError(f"{run.folder} is a run of {run.card.name}; a judge must be a run of ar")
-        self.run = run
-        self.name = run.name
-
-    @property
-    def sha8(self) -> str:
-        return self.run.weights_sha256[:8]
-
-    @torch.no_grad()
-    def token_nll(self, texts: Sequence[str]) -> list[NDArray[np.float64]]:
-        """Nats of each token and, for a judge of whole texts, of the end symbol.
-
-        A text longer than the judge's canvas is read in pieces of that length, each without the one before it.
-        """
-        costs: list[list[NDArray[np.float64]]] = [[] for _ in texts]
-        pieces = [(i, piece) for i, ids in enumerate(self.run.tokenizer.encode_all(texts)) for piece in self._cut(ids)]
-        pieces.sort(key=lambda piece: len(piece[1]))
-        parts = [pieces[begin : begin + ROWS] for begin in range(0, len(pieces), ROWS)]
-        for part, found in zip(parts, self.run.team.deal(parts, self._part_nll), strict=True):
-            for (i, _), nll in zip(part, found, strict=True):
-                costs[i].append(np.array(nll))
-        return [np.concatenate(cost) for cost in costs]
-
-    def _part_nll(self, part: list[tuple[int, list[int]]]) -> list[list[float]]:
-        return [nll.tolist() for nll in self._piece_nll([ids for _, ids in part])]
-
-    def _cut(self, ids: list[int]) -> list[list[int]]:
-        tokenizer, canvas = self.run.tokenizer, self.run.spec.canvas
-        if self.run.spec.ending is Ending.SYMBOL or not ids:
-            ids = [*ids, tokenizer.end]
-        return [ids[i : i + canvas] for i in range(0, len(ids), canvas)]
-
-    def _piece_nll(self, pieces: list[list[int]]) -> list[NDArray[np.float64]]:
-        system: Any = self.run.system
-        tokenizer = self.run.tokenizer
-        rows = [np.asarray(ids) for ids in pieces]
-        batch = pack(rows, range(len(rows)), Ending.LENGTH, self.run.spec.canvas, tokenizer.end, tokenizer.pad)
-        nll = system.token_nll(batch.to(self.run.device)).double().cpu().numpy()
-        return [nll[i, : len(ids)] for i, ids in enumerate(pieces)]
-
-
-def bundled_judge() -> Path:
-    """The run folder of the judge of bistro texts that comes with the package."""
-    return Path(__file__).parent / "evaluate" / "judges" / "bistro"
+MAUVE_SAMPLES = 1000
+"""The same where their divergence is asked for, if there are twice as many held-out texts."""
 
 
 def evaluate_run(
@@ -99,28 +52,47 @@ def evaluate_run(
     data: Sequence[str | Path],
     judge: str | Path | None = None,
     *,
-    n: int = SAMPLES,
+    n: int | None = None,
     steps: int = 32,
     seed: int = 0,
+    mauve: bool = False,
     device: str = "auto",
     team: Team = ALONE,
 ) -> Iterator[tuple[str, Score]]:
     """(column, score) of a run on held-out text; the column is the system's name, or "data" for the texts' own values.
 
-    Bound on all of `data`; n samples and as many of the held-out texts under the judge (for bistro runs the bundled
-    one, else none unless named) and the scores of diversity. When done, results.json and the report are written, unless
-    the run is a published one. `team` is what `join()` gave, where the processes of a launch are to share the work.
+    Bound on all of `data`; n samples (256) and as many of the held-out texts under the judge (for bistro runs the
+    bundled one, else none unless named) and the scores of diversity. With `mauve` (n: 1,000, at least 500) both are
+    compared with as many other held-out texts too, which takes a judge and the extra `mauve`. When done, results.json
+    and the report are written, unless the run is a published one. `team` is what `join()` gave, where the processes of
+    a launch are to share the work.
     """
     with team.agreed():
         run = load(path, device=device, team=team)
+        if mauve:
+            check_mauve(run.config, judge)
         chosen = _judge(run, judge, device)
         held_out = Texts(run, data)
+        n = _number(held_out, n) if mauve else SAMPLES if n is None else n
+        others = held_out.like_samples(2 * n)[n:] if mauve else []
     columns: dict[str, list[Score]] = {run.card.name: [], "data": []}
-    for column, score in _scores(run, held_out, chosen, n, steps, seed):
+    for column, score in _scores(run, held_out, chosen, n, steps, seed, others):
         columns[column].append(score)
         yield column, score
     if not run.is_published:
         team.once(_write, run.folder, columns)
+
+
+def _number(held_out: Texts, n: int | None) -> int:
+    """How many texts are compared for their divergence; UsageError where that is too few or too many."""
+    half = held_out.count // 2
+    chosen = min(MAUVE_SAMPLES, half) if n is None else n
+    if LEAST <= chosen <= half:
+        return chosen
+    if n is not None and n < LEAST:
+        raise UsageError(f"mauve compares at least {LEAST} texts, and n is {n}")
+    asked = f"{2 * max(LEAST, chosen):,} held-out texts, one half beside the samples and one to compare both with"
+    raise UsageError(f"mauve needs {asked}; there are {held_out.count:,}")
 
 
 def _write(folder: Path, columns: Mapping[str, Sequence[Score]]) -> None:
@@ -129,7 +101,7 @@ def _write(folder: Path, columns: Mapping[str, Sequence[Score]]) -> None:
 
 
 def _scores(
-    run: Run, held_out: Texts, judge: JudgeModel | None, n: int, steps: int, seed: int
+    run: Run, held_out: Texts, judge: JudgeModel | None, n: int, steps: int, seed: int, others: Sequence[str]
 ) -> Iterator[tuple[str, Score]]:
     name = run.card.name
     yield from ((name, score) for score in bound(run, held_out, seed=seed))
@@ -138,6 +110,8 @@ def _scores(
     written = [s.text for s in run.generate(n, steps=steps, seed=seed)]
     for column, texts in ((name, written), ("data", held_out.like_samples(n))):
         yield from ((column, score) for score in of_texts(texts, judge, training, is_bistro(run)))
+        if others and judge is not None:
+            yield column, divergence(texts, others, judge, seed=seed)
 
 
 def of_texts(
@@ -246,12 +220,16 @@ class Texts:
             index = self.order[begin : begin + ROWS]
             yield pack(part, index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad).to(self.run.device)
 
+    @property
+    def count(self) -> int:
+        """How many texts there are in the form in which samples come."""
+        return len(self.texts) if self.layout is Layout.TEXTS else len(self.rows)
+
     def like_samples(self, n: int) -> list[str]:
-        """n held-out texts, chosen by a fixed shuffle, in the form in which samples come."""
+        """n held-out texts, the first of a fixed shuffle, in the form in which samples come."""
+        chosen = np.random.default_rng(0).permutation(self.count)[:n]
         if self.layout is Layout.TEXTS:
-            chosen = np.random.default_rng(0).permutation(len(self.texts))[:n]
             return [self.texts[i] for i in chosen]
-        chosen = np.random.default_rng(0).permutation(len(self.rows))[:n]
         return [self.run.tokenizer.decode(self.rows[i].tolist()) for i in chosen]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mezzotint import hub
 from mezzotint.checks import check_run, located
+from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import RunError, UsageError
 from mezzotint.net.gpt2 import read_gpt2
 from mezzotint.net.transformer import Transformer
@@ -29,8 +30,8 @@ class Backbone:
     vocab: int
     reach: int
     """How many positions it has learned."""
-    tokenizer: str | Path
-    """As `prepare` takes it."""
+    tokenizer: Tokenizer | str
+    """GPT-2's by the name or folder that it is found by."""
     record: Mapping[str, Any]
     """What a run's configuration says of it."""
 
@@ -85,7 +86,7 @@ def _ar(name: str | Path) -> Backbone:
     read_weights(folder / files.MODEL, system.players)
     net: Any = system.players["model"]
     record = {"name": str(name), "sha256": files.digest(folder / files.MODEL)}
-    return Backbone(net, spec.vocab, spec.canvas, folder / files.TOKENIZER, record)
+    return Backbone(net, spec.vocab, spec.canvas, Tokenizer.load(folder / files.TOKENIZER), record)
 
 
 def _gpt2(name: str | Path) -> Backbone:

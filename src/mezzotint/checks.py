@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mezzotint.data.corpus import check
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe
+from mezzotint.spec.sed import Table
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
@@ -21,8 +23,12 @@ from mezzotint.types import Can, Card, Decoder, Ending, Layout
 
 BISTRO = "bistro"
 """As --data, the bundled corpus."""
-KINDS = ("auto", "word", "bpe")
+AUTO = "auto"
+"""As --tokenizer, what suits the text."""
+KINDS = (AUTO, "word", "bpe")
 """As --tokenizer, what is trained on the text."""
+_BARE = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+"""The name of a repository on a hub that nobody owns, such as gpt2."""
 
 
 def check_data(data: Sequence[str | Path]) -> None:
@@ -51,11 +57,20 @@ def located(run: str | Path, revision: str | None = None) -> Path:
     return folder
 
 
+def check_embeddings(source: str | Path) -> None:
+    """RunError unless it is a folder with weights, or could be the name of a run or a model on a hub."""
+    if Path(source).exists():
+        if not any((Path(source) / name).is_file() for name in (files.MODEL, files.INDEX)):
+            raise RunError(f"{source} has no {files.MODEL}; a trained run and a model of Hugging Face have one")
+    elif (hub.parse(str(source)) is None and not _BARE.fullmatch(str(source))) or Path(Path(source).parts[0]).exists():
+        raise RunError(f"there is no run or model at {source}; `mezzotint train-embeddings` makes one")
+
+
 def check_tokenizer(name: str) -> None:
     """UsageError unless it is a kind that can be trained, a path that is there, or could be a name on a hub."""
     if name in KINDS or (name and Path(name).exists()) or hub.parse(name) is not None:
         return
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII) or get_close_matches(name, KINDS, n=1):
+    if not _BARE.fullmatch(name) or get_close_matches(name, KINDS, n=1):
         raise unknown("tokenizer", name, KINDS)
 
 
@@ -119,6 +134,15 @@ def check_length(card: Card, config: Mapping[str, Any], length: int | None, bloc
         raise UsageError(f"block must be from 1 to the {canvas} tokens that this run writes at once, not {block}")
 
 
+def check_mauve(config: Mapping[str, Any], judge: str | Path | None) -> None:
+    """UsageError unless mauve can compare a run's texts: it takes a judge, and libraries, which are not loaded."""
+    if judge is None and list(config["data"]["files"]) != [BISTRO]:
+        raise UsageError("mauve compares what a judge makes of the texts; name one with judge, a run of ar")
+    found = [find_spec(package) for package in ("mauve", "faiss", "sklearn")]
+    if any(spec is None or spec.origin is None for spec in found):  # without an origin, a folder that is called so
+        raise UsageError('mauve needs libraries that are not installed: pip install "mezzotint[mauve]"')
+
+
 def next_out(system: str, data: Sequence[str | Path]) -> Path:
     """runs/<system>-<data>-<n> with the first free n."""
     stem = re.split(r"[.@#:\[]", Path(data[0]).name)[0]
@@ -144,20 +168,40 @@ def layout_named(name: str) -> Layout:
         raise unknown("layout", name, [layout.value for layout in Layout]) from None
 
 
-def plan(system: str, size: str, layout: str, settings: Mapping[str, str], **training: Any) -> Recipe:
+def plan(
+    system: str, size: str, layout: str, settings: Mapping[str, str], embeddings: bool = False, **training: Any
+) -> Recipe:
     """The recipe with everything set that does not depend on the data: for refusing bad settings early.
 
-    `training` takes fields of TrainingSpec; those that are None are left to the recipe.
+    `embeddings`: whether vectors of tokens are given, which then are the spec's pretrained table. `training` takes
+    fields of TrainingSpec; those that are None are left to the recipe.
     """
     shape = SHAPES[size_named(size)]
     make = entry(system).load(entry(system).recipe)
     recipe: Recipe = make(size_named(size), Corpus(vocab=1, canvas=shape.canvas, layout=layout_named(layout)))
-    recipe = recipe.with_settings(settings)
+    recipe = _with_table(system, recipe, settings, embeddings)
     spec: Any = recipe.spec
     if layout_named(layout) is Layout.WINDOWS and spec.ending is not Ending.LENGTH:
         raise UsageError(f"ending '{spec.ending.value}' is for texts; windows are all of one length")
     chosen = {k: v for k, v in training.items() if v is not None}
     return Recipe(recipe.spec, replace(recipe.training, **chosen))
+
+
+def _with_table(system: str, recipe: Recipe, settings: Mapping[str, str], embeddings: bool) -> Recipe:
+    """The recipe with these settings, its table pretrained exactly where vectors are given."""
+    takes = {"table", "width"} <= set(recipe.spec.settings())
+    if not embeddings:
+        recipe = recipe.with_settings(settings)
+        spec: Any = recipe.spec
+        if takes and spec.table is Table.PRETRAINED:
+            raise UsageError("table=pretrained needs vectors: name a run or a model with --embeddings")
+        return recipe
+    if not takes:
+        raise UsageError(f"{system} takes no vectors of others; leave embeddings out")
+    pretrained = Table.PRETRAINED.value
+    if settings.get("table", pretrained) != pretrained:
+        raise UsageError(f"embeddings are a pretrained table, not a {settings['table']} one; leave one of them out")
+    return recipe.with_settings({**settings, "table": pretrained})
 
 
 def check_seed(seed: int) -> None:
@@ -167,7 +211,11 @@ def check_seed(seed: int) -> None:
 
 
 def check_settings(
-    system: str, size: str = "tiny", settings: Mapping[str, str] | None = None, layout: str = "texts"
+    system: str,
+    size: str = "tiny",
+    settings: Mapping[str, str] | None = None,
+    layout: str = "texts",
+    embeddings: bool = False,
 ) -> None:
     """UsageError unless the system, the size, the layout and every setting exist and fit together."""
-    plan(system, size, layout, settings or {})
+    plan(system, size, layout, settings or {}, embeddings)

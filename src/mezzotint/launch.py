@@ -12,20 +12,23 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save as serialise
+from torch import Tensor
 
 from mezzotint import hub
 from mezzotint.backbone import Backbone, read_backbone
-from mezzotint.checks import BISTRO, check_backbone, check_run, check_seed, check_tokenizer, layout_named, plan
+from mezzotint.checks import AUTO, BISTRO, check_backbone, check_run, check_seed, check_tokenizer, layout_named, plan
 from mezzotint.data.batches import Batches
-from mezzotint.data.corpus import Source
+from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.lengths import Lengths
+from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import DataError, RunError, UsageError
-from mezzotint.prepare import Prepared, corpus_of, packed, prepare
+from mezzotint.prepare import Prepared, corpus_of, packed, prepare, tokenizer_named
 from mezzotint.rng import Rng
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
@@ -40,7 +43,8 @@ from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
 from mezzotint.training.signals import asked_to_end
 from mezzotint.training.team import ALONE, Team, join
-from mezzotint.types import Canvas, Founded, Layout, System
+from mezzotint.types import Canvas, Embedded, Founded, Layout, System
+from mezzotint.vectors import Vectors, kept_table, vectors_of
 
 VALIDATION_ROWS = 512
 
@@ -79,6 +83,7 @@ def train(
     valid: Sequence[str | Path] | None = None,
     tokenizer: str = "auto",
     backbone: str | Path | None = None,
+    embeddings: str | Path | None = None,
     size: str = "tiny",
     minutes: float | None = None,
     max_steps: int | None = None,
@@ -90,9 +95,10 @@ def train(
 ) -> Iterator[Progress]:
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
 
-    `backbone` is the language model that a system such as adavae stands on: a run of ar, or GPT-2 by its name on the
-    hub or its folder; it brings its tokenizer. The run ends after `max_steps`, or after `minutes` (default 10) where
-    only those are given. It can be cut off at any moment and continued with `resume`. Raises the errors of
+    The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
+    moment and continued with `resume`. `backbone` is the language model that a system such as adavae stands on: a run
+    of ar, or GPT-2 by its name on the hub or its folder; it brings its tokenizer. `embeddings` names a run or a model
+    whose vectors of tokens, and with them its tokenizer, the system is to use (vectors.py). Raises the errors of
     `mezzotint.errors`.
     """
     out = Path(out) if Path(out).name else Path(out).absolute()
@@ -105,15 +111,18 @@ def train(
         check_backbone(system, backbone, tokenizer)
         pick_device(device)
         recipe = plan(
-            system, size, layout, settings or {},
+            system, size, layout, settings or {}, embeddings is not None,
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
         base = None if backbone is None else read_backbone(backbone)
+        vectors = None if embeddings is None else vectors_of(embeddings)
         corpus = corpus_of(data, valid, field, layout_named(layout))
         if base is not None:
             recipe = base.fitted(recipe, settings or {})
-        words = tokenizer if base is None else base.tokenizer
+        words = _tokenizer(tokenizer, corpus, vectors, base)
         recipe, prepared = prepare(recipe, corpus, layout_named(layout), words)
+        if vectors is not None:
+            prepared = replace(prepared, table=vectors.of(recipe.spec))
         source = {
             "files": _places([s.path for s in corpus.sources] or data),
             "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
@@ -123,6 +132,7 @@ def train(
             "rows": len(prepared.train),
             "valid_rows": len(prepared.valid),
             "notes": list(prepared.notes),
+            "embeddings": vectors and vectors.origin(recipe.spec),
         }
         return recipe, prepared, source, base
 
@@ -131,12 +141,14 @@ def train(
         "texts to train on",
         [[s["sha256"] for s in source["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
     )
+    team.same("vectors of tokens", prepared.table is not None and sha256(prepared.table.numpy().tobytes()).hexdigest())
     with team.agreed():
-        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, base.fill if base else _as_it_is)
+        start = base.fill if base else _as_it_is
+        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, prepared.table, start)
     model = trainer.system
     beginning = Beginning(
         system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
-        tokenizer=prepared.tokenizer, lengths=prepared.lengths, processes=team.size,
+        tokenizer=prepared.tokenizer, lengths=prepared.lengths, table=prepared.table, processes=team.size,
         frozen=named(model.frozen) if isinstance(model, Founded) else None,
         more={} if base is None else {"backbone": base.record},
     )  # fmt: skip
@@ -175,13 +187,24 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         found = entry(config["system"])
         spec = files.read_spec(out, config, found.load(found.spec))
         recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
-        return prepare(recipe, corpus, layout, out / files.TOKENIZER)
+        recipe, prepared = prepare(recipe, corpus, layout, Tokenizer.load(out / files.TOKENIZER))
+        return recipe, replace(prepared, table=kept_table(out) if source.get("embeddings") else None)
 
     recipe, prepared = team.ahead(read)
     with team.agreed():
-        start = partial(read_frozen, out)
-        trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
+        lengths, table, start = prepared.lengths, prepared.table, partial(read_frozen, out)
+        trainer = build_trainer(config["system"], recipe, lengths, config["seed"], device, team, table, start)
     return _run(out, trainer, recipe, prepared, config["seed"])
+
+
+def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None, base: Backbone | None) -> Tokenizer:
+    """The tokenizer that --tokenizer names; a backbone's own; where vectors are given theirs, unless another is asked
+    for."""
+    if base is not None:
+        return base.tokenizer if isinstance(base.tokenizer, Tokenizer) else tokenizer_named(base.tokenizer, corpus)
+    if vectors is None:
+        return tokenizer_named(name, corpus)
+    return vectors.tokens(None if name == AUTO else tokenizer_named(name, corpus))
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:
@@ -240,11 +263,12 @@ def build_trainer(
     seed: int,
     device: str,
     team: Team = ALONE,
+    table: Tensor | None = None,
     start: Callable[[System], None] = _as_it_is,
 ) -> Trainer:
     """A fresh system on its device, ready to be trained; UsageError if it does not fit the memory or the processes.
 
-    `start` puts weights that are there already into the fresh system.
+    `table` (V, width) are vectors of tokens for it to begin with; `start` puts in weights that are there already.
     """
     where = pick_device(device)
     rows = recipe.training.batch // recipe.training.accumulate
@@ -257,6 +281,8 @@ def build_trainer(
         if isinstance(model, Founded) and recipe.training.shard and team.size > 1:
             raise UsageError("shard=true has not been tried with a backbone; leave it out")
         model.initialise(seed)
+        if table is not None:
+            _give(model, table)
         start(model)
         for module in networks(model):
             module.to(where)
@@ -270,6 +296,12 @@ def build_trainer(
         for module in model.players.values():
             module.compile(dynamic=True)
     return trainer
+
+
+def _give(model: System, table: Tensor) -> None:
+    if not isinstance(model, Embedded):
+        raise UsageError(f"{model.card.name} takes no vectors of others; leave embeddings out")
+    model.embed(table)
 
 
 def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mezzotint import hub
 from mezzotint.checks import BISTRO, KINDS, check_tokenizer
 from mezzotint.data import bistro
@@ -34,6 +36,8 @@ class Prepared:
     layout: Layout
     notes: tuple[str, ...] = ()
     """Sentences about what was left out."""
+    table: Tensor | None = None
+    """(V, width): vectors of tokens that training begins with, where it was given some."""
 
 
 def corpus_of(
@@ -50,12 +54,11 @@ def bistro_texts(split: str) -> list[str]:
     return list(bistro.texts(split, BISTRO_TEXTS[split]))
 
 
-def prepare(recipe: Recipe, corpus: Corpus, layout: Layout, tokenizer: str | Path) -> tuple[Recipe, Prepared]:
+def prepare(recipe: Recipe, corpus: Corpus, layout: Layout, chosen: Tokenizer) -> tuple[Recipe, Prepared]:
     """Tokens in rows that fit, and the recipe with the vocabulary and the canvas that follow from them.
 
-    `tokenizer` is what --tokenizer says, or the path of a run's own. Raises DataError where no row fits.
+    Raises DataError where no row fits.
     """
-    chosen = Tokenizer.load(tokenizer) if isinstance(tokenizer, Path) else tokenizer_named(tokenizer, corpus)
     train, valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train, corpus.valid))
     spec: Any = _told(recipe.spec, chosen)
     if layout is Layout.WINDOWS:

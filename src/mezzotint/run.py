@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -146,6 +147,9 @@ class Run:
     def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
+        Where lengths are drawn first, that of a continuation is drawn from the training texts longer than the prefix,
+        whatever the prefix says; `infill("The pub [1-40]")` weighs the lengths by it, at some evaluations for each.
+
         `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
         of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
         strength (0.04) for "remask". For runs of windows: length, above the run's canvas, which is written `block`
@@ -221,15 +225,16 @@ class Run:
         shown = task.canvas.real & frame.known.cpu()
         samples = []
         for b, index in enumerate(task.canvas.index.tolist()):
-            ids = ids_BL[b][shown[b]].tolist()
+            ids = self._filled(ids_BL[b][shown[b]].tolist())
             text = task.text(self.tokenizer, b, ids)
-            ids = ids[: _cut(ids, self.tokenizer)]
+            ids = ids[: self._cut(ids)]
             nfe, how = task.nfe(b) + int(frame.nfe[b]), task.request
             samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b)))
         return samples
 
     def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:
         rows = []
+        empty = self.tokenizer.pad if self.system.spec.pads_inside else None
         for ids, known, given, real, confidence in zip(
             frame.ids.tolist(), frame.known.tolist(), canvas.given.tolist(), canvas.real.tolist(),
             frame.confidence.tolist(), strict=True,
@@ -237,15 +242,24 @@ class Run:
             surfaces = self.tokenizer.surfaces(
                 [i if k else self.tokenizer.pad for i, k in zip(ids, known, strict=True)]
             )
-            stop = _cut(ids, self.tokenizer, known)
-            rows.append(
-                [
-                    Piece(text if k else "", k, g, c)
-                    for text, k, g, c, r in list(zip(surfaces, known, given, confidence, real, strict=True))[:stop]
-                    if r
-                ]
-            )
+            stop = self._cut(ids, known)
+            shown = [k and i != empty for i, k in zip(ids, known, strict=True)]
+            facts = zip(surfaces, shown, known, given, confidence, real, strict=True)
+            rows.append([Piece(text if s else "", k, g, c) for text, s, k, g, c, r in islice(facts, stop) if r])
         return rows
+
+    def _filled(self, ids: list[int]) -> list[int]:
+        """The ids that are not padding, where that can stand anywhere."""
+        return [i for i in ids if i != self.tokenizer.pad] if self.system.spec.pads_inside else ids
+
+    def _cut(self, ids: Sequence[int], known: Sequence[bool] | None = None) -> int:
+        """Where the text stops: at the first known end token, or padding where that only comes after a text."""
+        inside = self.system.spec.pads_inside
+        last = (self.tokenizer.end,) if inside else (self.tokenizer.end, self.tokenizer.pad)
+        for place, i in enumerate(ids):
+            if i in last and (known is None or known[place]):
+                return place
+        return len(ids)
 
 
 def from_pretrained(
@@ -298,11 +312,3 @@ def _lengths(folder: Path, config: Mapping[str, Any]) -> Lengths | None:
     texts = config["data"].get("layout") == Layout.TEXTS.value
     drawn = texts and config["spec"].get("ending") == Ending.LENGTH.value
     return Lengths.from_json(files.read_json(folder / files.LENGTHS)) if drawn else None
-
-
-def _cut(ids: Sequence[int], tokenizer: Tokenizer, known: Sequence[bool] | None = None) -> int:
-    """Where the text stops: at the first known end or padding token."""
-    for place, i in enumerate(ids):
-        if i in (tokenizer.end, tokenizer.pad) and (known is None or known[place]):
-            return place
-    return len(ids)

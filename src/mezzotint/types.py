@@ -290,6 +290,15 @@ class System(Protocol):
 
 
 @runtime_checkable
+class Embedded(System, Protocol):
+    """A system over vectors of tokens that can be given them."""
+
+    def embed(self, table: Tensor) -> None:
+        """Take these vectors (V, width), of any length but zero, in place of those that `initialise` drew."""
+        ...
+
+
+@runtime_checkable
 class Infiller(System, Protocol):
     """A system that can weigh how long gaps are."""
 

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
 from shlex import quote
@@ -32,25 +33,41 @@ INTERRUPTED = 130
 
 def train(given: flags.Train) -> int:
     """Train a system from scratch."""
-    mezzotint.check_settings(given.system, given.size, dict(given.set), given.layout)
+    out = given.out or mezzotint.next_out(given.system, given.data)
+    return _train(given, out, sample_command(out))
+
+
+def train_embeddings(given: flags.TrainEmbeddings) -> int:
+    """Learn vectors of tokens: a run of mdlm whose lookup is as narrow as they are to be."""
+    out = given.out or mezzotint.next_out("embeddings", given.data)
+    shared = {field.name: getattr(given, field.name) for field in fields(flags.Training)}
+    narrow = (("factor", str(given.width)), ("tied", "true"))
+    asked = flags.Train(**{**shared, "system": "mdlm", "set": (*narrow, *given.set)})
+    data = " ".join(quote(str(path)) for path in given.data)
+    return _train(asked, out, f"mezzotint train sed --data {data} --embeddings {quote(str(out))}")
+
+
+def _train(given: flags.Train, out: Path, then: str) -> int:
+    mezzotint.check_settings(given.system, given.size, dict(given.set), given.layout, given.embeddings is not None)
+    if given.embeddings is not None:
+        mezzotint.check_embeddings(given.embeddings)
     for paths in (given.data, given.valid):
         if paths:
             mezzotint.check_data(paths)
     mezzotint.check_tokenizer(given.tokenizer)
     mezzotint.check_backbone(given.system, given.backbone, given.tokenizer)
-    out = given.out or mezzotint.next_out(given.system, given.data)
     mezzotint.check_new(out)
     keep_memory()
-    return after_training(progress(_training(given, out), stderr()), out)
+    return after_training(progress(_training(given, out), stderr()), out, then)
 
 
 def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
     """The records of a training; reading the data is part of it, so that the bar is seen meanwhile."""
     records = mezzotint.train(
         given.system, given.data, out=out, field=given.field, layout=given.layout, valid=given.valid or None,
-        tokenizer=given.tokenizer, backbone=given.backbone, size=given.size, minutes=minutes_of(given),
-        max_steps=given.max_steps, batch_size=given.batch_size, save_every=given.save_every, seed=given.seed,
-        device=given.device, settings=dict(given.set),
+        tokenizer=given.tokenizer, backbone=given.backbone, embeddings=given.embeddings, size=given.size,
+        minutes=minutes_of(given), max_steps=given.max_steps, batch_size=given.batch_size,
+        save_every=given.save_every, seed=given.seed, device=given.device, settings=dict(given.set),
     )  # fmt: skip
     say(f"run folder: {out}")
     yield from records
@@ -116,12 +133,14 @@ def infill(given: flags.Infill) -> int:
 
 def evaluate(given: flags.Evaluate) -> int:
     """Score a run on held-out text."""
-    mezzotint.check_run(given.run)
+    config = mezzotint.check_run(given.run)
     mezzotint.check_data(given.data)
     if given.judge is not None:
         mezzotint.check_run(given.judge)
+    if given.mauve:
+        mezzotint.check_mauve(config, given.judge)
     keep_memory()
-    columns = scored(given.run, given.data, given.judge, given.device)
+    columns = scored(given.run, given.data, given.judge, given.device, mauve=given.mauve)
     if given.json:
         for column, scores in columns.items():
             for score in scores:
@@ -168,12 +187,12 @@ def systems(given: flags.Systems) -> int:
     return 0
 
 
-def after_training(last: Progress | None, out: Path) -> int:
-    """The closing lines of a training, and the exit status: was it finished or stopped?"""
+def after_training(last: Progress | None, out: Path, then: str | None = None) -> int:
+    """The closing lines of a training, and the exit status: was it finished or stopped? `then` is what comes next."""
     if last is not None and last.stopped is not None:
         say(f"mezzotint: {last.stopped}")
         return INTERRUPTED
-    closing(sample_command(out), report_of(out))
+    closing(then or sample_command(out), report_of(out))
     return 0
 
 
@@ -196,11 +215,15 @@ def write(samples: Iterable[Sample], *, as_json: bool = False, template: str | N
     return written
 
 
-def scored(run: Path, data: Sequence[Path], judge: Path | None = None, device: str = "auto") -> dict[str, list[Score]]:
+def scored(
+    run: Path, data: Sequence[Path], judge: Path | None = None, device: str = "auto", *, mauve: bool = False
+) -> dict[str, list[Score]]:
     """All scores by column: whose they are, the run's or the data's own."""
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
-        for column, score in mezzotint.evaluate_run(run, data, judge, device=device, team=mezzotint.join()):
+        for column, score in mezzotint.evaluate_run(
+            run, data, judge, mauve=mauve, device=device, team=mezzotint.join()
+        ):
             columns.setdefault(column, []).append(score)
     return columns
 

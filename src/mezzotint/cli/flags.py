@@ -149,11 +149,9 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a system from scratch on files of text."""
+class Training:
+    """What every training from scratch is told."""
 
-    example: ClassVar[str] = "mezzotint train mdlm --data reviews.txt"
-    system: Annotated[str, word("which system; `mezzotint systems` lists them", "SYSTEM")]
     data: Files
     field: Annotated[
         str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
@@ -173,10 +171,6 @@ class Train:
             "auto|word|bpe|NAME",
         ),
     ] = "auto"
-    backbone: Annotated[
-        str | None,
-        value("what a system such as adavae stands on: a run of ar, or GPT-2 (its name on the hub or folder)", "NAME"),
-    ] = None
     out: Out = None
     size: Annotated[
         str, choose("width, depth, canvas, batch and learning rate follow from it", "tiny", "small", "base")
@@ -193,6 +187,35 @@ class Train:
         tuple[tuple[str, str], ...],
         repeated("a setting of the system or its training; may be repeated", "KEY=VALUE", setting),
     ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Training):
+    """Train a system from scratch on files of text."""
+
+    example: ClassVar[str] = "mezzotint train mdlm --data reviews.txt"
+    system: Annotated[str, word("which system; `mezzotint systems` lists them", "SYSTEM")]
+    embeddings: Annotated[
+        Path | None,
+        value(
+            "for sed: a run, or a model of Hugging Face (its folder or its name on the hub), whose vectors of tokens "
+            "are used, as they are or along their principal axes, with its tokenizer",
+            "RUN|FOLDER|NAME",
+            Path,
+        ),
+    ] = None
+    backbone: Annotated[
+        str | None,
+        value("what a system such as adavae stands on: a run of ar, or GPT-2 (its name on the hub or folder)", "NAME"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEmbeddings(Training):
+    """Learn vectors of tokens for `train sed --embeddings`: a masked language model with a narrow lookup."""
+
+    example: ClassVar[str] = "mezzotint train-embeddings --data reviews.txt --width 32 --out runs/embeddings"
+    width: Annotated[int, value("how many numbers a token's vector has", "D", whole())] = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,6 +356,9 @@ class Evaluate:
     judge: Annotated[
         Path | None, value("the ar run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
     ] = None
+    mauve: Annotated[
+        bool, switch("also compare 1,000 texts with held-out ones by MAUVE, on vectors of the judge (extra mauve)")
+    ] = False
     json: Json = False
     device: Device = "auto"
 

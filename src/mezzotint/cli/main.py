@@ -21,6 +21,7 @@ from mezzotint.cli.parse import Command, asks_help, help_of, overview, parse
 COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "demo": (flags.Demo, demo),
     "train": (flags.Train, commands.train),
+    "train-embeddings": (flags.TrainEmbeddings, commands.train_embeddings),
     "resume": (flags.Resume, commands.resume),
     "sample": (flags.Sample, commands.sample),
     "infill": (flags.Infill, commands.infill),
@@ -33,7 +34,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "systems": (flags.Systems, commands.systems),
 }
 
-TOGETHER = ("train", "resume", "sample", "evaluate")
+TOGETHER = ("train", "train-embeddings", "resume", "sample", "evaluate")
 """What several processes of one launch can do together."""
 
 WRONG_CALL = 2

@@ -35,6 +35,10 @@ class JudgeModel(Protocol):
         """For each text, (judge tokens + 1,) nats: -log p of each of its tokens and of the end symbol."""
         ...
 
+    def features(self, texts: Sequence[str]) -> Numbers:
+        """(n, D): for each text the judge's last hidden vector, from which its end is predicted."""
+        ...
+
 
 def tag(judge: JudgeModel) -> str:
     """How a judge is named in a score: name and weights."""

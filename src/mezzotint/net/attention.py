@@ -146,10 +146,8 @@ class Attention(nn.Module):
         """`slot` stands before the text, at no position; a cache does not keep it, so it is given with every call."""
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        if rotary is None:
-            q, k = qkv[0], qkv[1]
-        else:
-            q, k = rotary(qkv[:2]).unbind(0)
+        # Under autocast the turned ones come out wider than v, and the kernel is chosen by their type.
+        q, k = (qkv[:2] if rotary is None else rotary(qkv[:2]).to(qkv.dtype)).unbind(0)
         v = qkv[2]
         if cache is not None:
             k, v = cache.extend(block, k, v)

@@ -6,7 +6,6 @@ is added, and a linear layer reads the result.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from mezzotint.net.conditioning import sinusoids
@@ -26,13 +25,6 @@ class StreamTransformer(Trunk):
         self.time = nn.Linear(spec.dim, spec.dim)
         self.norm = Norm(spec.dim)
         self.leave = nn.Linear(spec.dim, outputs)
-
-    def initialise(self, generator: torch.Generator) -> StreamTransformer:
-        """As every trunk; the entrance keeps the size of its streams, which are of unit variance."""
-        super().initialise(generator)
-        with torch.no_grad():
-            self.enter.weight.normal_(0, self.enter.in_features**-0.5, generator=generator)
-        return self
 
     def forward(self, streams_BLS: Tensor, t: Tensor, real: Tensor | None = None) -> Tensor:
         """Real (B, L) hides padding."""

@@ -143,6 +143,8 @@ class Trunk(nn.Module):
             std = 0.02 / (2 * self.spec.depth) ** 0.5 if branch else 0.02
             if name.startswith("neighbours"):
                 std = self.spec.neighbours**-0.5
+            if name.startswith("widen"):  # so that what enters has the size of an undivided lookup
+                std = self.spec.factor**-0.5
             with torch.no_grad():
                 if name.endswith("bias") or "modulation" in name:
                     p.zero_()
@@ -193,13 +195,15 @@ class Transformer(Trunk):
     """Token ids to logits.
 
     `inputs` ids can be read (the vocabulary, and the mask where there is one), `outputs` can be predicted; positions
-    up to `length` have learned vectors where the spec asks for them.
+    up to `length` have learned vectors where the spec asks for them. With `factor` the lookup is V x factor, and a
+    linear layer brings it to D, at a tied exit too: Lan et al. 2019 (ALBERT), arXiv:1909.11942, §3.1.
     """
 
     def __init__(self, spec: TransformerSpec, inputs: int, outputs: int, length: int) -> None:
         super().__init__(spec, length)
         self.outputs = outputs
-        self.embed = nn.Embedding(inputs, spec.dim)
+        self.embed = nn.Embedding(inputs, spec.factor or spec.dim)
+        self.widen = nn.Linear(spec.factor, spec.dim, bias=False) if spec.factor else None
         self.time = TimeEmbedding(spec.condition) if spec.condition else None
         self.head = Head(spec, outputs)
 
@@ -219,14 +223,21 @@ class Transformer(Trunk):
         block, add to the blocks (net/adapter.py).
         """
         assert grafts is None or len(grafts) == self.spec.depth
-        x_BLD = self.embed(ids_BL)
+        x_BLD = self.vectors(ids_BL)
         condition = None
         if self.time is not None:
             condition = self.time(sigma if sigma is not None else x_BLD.new_zeros(ids_BL.shape[0]))
         x_BLD = self.through(x_BLD, condition, real, cache, grafts)
-        tied = self.embed.weight[: self.outputs]
+        tied = self._widened(self.embed.weight[: self.outputs])
         if at is None:
             out: Tensor = self.head(x_BLD, None if condition is None else condition[:, None], tied)
             return out
         out = self.head(x_BLD[at], None if condition is None else condition[at[0]], tied)
         return out
+
+    def vectors(self, ids_BL: Tensor) -> Tensor:
+        """The vectors (B, L, D) of tokens, as the blocks take them."""
+        return self._widened(self.embed(ids_BL))
+
+    def _widened(self, x: Tensor) -> Tensor:
+        return x if self.widen is None else self.widen(x)

@@ -1,6 +1,9 @@
 """Absorbing noise: each free token is replaced by the mask, independently, with probability 1 - alpha(t).
 
 Source: Sahoo et al. 2024 (MDLM), arXiv:2406.07524, §3.1-3.2; Austin et al. 2021 (D3PM) for the process.
+Departure: tokens are masked with probability (1 - alpha(t)) / (1 - alpha(1)). As published one in a thousand is still
+to be seen at t = 1, where sampling starts from masks alone, and the bound of §3.4 comes out a thousandth too low to be
+one. The weights in it are the same for both.
 The mask is the id that follows the vocabulary's last one; no tokenizer knows it.
 """
 
@@ -22,9 +25,9 @@ class Absorbing:
         self.mask = vocab
 
     def corrupt(self, z0: Tensor, t: Tensor, free: Tensor, rng: Rng) -> Noised:
-        """z0 (B, L) with each free position masked with probability 1 - alpha(t), t (B,)."""
+        """z0 (B, L) with each free position masked with probability survival(t), t (B,): all of them at t = 1."""
         noise = _numbers(free, rng)
-        hidden = free & (noise < 1 - self.schedule.alpha(t)[:, None])
+        hidden = free & (noise < self.survival(t)[:, None])
         return Noised(z0.masked_fill(hidden, self.mask), t)
 
     def corrupt_count(self, z0: Tensor, count: Tensor, free: Tensor, rng: Rng) -> Noised:

@@ -18,6 +18,10 @@ from mezzotint.types import Canvas, Noised
 LEAST = 1e-8
 """The smallest alpha^2: the published chains cap their last beta at 0.999 instead, which leaves about this much."""
 
+FARTHEST = -50.0
+"""Evidence below the best by more than 50 nats counts as that much. Odds any smaller are denormal numbers somewhere on
+their way back, with which a processor multiplies five times as slowly."""
+
 
 class Variance(ABC):
     """How much of the data's variance is left at a time: abar of the papers."""
@@ -74,6 +78,22 @@ class SqrtVariance(Variance):
         return (1 - (t + self.offset).sqrt()) / (1 - math.sqrt(self.offset))
 
 
+class Factored(Variance):
+    """Another variance with the noise's deviation `factor` times as large beside the signal's.
+
+    Gao et al. 2022 (Difformer), arXiv:2212.09412, §3.3, in the form that keeps alpha^2 + sigma^2 = 1; on images Chen
+    2023, arXiv:2301.10972, §2, shrinks the signal instead. Vectors of many dimensions stay nearest to themselves until
+    little signal is left: with a factor, fewer times are spent where every token can still be read off its own vector.
+    """
+
+    def __init__(self, variance: Variance, factor: float) -> None:
+        self.variance, self.factor = variance, factor
+
+    def share(self, t: Tensor) -> Tensor:
+        share = self.variance.share(t)
+        return share / (share + self.factor**2 * (1 - share))
+
+
 class Gaussian:
     """The process. Times (B,) act on states (B, L, D)."""
 
@@ -112,10 +132,14 @@ class Gaussian:
         return mean, added.clamp(min=0).sqrt() * sigma_s / sigma_t
 
     def evidence(self, noised: Noised, vectors_VD: Tensor) -> Tensor:
-        """(B, L, V): log N(z_t; alpha e, sigma^2) of every vector e of the table, up to a constant of each position."""
+        """(B, L, V): log N(z_t; alpha e, sigma^2) of every vector e of the table, less the greatest of its position.
+
+        At least FARTHEST.
+        """
         alpha, sigma = self.wide(noised.t, noised.z)
         products = noised.z @ vectors_VD.mT
-        return (alpha * products - alpha**2 / 2 * (vectors_VD**2).sum(-1)) / sigma**2
+        density = (alpha * products - alpha**2 / 2 * (vectors_VD**2).sum(-1)) / sigma**2
+        return (density - density.amax(-1, keepdim=True)).clamp(min=FARTHEST)
 
     def wide(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma of times (B,) as (B, 1, 1), to be multiplied with states like `like`."""

@@ -11,8 +11,8 @@ from typing import Any
 from mezzotint.errors import RunError
 from mezzotint.training import folder as files
 
-MODEL = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+MODEL = files.MODEL
+INDEX = files.INDEX
 ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
 LARGEST = 16 << 20

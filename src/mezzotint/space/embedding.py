@@ -54,6 +54,6 @@ def principal(table_VN: Tensor, width: int) -> Tensor:
     Departure: SED's own table was trained at this width.
     """
     centred = table_VN.double() - table_VN.double().mean(0)
-    axes = torch.linalg.svd(centred, full_matrices=False).Vh[:width]
-    projected: Tensor = centred @ axes.mT
+    axes = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(-1)[:, :width]
+    projected: Tensor = centred @ axes
     return projected.to(table_VN.dtype)

@@ -35,6 +35,11 @@ class Spec:
         """Raise UsageError where fields contradict each other."""
         return
 
+    @property
+    def pads_inside(self) -> bool:
+        """Whether padding can stand between the tokens of a text, where it means nothing."""
+        return False
+
     def to_json(self) -> dict[str, Any]:
         """Plain values only: enums by their value, specs as objects."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}

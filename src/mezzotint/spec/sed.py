@@ -88,17 +88,39 @@ class SEDSpec(Spec):
     evidence: bool = True
     """Where there is no earlier estimate, the mean under each noisy vector alone stands in for it, instead of zeros."""
     streams: Streams = Streams.IN_PLACE
+    noise_factor: float = 1.0
+    """How much larger the noise is beside the signal than the schedule has it; the paper has 1."""
     spans: int = 5
     """The most spans that a text is cut into, every other one given; 1: nothing is ever given."""
+    singly: float = 0.0
+    """The share of texts whose positions are given one by one, at any rate, instead of in spans; the paper has 0."""
     drop: float = 0.1
     """How often what is given is dropped, for classifier-free guidance."""
+    padding: float = 0.0
+    """With ending=fill: the share of a text's positions that are left empty in training, at random places, so that
+    writing can leave some empty too (the paper: 0.1)."""
+    end: int = 0
+    pad: int = 1
+    """The ids that end a text and that stand on empty positions."""
 
     def validate(self) -> None:
         if self.ending is Ending.SYMBOL:
             raise UsageError("ending 'symbol' is for models that write left to right; sed takes 'length' or 'fill'")
         if self.net.causal or self.net.condition:
             raise UsageError("sed looks both ways and adds the time to its input; causal and condition must be off")
+        if self.net.factor:
+            raise UsageError("factor is for lookups inside a network; sed has vectors of its own: set width")
+        if self.padding and self.ending is not Ending.FILL:
+            raise UsageError("padding is for canvases that are written whole: set ending=fill with it")
+        if self.padding and self.end == self.pad:
+            raise UsageError("padding needs a token of its own, and this tokenizer pads with its end; take another one")
         if self.width < 1 or self.chain < 2 or self.spans < 1:
             raise UsageError("width and spans must be at least 1, chain at least 2")
-        if not (0 < self.beta1 < 1 and 0 <= self.sigma0 < 1 and 0 <= self.drop < 1):
-            raise UsageError("beta1 must be between 0 and 1; sigma0 and drop at least 0 and below 1")
+        if self.noise_factor <= 0 or not 0 <= self.singly <= 1:
+            raise UsageError("noise_factor must be above 0, and singly a share from 0 to 1")
+        if not (0 < self.beta1 < 1 and 0 <= self.sigma0 < 1 and 0 <= self.drop < 1 and 0 <= self.padding < 1):
+            raise UsageError("beta1 must be between 0 and 1; sigma0, drop and padding at least 0 and below 1")
+
+    @property
+    def pads_inside(self) -> bool:
+        return self.padding > 0

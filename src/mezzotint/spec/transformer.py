@@ -41,6 +41,8 @@ class TransformerSpec(Spec):
     gelu: Gelu = Gelu.ERF
     tied: bool = True
     """The output layer uses the token vectors."""
+    factor: int = 0
+    """Width of the token vectors, which a linear layer then brings to dim; 0: they are of width dim themselves."""
     rotary: bool = True
     positions: Positions = Positions.NONE
     neighbours: int = 0
@@ -58,6 +60,8 @@ class TransformerSpec(Spec):
             )
         if self.condition < 0:
             raise UsageError(f"condition must be a width, or 0 for none, not {self.condition}")
+        if not 0 <= self.factor <= self.dim:
+            raise UsageError(f"factor must be a width of at most dim, or 0 for none, not {self.factor}")
         if self.causal and self.positions is Positions.EDGES:
             raise UsageError("positions 'edges' looks ahead to the end; a causal network takes 'start' or 'none'")
         if self.neighbours < 0 or (self.neighbours % 2 == 0 and not self.causal and self.neighbours):

@@ -95,7 +95,7 @@ class AdaVAE:
 
     def posterior(self, batch: Canvas) -> Posterior:
         """q(z | x): what the first blocks, looking both ways, say of whole texts (B, L), their ends included."""
-        vectors = self.backbone.embed(self._before(batch))
+        vectors = self.backbone.vectors(self._before(batch))
         grafts = [self._graft(adapter) for adapter in self.net.encoder]
         h_BLD = self.backbone.through(vectors, None, batch.real, grafts=grafts, causal=False)
         q: Posterior = self.net.reader(self.backbone.head.norm(h_BLD), batch.real)

@@ -40,12 +40,20 @@ class AR:
 
     def token_nll(self, batch: Canvas) -> Tensor:
         """(B, L) nats: -log p of each real token given those before it; 0 on padding."""
-        before = torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
         rows, positions = batch.free.nonzero(as_tuple=True)
         # Padding follows the text, and no position looks ahead: it needs no hiding.
-        logits = self.net(before, at=(rows, positions)).float()
+        logits = self.net(self._before(batch), at=(rows, positions)).float()
         nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
         return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
+
+    def hidden(self, batch: Canvas) -> Tensor:
+        """(B, L, D): the normed vectors that each token is predicted from; nothing of what follows is in them."""
+        vectors: Tensor = self.net.head.norm(self.net.through(self.net.embed(self._before(batch)), None, None))
+        return vectors
+
+    def _before(self, batch: Canvas) -> Tensor:
+        """(B, L): the token before each position, the end symbol before the first."""
+        return torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         tokens, length = self.token_nll(batch).sum(), self.length(batch.real).sum()

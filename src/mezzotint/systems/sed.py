@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.data.spans import given_spans
+from mezzotint.data.padding import scattered
+from mezzotint.data.spans import given_either
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
 from mezzotint.guidance.self_condition import both, detached, twice
@@ -28,7 +29,7 @@ from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.regression import squared_error
 from mezzotint.objective.rounding import token_nll
-from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, SqrtVariance
+from mezzotint.process.gaussian import CosineVariance, Factored, FlooredCosineVariance, Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import SOLVERS, Walk
@@ -67,7 +68,7 @@ class SED:
             GaussianNoise.COSINE_FLOORED: FlooredCosineVariance(spec.beta1, spec.chain),
             GaussianNoise.SQRT: SqrtVariance(),
         }
-        self.process = Gaussian(variances[spec.noise])
+        self.process = Gaussian(Factored(variances[spec.noise], spec.noise_factor))
         self.net = Net(spec)
         self.players = {"model": self.net}
 
@@ -77,12 +78,17 @@ class SED:
         self.net.body.initialise(generator)
         self.net.space.fill(torch.randn(self.net.space.table.shape, generator=generator))
 
+    def embed(self, table: Tensor) -> None:
+        """§3: vectors that were learned before, which stay as they are."""
+        self.net.space.fill(table)
+
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         """x0_hat(x_t, x0_tilde, t), §3."""
         z = noised.z
-        earlier = previous if isinstance(previous, Tensor) else self._without(noised)
+        told = self.spec.self_condition is not SelfCondition.NONE  # what it never saw in training it gets nowhere
+        earlier = previous if told and isinstance(previous, Tensor) else self._without(noised)
         earlier = earlier * cond.free[..., None]
         streams = [z, earlier] if self.spec.streams is Streams.IN_PLACE else self._apart(z, cond.given, earlier)
         inputs = torch.cat(streams, dim=-1).to(self.net.body.enter.weight.dtype)
@@ -110,7 +116,9 @@ class SED:
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         """§3: the error of the estimate over what is noised, and the read-out of the noised true vectors."""
-        batch = Canvas(batch.ids, given_spans(batch.real, self.spec.spans, rng.at("spans")), batch.real, batch.index)
+        batch, _ = self._padded(batch, rng)
+        given = given_either(batch.real, self.spec.spans, self.spec.singly, rng.at("spans"))
+        batch = Canvas(batch.ids, given, batch.real, batch.index)
         t = self._times(rng.at("time").stratified()).to(batch.ids.device)
         z0 = self.net.space.encode(batch.ids, self.spec.sigma0, rng.at("sigma0"))
         noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
@@ -144,10 +152,15 @@ class SED:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step."""
+        batch, log_q = self._padded(batch, rng)
         conditioned = self.spec.self_condition is not SelfCondition.NONE
         denoise = twice(self.denoise) if conditioned else self.denoise
         bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
-        return bound + self.length(batch.real).double()
+        return bound + log_q + self.length(batch.real).double()
+
+    def _padded(self, batch: Canvas, rng: Rng) -> tuple[Canvas, Tensor]:
+        """Some positions of a text are empty; with log q of which, so that the bound is one on the text."""
+        return scattered(batch, self.spec.padding, self.spec.end, self.spec.pad, rng.at("padding"))
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, vectors = request.canvas, self.net.space.vectors.detach()

@@ -115,13 +115,17 @@ def _file(folder: Path, name: str) -> Path:
 
 def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
     """Load a file of weights into the modules, strictly: same names, same shapes. RunError says which differ."""
+    fill(modules, read_tensors(path), str(path))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file of a run, by name; RunError if it is missing or damaged."""
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except FileNotFoundError:
         raise RunError(f"{path} is missing; a trained run has one") from None
     except (SafetensorError, OSError) as e:
         raise RunError(f"{path} is damaged ({e}); expected a safetensors file") from None
-    fill(modules, tensors, str(path))
 
 
 def read_frozen(folder: Path, system: System) -> None:

@@ -43,6 +43,8 @@ class Beginning:
     """Under the names of `checkpoint.named`; None where training will write them."""
     frozen: Mapping[str, Tensor] | None = None
     """The same of networks that are never trained."""
+    table: Tensor | None = None
+    """(V, width): the vectors of tokens that training begins with, where it was given some."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the configuration."""
     records: Mapping[str, Any] = field(default_factory=dict)
@@ -59,6 +61,8 @@ def create(out: Path, run: Beginning) -> None:
             _save_weights(aside / files.MODEL, run.weights)
         if run.frozen is not None:
             _save_weights(aside / files.FROZEN, run.frozen)
+        if run.table is not None:
+            _save_weights(aside / files.EMBEDDINGS, {"table": run.table})
         for name, record in run.records.items():
             files.put_json(aside / name, record)
         files.put_json(aside / files.CONFIG, _config(run))

@@ -3,6 +3,7 @@
     config.json         format, system, spec, training, data with sha256, seed, versions
     tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
     frozen.safetensors (weights that the run stands on and never changes, where there are such)
+    embeddings.safetensors (the table that a run began with, where it was given one)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
 
 This module imports no torch, so that a wrong path is answered at once.
@@ -29,6 +30,8 @@ TOKENIZER = "tokenizer.json"
 LENGTHS = "lengths.json"
 MODEL = "model.safetensors"
 FROZEN = "frozen.safetensors"
+INDEX = "model.safetensors.index.json"
+EMBEDDINGS = "embeddings.safetensors"
 LOG = "log.jsonl"
 RESULTS = "results.json"
 SAMPLES = "samples.json"

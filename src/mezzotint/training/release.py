@@ -95,6 +95,9 @@ def _facts(config: Mapping[str, Any], evidence: Evidence, size: int) -> Iterator
     yield "longest text", f"{spec['canvas']:,} tokens"
     if data["files"]:
         yield "trained on", ", ".join(_described(data["files"], data["sources"]))
+    if found := data.get("embeddings"):
+        where = str(found["source"])
+        yield "vectors of tokens", f"the principal axes of {where}" if found["principal"] else f"those of {where}"
     if "rows" in data:
         yield "rows", f"{data['rows']:,} for training, {data['valid_rows']:,} held out"
     if evidence.log:

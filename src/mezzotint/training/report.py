@@ -40,6 +40,7 @@ MEANINGS: Mapping[str, str] = {
     "bound_bits_per_char": "the same, bits a character",
     "judge_nll": "how surprising to the judge: nats a judge token",
     "judge_nll_matched": "judge NLL at the data's own word entropy",
+    "mauve[judge]": "likeness of all texts to held-out ones, 0 to 1, as the judge sees them",
     "perplexity": "e to the power of judge NLL",
     "entropy_words": "variety of the words inside a text: nats",
     "distinct_2": "distinct word pairs over word pairs of the sample",
