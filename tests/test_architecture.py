@@ -29,7 +29,7 @@ GROUPS = (
     ("training", "evaluate"),
     ("recipes", "testing"),
     ("checks",),
-    ("prepare", "tasks", "vectors"),
+    ("backbone", "latent", "prepare", "tasks", "vectors"),
     ("course",),
     ("launch", "run", "published"),
     ("judge",),

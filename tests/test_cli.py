@@ -26,8 +26,8 @@ from mezzotint.cli.parse import flag_names, parse
 
 PROMISED = {
     "demo": "--minutes --seed --out",
-    "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
-    " --seed --device --set --embeddings",
+    "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
+    " --save-every --seed --device --set --embeddings --backbone",
     "train-embeddings": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
     " --save-every --seed --device --set --width",
     "resume": "--device",
@@ -36,6 +36,10 @@ PROMISED = {
     " --prefix --watch --json --device --length --block --reuse",
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device",
+    "latent sample": "--seed --temperature --top-p --json --device -n",
+    "latent walk": "--seed --temperature --top-p --json --device --points",
+    "latent analogy": "--seed --temperature --top-p --json --device",
+    "latent transfer": "--seed --temperature --top-p --json --device --to --data --label --field --strength",
     "evaluate": "--data --judge --mauve --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
@@ -149,12 +153,12 @@ def test_the_flags_are_exactly_those_promised() -> None:
 
 @pytest.mark.parametrize("command", PROMISED)
 def test_help_names_every_flag(run: Run, command: str) -> None:
-    status, out, err = run(command, "--help")
+    status, out, err = run(*command.split(), "--help")
     page = "\n".join(out)
     assert status == 0 and not err
     assert all(flag in page for flag in PROMISED[command].split())
     assert run("--help")[1] == run()[1]
-    assert any(line.split()[:1] == [command] for line in run()[1])
+    assert any(line.startswith(f"  {command}  ") for line in run()[1])
 
 
 def test_defaults_are_those_promised() -> None:
@@ -396,7 +400,7 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
     asked = {
         "out": Path("o"), "field": "f", "layout": "windows", "valid": (Path("texts.txt"),), "tokenizer": "bpe",
         "size": "small", "minutes": 2.0, "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
-        "settings": {"depth": "7"}, "embeddings": None,
+        "settings": {"depth": "7"}, "embeddings": None, "backbone": None,
     }  # fmt: skip
     assert run(*words.split())[0] == 0
     assert library.asked("train") == asked

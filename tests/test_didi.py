@@ -287,7 +287,7 @@ def test_a_lost_teacher_file_is_said(made):
     (made / "lost/frozen.safetensors").unlink()
     for step in steps_saved(made / "lost")[1:]:
         shutil.rmtree(made / "lost" / CHECKPOINTS / str(step))
-    with pytest.raises(RunError, match=r"teacher\.safetensors is missing"):
+    with pytest.raises(RunError, match=r"frozen\.safetensors is missing"):
         list(mezzotint.resume(made / "lost"))
 
 

@@ -8,6 +8,7 @@ import torch
 import mezzotint
 from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.spec import mdlm
+from mezzotint.training.checkpoint import networks
 
 WORDS = ["The", "A", "old", "new", "river", "pub", "stands", "near", "by", "is", "was", "cold", "warm", ",", "."]
 
@@ -32,8 +33,10 @@ def folders(tmp_path_factory):
         ("sed fill", "sed", {"settings": {"ending": "fill", "speaks": "vector", "streams": "apart"}}),
         ("sed windows", "sed", {"layout": "windows", "settings": {"canvas": "16", "self_condition": "coin"}}),
         ("diffusion-lm", "diffusion-lm", {}),
+        ("adavae", "adavae", {"backbone": root / "ar"}),
     ):
-        settings = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01"} | more.pop("settings", {})
+        shape = {} if "backbone" in more else {"dim": "32", "depth": "1", "heads": "2"}
+        settings = shape | {"batch": "16", "lr": "0.01"} | more.pop("settings", {})
         list(
             mezzotint.train(
                 system,
@@ -54,14 +57,14 @@ VECTORS = ["sed", "sed fill", "sed windows", "diffusion-lm"]
 ALL = ["mdlm", "fill", "ar", "windows", "ar windows", "bpe", "ar length", *VECTORS]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*ALL, "adavae"])
 def test_a_seed_and_an_index_name_a_text_whatever_the_batch(folders, name):
     run = folders[name]
-    for module in run.system.players.values():
+    for module in networks(run.system):
         module.double()
     together = run.generate(7, seed=5)
     by_two = run.generate(7, seed=5, batch_size=2)
-    for module in run.system.players.values():
+    for module in networks(run.system):
         module.float()
     assert [s.text for s in together] == [s.text for s in by_two] and [s.index for s in together] == list(range(7))
     assert [s.nfe for s in together] == [s.nfe for s in by_two]
@@ -139,7 +142,7 @@ def test_every_decoder_writes_and_fills_gaps(folders, decoder):
         assert sample.text.startswith("The ") and " pub near the " in sample.text and 1 <= sample.nfe <= 32
 
 
-@pytest.mark.parametrize("name", ["mdlm", "ar", "sed", "diffusion-lm"])
+@pytest.mark.parametrize("name", ["mdlm", "ar", "sed", "diffusion-lm", "adavae"])
 def test_drafts_end_in_the_samples(folders, name):
     drafts = list(folders[name].stream(3, steps=4, seed=1))
     assert [d.done for d in drafts] == [False] * (len(drafts) - 1) + [True]
@@ -147,7 +150,7 @@ def test_drafts_end_in_the_samples(folders, name):
         assert "".join(p.text for p in row).removeprefix(" ") == sample.text
     known = [sum(p.known for row in d.rows for p in row) for d in drafts]
     assert known == sorted(known) and known[0] < known[-1]
-    assert max(max(d.nfe) for d in drafts) <= 4 or name == "ar"
+    assert max(max(d.nfe) for d in drafts) <= 4 or name in ("ar", "adavae")
 
 
 def test_lengths_are_those_of_the_training_texts(folders):

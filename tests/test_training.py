@@ -40,6 +40,11 @@ def corpus(tmp_path) -> Path:
 
 def train(corpus, out, system="mdlm", steps=STEPS, **more):
     settings = TINY | more.pop("settings", {})
+    if system == "adavae":
+        if not (base := corpus.parent / "base").exists():
+            list(mezzotint.train("ar", [corpus], out=base, max_steps=2, settings=TINY))
+        settings = {name: value for name, value in settings.items() if name not in ("dim", "depth", "heads")}
+        more["backbone"] = base
     return mezzotint.train(system, [corpus], out=out, max_steps=steps, save_every=3, settings=settings, **more)
 
 
@@ -55,7 +60,7 @@ def same(a: Path, b: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("system", ["mdlm", "ar", "sed", "diffusion-lm"])
+@pytest.mark.parametrize("system", ["mdlm", "ar", "sed", "diffusion-lm", "adavae"])
 def test_a_run_left_off_and_resumed_ends_as_an_uninterrupted_one(corpus, tmp_path, system):
     list(train(corpus, tmp_path / "whole", system))
     for progress in train(corpus, tmp_path / "cut", system):

@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, score_table, showcase
+    from mezzotint.assess import evaluate_run, labelled, score_table, showcase
     from mezzotint.checks import (
+        check_backbone,
         check_data,
         check_decoder,
         check_embeddings,
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
 
 _HOMES = {
-    "assess": ("evaluate_run", "score_table", "showcase"),
+    "assess": ("evaluate_run", "labelled", "score_table", "showcase"),
     "checks": (
+        "check_backbone",
         "check_data",
         "check_decoder",
         "check_embeddings",
@@ -101,6 +103,7 @@ __all__ = [
     "bistro_texts",
     "bundled_judge",
     "cards",
+    "check_backbone",
     "check_data",
     "check_decoder",
     "check_embeddings",
@@ -119,6 +122,7 @@ __all__ = [
     "is_finished",
     "is_first",
     "join",
+    "labelled",
     "launched",
     "lesson",
     "load",

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mezzotint.checks import BISTRO, check_mauve
 from mezzotint.data import bistro
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import read
+from mezzotint.data.labels import read_labelled
 from mezzotint.data.tokens import build_tokens, cache_folder, windows
-from mezzotint.errors import DataError, HubError, RunError, UsageError
+from mezzotint.errors import DataError, HubError, RunError, UsageError, unknown
 from mezzotint.evaluate.divergence import LEAST, divergence
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
 from mezzotint.evaluate.judge import JudgeModel
+from mezzotint.evaluate.latent import importance, log_weights, of_posteriors, posterior, reconstruction
 from mezzotint.evaluate.likelihood import costs, likelihood
 from mezzotint.evaluate.table import Score, records, render
 from mezzotint.judge import Judge, bundled_judge
@@ -30,11 +34,13 @@ from mezzotint.training import folder as files
 from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Layout
+from mezzotint.types import Canvas, Latent, Layout, Posterior
 
 ROWS = 64
 DRAWS = 8
 """Draws of a bound for each text."""
+IMPORTANCE = 100
+"""Draws of each text's latent for the importance-weighted bound."""
 SAMPLES = 256
 """Texts that `evaluate` generates, and held-out ones that it sets beside them."""
 MAUVE_SAMPLES = 1000
@@ -99,6 +105,7 @@ def _scores(
 ) -> Iterator[tuple[str, Score]]:
     name = run.card.name
     yield from ((name, score) for score in bound(run, held_out, seed=seed))
+    yield from ((name, score) for score in of_latents(run, held_out, seed=seed))
     training = training_text(run)
     written = [s.text for s in run.generate(n, steps=steps, seed=seed)]
     for column, texts in ((name, written), ("data", held_out.like_samples(n))):
@@ -127,6 +134,33 @@ def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> It
     what = "exact" if run.card.exact else f"{run.card.bound}, {draws} draws a text"
     note = "; ".join([what, *held_out.notes])
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
+
+
+def of_latents(
+    run: Run, held_out: Texts, *, n: int = SAMPLES, draws: int = IMPORTANCE, seed: int = 0
+) -> Iterator[Score]:
+    """For a system that has a latent space, what it holds: the posteriors of all held-out texts; the bound by many
+    draws, and what comes back of a text, for n of them, chosen by a fixed shuffle."""
+    system = run.system
+    if not isinstance(system, Latent):
+        return
+    few = held_out.some(n)
+    parts = run.team.deal(few.batches(), lambda batch: [t.tolist() for t in log_weights(system, batch, draws, seed)])
+    weights, costs = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
+    yield importance(weights, few.symbols)
+    yield Score.mean(
+        "reconstruction_nats", costs.mean(1).numpy(), "nats a text, -log p of it at draws of its posterior"
+    )
+
+    def both(batch: Canvas) -> list[Any]:
+        q = posterior(system, batch)
+        return [q.mean.tolist(), q.logvar.tolist()]
+
+    parts = run.team.deal(held_out.batches(), both)
+    means, logvars = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
+    yield from of_posteriors(Posterior(means, logvars), seed)
+    texts = [run.tokenizer.decode(row.tolist()) for row in few.rows]
+    yield reconstruction(texts, [sample.text for sample in run.latent.reconstruct(texts)])
 
 
 class Texts:
@@ -172,6 +206,13 @@ class Texts:
             return np.array([len(self.texts[i]) + 1 for i in self.order], dtype=np.float64)
         return np.array([len("".join(self.run.tokenizer.surfaces(r))) for r in self.rows], dtype=np.float64)
 
+    def some(self, n: int) -> Texts:
+        """n of them, chosen by a fixed shuffle."""
+        chosen = sorted(np.random.default_rng(0).permutation(len(self.rows))[:n].tolist())
+        part = copy(self)
+        part.rows, part.order = [self.rows[i] for i in chosen], [self.order[i] for i in chosen]
+        return part
+
     def batches(self) -> Iterator[Canvas]:
         spec, tokenizer = self.run.spec, self.run.tokenizer
         for begin in range(0, len(self.rows), ROWS):
@@ -197,6 +238,22 @@ def _held_out_texts(data: Sequence[str | Path], field: str | None, layout: Layou
         return bistro_texts("test")
     texts, _ = read(data, field, layout)
     return texts
+
+
+def labelled(
+    run: Run, to: str, data: Sequence[str | Path], label: str = "label", field: str | None = None
+) -> tuple[list[str], list[str]]:
+    """The texts of some files that have the label `to`, and those that have another.
+
+    Without `data` they are the run's own training files. DataError or UsageError where they cannot be had.
+    """
+    named = [str(path) for path in data or run.config["data"]["files"]]
+    pairs = read_labelled(named, label, field or run.config["data"]["field"])
+    with_it = [text for text, said in pairs if said == to]
+    if not with_it or len(with_it) == len(pairs):
+        others = {said for _, said in pairs} - {to}
+        raise unknown("label", to, others) if others else UsageError(f"every text there has the label '{to}'")
+    return with_it, [text for text, said in pairs if said != to]
 
 
 def is_bistro(run: Run) -> bool:

@@ -74,6 +74,18 @@ def check_tokenizer(name: str) -> None:
         raise unknown("tokenizer", name, KINDS)
 
 
+def check_backbone(system: str, backbone: str | Path | None, tokenizer: str = "auto") -> None:
+    """UsageError unless a backbone is named just where the system stands on one; it brings its own tokenizer."""
+    found = entry(system)
+    card: Card = found.load(found.card)
+    if card.backbone and backbone is None:
+        raise UsageError(f"{system} stands on a language model: name a run of ar or GPT-2, as in --backbone gpt2")
+    if backbone is not None and not card.backbone:
+        raise UsageError(f"{system} stands on no other model; leave --backbone out")
+    if backbone is not None and tokenizer != KINDS[0]:
+        raise UsageError("a backbone brings its own tokenizer; leave --tokenizer out")
+
+
 def check_run(path: str | Path) -> Mapping[str, Any]:
     """The configuration of a run, found as `located` finds it; RunError unless there is one of a known system there."""
     config = files.read_config(located(path))

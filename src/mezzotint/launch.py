@@ -16,7 +16,19 @@ from typing import Any
 from torch import nn
 
 from mezzotint import hub
-from mezzotint.checks import AUTO, BISTRO, check_run, check_seed, check_tokenizer, layout_named, lesson, located, plan
+from mezzotint.backbone import Backbone, read_backbone
+from mezzotint.checks import (
+    AUTO,
+    BISTRO,
+    check_backbone,
+    check_run,
+    check_seed,
+    check_tokenizer,
+    layout_named,
+    lesson,
+    located,
+    plan,
+)
 from mezzotint.course import Progress, run_to_end
 from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.tokenizer import Tokenizer
@@ -27,11 +39,11 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.training.build import Start, build_trainer
-from mezzotint.training.checkpoint import named, read_weights
+from mezzotint.training.checkpoint import counts, named, read_weights
 from mezzotint.training.create import Beginning, create
 from mezzotint.training.device import pick_device
 from mezzotint.training.team import Team, join
-from mezzotint.types import Founded
+from mezzotint.types import Founded, System
 from mezzotint.vectors import Vectors, kept_table, vectors_of
 
 
@@ -54,6 +66,7 @@ def train(
     layout: str = "texts",
     valid: Sequence[str | Path] | None = None,
     tokenizer: str = "auto",
+    backbone: str | Path | None = None,
     embeddings: str | Path | None = None,
     size: str = "tiny",
     minutes: float | None = None,
@@ -67,31 +80,39 @@ def train(
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
 
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
-    moment and continued with `resume`. `embeddings` names a run or a model whose vectors of tokens, and with them its
-    tokenizer, the system is to use (vectors.py). Raises the errors of `mezzotint.errors`.
+    moment and continued with `resume`. `backbone` is the language model that a system such as adavae stands on: a run
+    of ar, or GPT-2 by its name on the hub or its folder; it brings its tokenizer. `embeddings` names a run or a model
+    whose vectors of tokens, and with them its tokenizer, the system is to use (vectors.py). Raises the errors of
+    `mezzotint.errors`.
     """
     out = Path(out) if Path(out).name else Path(out).absolute()
     team = join()
 
-    def read() -> tuple[Recipe, Prepared, dict[str, Any]]:
+    def read() -> tuple[Recipe, Prepared, dict[str, Any], Base | None]:
         files.check_new(out)
         check_seed(seed)
         check_tokenizer(tokenizer)
+        check_backbone(system, backbone, tokenizer)
         pick_device(device)
         recipe = plan(
             system, size, layout, settings or {}, embeddings is not None,
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
+        stands = None if backbone is None else read_backbone(backbone)
         vectors = None if embeddings is None else vectors_of(embeddings)
         corpus = corpus_of(data, valid, field, layout_named(layout))
-        recipe, prepared = prepare(recipe, corpus, layout_named(layout), _tokenizer(tokenizer, corpus, vectors))
+        if stands is not None:
+            recipe = stands.fitted(recipe, settings or {})
+        words = _tokenizer(tokenizer, corpus, vectors, stands)
+        recipe, prepared = prepare(recipe, corpus, layout_named(layout), words)
         source = _source(corpus, prepared, data, valid, field)
         if vectors is not None:
             prepared = replace(prepared, table=vectors.of(recipe.spec))
             source["embeddings"] = vectors.origin(recipe.spec)
-        return recipe, prepared, source
+        base = None if stands is None else Base(stands.fill, {"backbone": stands.record})
+        return recipe, prepared, source, base
 
-    return _begun(out, system, *team.ahead(read), seed, device, team)
+    return _begun(out, system, seed, device, team, *team.ahead(read))
 
 
 def distill_run(
@@ -140,18 +161,18 @@ def distill_run(
 
     weights = folder / files.MODEL
     told = {"teacher": {"run": str(folder.absolute()), "sha256": files.digest(weights)}}
-    return _begun(out, system, *team.ahead(read), seed, device, team, Base(partial(read_weights, weights), told))
+    return _begun(out, system, seed, device, team, *team.ahead(read), Base(partial(read_weights, weights), told))
 
 
 def _begun(
     out: Path,
     system: str,
-    recipe: Recipe,
-    prepared: Prepared,
-    source: Mapping[str, Any],
     seed: int,
     device: str,
     team: Team,
+    recipe: Recipe,
+    prepared: Prepared,
+    source: Mapping[str, Any],
     base: Base | None = None,
 ) -> Iterator[Progress]:
     """A new run folder, and its training."""
@@ -171,6 +192,8 @@ def _begun(
         more={} if base is None else base.record,
     )  # fmt: skip
     team.once(create, out, beginning)
+    if base is not None:
+        prepared = replace(prepared, notes=(*prepared.notes, _shares(model)))
     return run_to_end(out, trainer, recipe, prepared, seed)
 
 
@@ -229,13 +252,17 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     recipe, prepared = team.ahead(read)
     with team.agreed():
         card = found.load(found.card)
-        start = Start(prepared.table, partial(read_weights, out / files.FROZEN) if card.teachers else None)
+        starts = card.teachers or card.backbone
+        start = Start(prepared.table, partial(read_weights, out / files.FROZEN) if starts else None)
         trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
     return run_to_end(out, trainer, recipe, prepared, config["seed"])
 
 
-def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None) -> Tokenizer:
-    """The tokenizer that --tokenizer names; where vectors are given theirs, unless another is asked for."""
+def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None, base: Backbone | None) -> Tokenizer:
+    """The tokenizer that --tokenizer names; a backbone's own; where vectors are given theirs, unless another is asked
+    for."""
+    if base is not None:
+        return base.tokenizer if isinstance(base.tokenizer, Tokenizer) else tokenizer_named(base.tokenizer, corpus)
     if vectors is None:
         return tokenizer_named(name, corpus)
     return vectors.tokens(None if name == AUTO else tokenizer_named(name, corpus))
@@ -248,3 +275,9 @@ def _places(paths: Sequence[str | Path]) -> list[str]:
 
 def _described(source: Source) -> dict[str, Any]:
     return {"path": source.path, "sha256": source.sha256, "texts": source.texts}
+
+
+def _shares(system: System) -> str:
+    trained, frozen = counts(system)
+    share = f" ({trained / frozen:.2%})" if frozen else ""
+    return f"{trained:,} numbers are trained, beside {frozen:,} that stay as they are{share}"

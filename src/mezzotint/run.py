@@ -9,7 +9,7 @@ for draft in run.stream(n=1): ...
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from math import ceil
@@ -18,22 +18,24 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mezzotint import hub
 from mezzotint.checks import check_run, located
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import RunError, unknown
+from mezzotint.errors import CapabilityError, RunError, unknown
+from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
 from mezzotint.tasks import Desk, Task
 from mezzotint.training import folder as files
 from mezzotint.training import release
-from mezzotint.training.checkpoint import read_weights
+from mezzotint.training.checkpoint import networks, read_frozen, read_weights
 from mezzotint.training.device import pick_device, pick_precision
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Card, Frame, System
+from mezzotint.types import Canvas, Card, Frame, Latent, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
@@ -115,6 +117,13 @@ class Run:
         """Of the file of weights, in hexadecimal; its first eight name a judge."""
         return files.digest(self.folder / files.MODEL)
 
+    @cached_property
+    def latent(self) -> LatentSpace[Sample]:
+        """The space in which its texts are points; CapabilityError for a system that has none."""
+        if not isinstance(self.system, Latent):
+            raise CapabilityError(f"{self.card.name} has no latent space; its texts are no points of one")
+        return LatentSpace(self.system, self.tokenizer, self.device, self._at)
+
     @property
     def is_published(self) -> bool:
         """Whether it is a copy for others: nothing is written into its folder."""
@@ -175,11 +184,25 @@ class Run:
         for task in self.desk.tasks(n, template, prefix, batch_size, how):
             yield from self._drafts(task)
 
+    def _at(self, points: Tensor, how: Mapping[str, Any]) -> list[Sample]:
+        return self._written(len(points), None, None, ROWS, how, points)
+
     def _written(
-        self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
+        self,
+        n: int,
+        template: str | None,
+        prefix: str | None,
+        batch_size: int,
+        how: Mapping[str, Any],
+        points: Tensor | None = None,
     ) -> list[Sample]:
+        """`points` (n, Z) are where in its latent space each text is, for a system that has one."""
+
         def written(task: Task) -> list[dict[str, Any]]:
-            frames = self.system.sample(task.request)
+            request = task.request
+            if points is not None:
+                request = replace(request, latent=points[task.canvas.index])
+            frames = self.system.sample(request)
             return [asdict(sample) for frame in frames if frame.done for sample in self._samples(task, frame)]
 
         size = min(batch_size, ceil(n / self.team.size)) if self.team.size > 1 else batch_size
@@ -265,9 +288,10 @@ def from_pretrained(
         known = f"{tokenizer.size} tokens, and the run was trained with {spec.vocab}"
         raise RunError(f"{folder / files.TOKENIZER} is another run's: it knows {known}")
     system: System = found.load(found.system)(spec, lengths)
+    read_frozen(folder, system)
     read_weights(folder / files.MODEL, system.players)
     dtype = pick_precision(_precision(precision), where)
-    for module in system.players.values():
+    for module in networks(system):
         module.to(device=where, dtype=dtype).eval()
     called = folder.name if folder == Path(name) else str(name)
     return Run(folder, config, system, where, tokenizer, lengths, called, team)

@@ -34,6 +34,8 @@ class Can(Enum):
     INFILL = "infill"
     GUIDE = "guide"
     """Guidance towards what is given, by a scale."""
+    INTERPOLATE = "interpolate"
+    """Texts as points of a latent space: what lies between two, an analogy, a transfer."""
     LONG = "long"
     """Texts longer than its canvas, block after block; for runs of windows."""
     REWARD = "reward"
@@ -114,6 +116,8 @@ class Card:
     """The rules by which it can write."""
     teachers: frozenset[str] = frozenset()
     """Systems of one of which a run has to be there: it starts from that, by `mezzotint distill`."""
+    backbone: bool = False
+    """It stands on a language model that is there already."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,16 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Posterior:
+    """q(z | x) of some texts: a diagonal normal distribution of Z dimensions for each row."""
+
+    mean: Tensor
+    """(B, Z), float32 at least."""
+    logvar: Tensor
+    """(B, Z), the logarithm of the variance."""
+
+
+@dataclass(frozen=True)
 class Loss:
     """A sum over the symbols of some rows, with the number of symbols it is over, both for this process's rows."""
 
@@ -242,6 +256,8 @@ class Request:
     """Write a canvas longer than the system's own from left to right, so many positions at a time; None: at once."""
     reuse: bool = False
     """With `block`: keep the keys and values of what stands before a block while it is written. Approximate."""
+    latent: Tensor | None = None
+    """(B, Z) where in its latent space each row's text is, for a system that has one; None: drawn from the prior."""
     forbidden: tuple[int, ...] = ()
     """Ids that are never drawn."""
     spaced: Tensor | None = None
@@ -307,10 +323,11 @@ class Founded(System, Protocol):
 
 @runtime_checkable
 class Paced(Protocol):
-    """A system whose players learn at paces of their own."""
+    """A system whose losses, or whose players' learning rates, follow the course of a run."""
 
     def pace(self, fraction: float) -> Mapping[str, float]:
-        """Each player's learning rate in that of the run, when this much of the run is done; 1 for who is not named."""
+        """Told before every step how much of the run is done, 0 to 1; returns each player's learning rate in that of
+        the run, 1 for who is not named."""
         ...
 
 
@@ -337,4 +354,17 @@ class Infiller(System, Protocol):
         The k-th given token of a row meets the k-th random numbers wherever it stands: rows that differ only in the
         lengths of their gaps, with the same streams, are compared under the same noise.
         """
+        ...
+
+
+@runtime_checkable
+class Latent(System, Protocol):
+    """A system whose texts are points of a latent space of Z dimensions with a standard normal prior."""
+
+    def posterior(self, batch: Canvas) -> Posterior:
+        """q(z | x) of some whole texts."""
+        ...
+
+    def token_nll(self, batch: Canvas, z: Tensor) -> Tensor:
+        """(B, L) nats: -log p of each real token given those before it and latents (B, Z); 0 on padding."""
         ...

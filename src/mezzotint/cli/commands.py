@@ -55,6 +55,7 @@ def _train(given: flags.Train, out: Path, then: str) -> int:
         if paths:
             mezzotint.check_data(paths)
     mezzotint.check_tokenizer(given.tokenizer)
+    mezzotint.check_backbone(given.system, given.backbone, given.tokenizer)
     mezzotint.check_new(out)
     keep_memory()
     return after_training(progress(_training(given, out), stderr()), out, then)
@@ -64,9 +65,9 @@ def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
     """The records of a training; reading the data is part of it, so that the bar is seen meanwhile."""
     records = mezzotint.train(
         given.system, given.data, out=out, field=given.field, layout=given.layout, valid=given.valid or None,
-        tokenizer=given.tokenizer, embeddings=given.embeddings, size=given.size, minutes=minutes_of(given),
-        max_steps=given.max_steps, batch_size=given.batch_size, save_every=given.save_every, seed=given.seed,
-        device=given.device, settings=dict(given.set),
+        tokenizer=given.tokenizer, backbone=given.backbone, embeddings=given.embeddings, size=given.size,
+        minutes=minutes_of(given), max_steps=given.max_steps, batch_size=given.batch_size,
+        save_every=given.save_every, seed=given.seed, device=given.device, settings=dict(given.set),
     )  # fmt: skip
     say(f"run folder: {out}")
     yield from records
@@ -112,9 +113,9 @@ def resume(given: flags.Resume) -> int:
 
 def sample(given: flags.Sample) -> int:
     """Write new texts."""
-    card = _card_of(given.run)
+    card = card_of(given.run)
     if given.prefix is not None:
-        _demand(card, mezzotint.Can.CONTINUE)
+        demand(card, mezzotint.Can.CONTINUE)
     mezzotint.check_length(card, mezzotint.check_run(given.run), given.length, given.block, given.reuse)
     _demand_decoder(card, given)
     if given.reuse:
@@ -135,8 +136,8 @@ def sample(given: flags.Sample) -> int:
 
 def infill(given: flags.Infill) -> int:
     """Fill the gaps of one template, or of every line of standard input."""
-    card = _card_of(given.run)
-    _demand(card, mezzotint.Can.INFILL)
+    card = card_of(given.run)
+    demand(card, mezzotint.Can.INFILL)
     _demand_decoder(card, given)
     templates = list(_templates(given))
     if not templates:
@@ -294,12 +295,14 @@ def _set(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None and value is not False}
 
 
-def _card_of(run: Path) -> Card:
+def card_of(run: Path) -> Card:
+    """The card of a run's system."""
     name = mezzotint.check_run(run)["system"]
     return next(card for card in mezzotint.cards() if card.name == name)
 
 
-def _demand(card: Card, ability: Can) -> None:
+def demand(card: Card, ability: Can) -> None:
+    """CapabilityError unless a system can do this."""
     if ability in card.can:
         return
     able = ", ".join(other.name for other in mezzotint.cards() if ability in other.can)
@@ -314,14 +317,14 @@ def _demand_decoder(card: Card, given: flags.Writing) -> None:
         mezzotint.check_guide(card, mezzotint.Towards(given.guide), decoder)
         say(f"guide {given.guide} is approximate: its texts do not have the law of the model's own sampling")
     elif given.guidance is not None:
-        _demand(card, mezzotint.Can.GUIDE)
+        demand(card, mezzotint.Can.GUIDE)
     if not decoder.exact:
         say(f"decoder {decoder.value} is approximate: its texts do not have the law of the model's own sampling")
 
 
 def _templates(given: flags.Infill) -> Iterator[str]:
     """The template of the call, or those on standard input, each checked, with the prefix in front."""
-    lines = [("", given.template)] if given.template is not None else _lines_of_stdin()
+    lines = [("", given.template)] if given.template is not None else lines_of_stdin()
     for where, line in lines:
         template = literal(given.prefix or "", line) + line
         try:
@@ -331,7 +334,7 @@ def _templates(given: flags.Infill) -> Iterator[str]:
         yield template
 
 
-def _lines_of_stdin() -> Iterator[tuple[str, str]]:
+def lines_of_stdin() -> Iterator[tuple[str, str]]:
     """Where each line that is not blank stands, and the line; nothing where a person would have to type it."""
     if sys.stdin.isatty():
         return

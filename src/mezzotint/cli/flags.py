@@ -204,6 +204,10 @@ class Train(Training):
             Path,
         ),
     ] = None
+    backbone: Annotated[
+        str | None,
+        value("what a system such as adavae stands on: a run of ar, or GPT-2 (its name on the hub or folder)", "NAME"),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +318,64 @@ class Infill(Writing):
         str | None, word("text with gaps, \\[ for a bracket; without it, lines of standard input", "TEMPLATE", unicode)
     ] = None
     n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """What the commands on a latent space share."""
+
+    run: Run
+    seed: Seed = 0
+    temperature: Annotated[
+        float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
+    ] = 0.0
+    top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
+    json: Json = False
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSample(Decoding):
+    """Write the texts at points of the latent space that the prior draws."""
+
+    example: ClassVar[str] = "mezzotint latent sample runs/vae -n 8"
+    n: Annotated[int, value("how many texts", "N", whole())] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentWalk(Decoding):
+    """Walk through the latent space from one text to another."""
+
+    example: ClassVar[str] = 'mezzotint latent walk runs/vae "the food was cold." "a wonderful evening."'
+    a: Annotated[str, word("where to begin", "A", unicode)]
+    b: Annotated[str, word("where to end", "B", unicode)]
+    points: Annotated[int, value("how many texts, both ends among them", "N", whole(2))] = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentAnalogy(Decoding):
+    """Write the text that is to C what B is to A."""
+
+    example: ClassVar[str] = 'mezzotint latent analogy runs/vae "a cat" "two cats" "a dog"'
+    a: Annotated[str, word("a text", "A", unicode)]
+    b: Annotated[str, word("what becomes of it", "B", unicode)]
+    c: Annotated[str, word("a text that the same is to happen to", "C", unicode)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentTransfer(Decoding):
+    """Give the texts on standard input an attribute, learned from labelled texts."""
+
+    example: ClassVar[str] = "mezzotint latent transfer runs/vae --to positive < negative.txt"
+    to: Annotated[str, value("the label that they are to have", "LABEL", unicode)]
+    data: Annotated[
+        tuple[Path, ...], values("files of records with a text and a label (default: the run's own)", "FILE", Path)
+    ] = ()
+    label: Annotated[str, value("which field of a record is the label", "NAME")] = "label"
+    field: Annotated[
+        str | None, value("which field of a record is the text (default: as the run was trained)", "NAME")
+    ] = None
+    strength: Annotated[float, value("how far to go; 1 is the difference of the means", "S", number())] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import mezzotint
 from mezzotint import MezzotintError, UsageError, unknown
-from mezzotint.cli import commands, flags
+from mezzotint.cli import commands, flags, latent
 from mezzotint.cli.demo import demo
 from mezzotint.cli.draw import say
 from mezzotint.cli.parse import Command, asks_help, help_of, overview, parse
@@ -27,6 +27,10 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "sample": (flags.Sample, commands.sample),
     "infill": (flags.Infill, commands.infill),
     "evaluate": (flags.Evaluate, commands.evaluate),
+    "latent sample": (flags.LatentSample, latent.sample),
+    "latent walk": (flags.LatentWalk, latent.walk),
+    "latent analogy": (flags.LatentAnalogy, latent.analogy),
+    "latent transfer": (flags.LatentTransfer, latent.transfer),
     "import": (flags.Import, commands.bring),
     "systems": (flags.Systems, commands.systems),
 }
@@ -71,6 +75,10 @@ def _run(words: Sequence[str]) -> int:
     if name == "--version":
         print(f"mezzotint {version('mezzotint')}")
         return 0
+    if " ".join(words[:2]) in COMMANDS:
+        name, words = " ".join(words[:2]), words[1:]
+    elif followed := [whole.removeprefix(f"{name} ") for whole in COMMANDS if whole.startswith(f"{name} ")]:
+        raise UsageError(f"`mezzotint {name}` is followed by {', '.join(followed[:-1])} or {followed[-1]}")
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     kind, command = COMMANDS[name]

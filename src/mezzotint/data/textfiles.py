@@ -71,21 +71,17 @@ def lines_of_text(file: File, field: str | None, layout: Layout) -> Iterator[Loc
             yield numbers[0], "\n".join(document)
 
 
-def _fields_of_csv(file: File, field: str | None, layout: Layout) -> Iterator[Located]:
-    return fields(file, _rows(file, csv.reader(file.lines(), strict=True)), field)
+def _csv(file: File) -> Iterator[tuple[int, object]]:
+    return _rows(file, csv.reader(file.lines(), strict=True))
 
 
-def _fields_of_tsv(file: File, field: str | None, layout: Layout) -> Iterator[Located]:
+def _tsv(file: File) -> Iterator[tuple[int, object]]:
     """Without quoting, as the format's registration has it: a quotation mark is a character like any other."""
-    return fields(file, _rows(file, csv.reader(file.lines(), delimiter="\t", quoting=csv.QUOTE_NONE)), field)
+    return _rows(file, csv.reader(file.lines(), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def _fields_of_json_lines(file: File, field: str | None, layout: Layout) -> Iterator[Located]:
-    return fields(file, _values(file), field)
-
-
-def _fields_of_json(file: File, field: str | None, layout: Layout) -> Iterator[Located]:
-    return fields(file, _elements(file, "".join(file.lines())), field)
+def _json(file: File) -> Iterator[tuple[int, object]]:
+    return _elements(file, "".join(file.lines()))
 
 
 def _rows(file: File, reader: _Reader) -> Iterator[tuple[int, object]]:
@@ -166,13 +162,22 @@ def _past_space(text: str, place: int) -> int:
     return found.end() if found else place
 
 
+def _form(records: Records) -> Form:
+    return lambda file, field, layout: fields(file, records(file), field)
+
+
 Form = Callable[[File, "str | None", Layout], Iterator[Located]]
+Records = Callable[[File], Iterator[tuple[int, object]]]
+RECORDS: Final[Mapping[str, Records]] = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".jsonl": _values,
+    ".ndjson": _values,
+    ".json": _json,
+}
+"""(line, record) of files that have records."""
 FORMS: Final[Mapping[str, Form]] = {
     ".txt": lines_of_text,
-    ".csv": _fields_of_csv,
-    ".tsv": _fields_of_tsv,
-    ".jsonl": _fields_of_json_lines,
-    ".ndjson": _fields_of_json_lines,
-    ".json": _fields_of_json,
+    **{suffix: _form(records) for suffix, records in RECORDS.items()},
 }
 PACKED: Final[Mapping[str, Callable[[IO[bytes]], Stream]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

@@ -121,18 +121,29 @@ def visibility(real: Tensor | None, causal: bool, length: int, like: Tensor, fir
     return bias
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention without biases; qkv rows are ordered (q k v, head, width) as in MDLM's weights."""
+Slot = tuple[Tensor, Tensor]
+"""Keys and values (B, H, n, E) that every position sees besides those of the text."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+
+class Attention(nn.Module):
+    """Multi-head self-attention; qkv rows are ordered (q k v, head, width) as in MDLM's weights and in GPT-2's."""
+
+    def __init__(self, dim: int, heads: int, biases: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=biases)
+        self.out = nn.Linear(dim, dim, bias=biases)
 
     def forward(
-        self, x_BLD: Tensor, rotary: Rotary | None, bias: Tensor | None, cache: Cache | None = None, block: int = 0
+        self,
+        x_BLD: Tensor,
+        rotary: Rotary | None,
+        bias: Tensor | None,
+        cache: Cache | None = None,
+        block: int = 0,
+        slot: Slot | None = None,
     ) -> Tensor:
+        """`slot` stands before the text, at no position; a cache does not keep it, so it is given with every call."""
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         # Under autocast the turned ones come out wider than v, and the kernel is chosen by their type.
@@ -140,5 +151,8 @@ class Attention(nn.Module):
         v = qkv[2]
         if cache is not None:
             k, v = cache.extend(block, k, v)
+        if slot is not None:
+            k, v = torch.cat([slot[0].to(k), k], dim=2), torch.cat([slot[1].to(v), v], dim=2)
+            bias = None if bias is None else F.pad(bias, (slot[0].shape[2], 0))
         out: Tensor = self.out(attend(q, k, v, bias).transpose(1, 2).reshape(B, L, D))
         return out

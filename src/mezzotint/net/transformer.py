@@ -6,38 +6,45 @@ arXiv:2406.07524, App. C; parameter names map one to one). Logits are computed o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mezzotint.net.adapter import Graft
 from mezzotint.net.attention import Attention, Cache, Rotary, visibility
 from mezzotint.net.conditioning import Modulation, TimeEmbedding
 from mezzotint.spec.transformer import Gelu, Positions, TransformerSpec
 
 
 class Norm(nn.Module):
-    """Layer norm with a weight and no bias, computed in float32."""
+    """Layer norm with a weight and, where asked for, a bias, computed in float32."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, biased: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if biased else None
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         if x_BLD.dtype == torch.float64:
-            return F.layer_norm(x_BLD, x_BLD.shape[-1:], self.weight)
-        return F.layer_norm(x_BLD.float(), x_BLD.shape[-1:], self.weight.float()).to(x_BLD.dtype)
+            return F.layer_norm(x_BLD, x_BLD.shape[-1:], self.weight, self.bias)
+        bias = None if self.bias is None else self.bias.float()
+        return F.layer_norm(x_BLD.float(), x_BLD.shape[-1:], self.weight.float(), bias).to(x_BLD.dtype)
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); with a condition each branch is shifted, scaled and gated."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); with a condition each branch is shifted, scaled and gated.
+
+    A graft adds to a block without a condition: keys and values, and an adapter beside its branches.
+    """
 
     def __init__(self, spec: TransformerSpec) -> None:
         super().__init__()
-        self.norm1 = Norm(spec.dim)
-        self.attention = Attention(spec.dim, spec.heads)
-        self.norm2 = Norm(spec.dim)
+        self.norm1 = Norm(spec.dim, spec.biases)
+        self.attention = Attention(spec.dim, spec.heads, spec.biases)
+        self.norm2 = Norm(spec.dim, spec.biases)
         self.up = nn.Linear(spec.dim, 4 * spec.dim)
         self.down = nn.Linear(4 * spec.dim, spec.dim)
         self.modulation = Modulation(spec.condition, spec.dim, 6) if spec.condition else None
@@ -56,7 +63,13 @@ class Block(nn.Module):
         bias: Tensor | None,
         cache: Cache | None,
         block: int,
+        graft: Graft | None = None,
     ) -> Tensor:
+        if graft is not None:
+            assert self.modulation is None, "a graft on a block with a condition has not been tried"
+            a_BLD = self._drop(self.attention(self.norm1(x_BLD), rotary, bias, cache, block, graft.slot))
+            x_BLD = graft.beside_attention(x_BLD) + a_BLD
+            return graft.beside_mlp(x_BLD) + self._drop(self.mlp(self.norm2(x_BLD)))
         if self.modulation is None or condition is None:
             x_BLD = x_BLD + self._drop(self.attention(self.norm1(x_BLD), rotary, bias, cache, block))
             return x_BLD + self._drop(self.mlp(self.norm2(x_BLD)))
@@ -75,10 +88,10 @@ class Head(nn.Module):
 
     def __init__(self, spec: TransformerSpec, outputs: int) -> None:
         super().__init__()
-        self.norm = Norm(spec.dim)
+        self.norm = Norm(spec.dim, spec.biases)
         self.modulation = Modulation(spec.condition, spec.dim, 2) if spec.condition else None
         self.weight = None if spec.tied else nn.Parameter(torch.zeros(outputs, spec.dim))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias = None if spec.biases else nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor, condition: Tensor | None, tied: Tensor) -> Tensor:
         """x (K, D) with its rows' conditions (K, C), or (B, L, D) with (B, 1, C); `tied` (V, D) serves if tied."""
@@ -140,18 +153,29 @@ class Trunk(nn.Module):
         return self
 
     def through(
-        self, x_BLD: Tensor, condition: Tensor | None, real: Tensor | None, cache: Cache | None = None
+        self,
+        x_BLD: Tensor,
+        condition: Tensor | None,
+        real: Tensor | None,
+        cache: Cache | None = None,
+        grafts: Sequence[Graft] | None = None,
+        causal: bool | None = None,
     ) -> Tensor:
-        """Token vectors (B, L, D) to hidden vectors (B, L, D); real (B, L) hides padding (not with a cache)."""
+        """Token vectors (B, L, D) to hidden vectors (B, L, D); real (B, L) hides padding (not with a cache).
+
+        With grafts, one for each block from the first, only so many blocks are gone through. `causal` overrules the
+        spec in what attention sees; neighbours are mixed as the spec says.
+        """
         first, L = cache.length if cache is not None else 0, x_BLD.shape[1]
         if self.neighbours is not None:
             x_BLD = self.neighbours(x_BLD, real, cache)
         if self.positions is not None:
             x_BLD = x_BLD + self._placed(x_BLD, real, first)
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
-        bias = visibility(real, self.spec.causal, L, x_BLD, first)
-        for i, block in enumerate(self.blocks):
-            x_BLD = block(x_BLD, condition, rotary, bias, cache, i)
+        bias = visibility(real, self.spec.causal if causal is None else causal, L, x_BLD, first)
+        given: Sequence[Graft | None] = [None] * self.spec.depth if grafts is None else grafts
+        for i, (block, graft) in enumerate(zip(self.blocks, given, strict=False)):
+            x_BLD = block(x_BLD, condition, rotary, bias, cache, i, graft)
         if cache is not None:
             cache.length += L
         return x_BLD
@@ -190,23 +214,30 @@ class Transformer(Trunk):
         real: Tensor | None = None,
         at: tuple[Tensor, Tensor] | None = None,
         cache: Cache | None = None,
+        grafts: Sequence[Graft] | None = None,
     ) -> Tensor:
         """Logits (B, L, outputs), or (K, outputs) at the K pairs `at` = (rows, positions).
 
         sigma (B,) is the noise level for a network with a condition; real (B, L) hides padding (not with a cache).
-        With a cache, ids are the positions that follow those in it, up to the canvas's end.
+        With a cache, ids are the positions that follow those in it, up to the canvas's end. Grafts, one for each
+        block, add to the blocks (net/adapter.py).
         """
-        x_BLD = self._widened(self.embed(ids_BL))
+        assert grafts is None or len(grafts) == self.spec.depth
+        x_BLD = self.vectors(ids_BL)
         condition = None
         if self.time is not None:
             condition = self.time(sigma if sigma is not None else x_BLD.new_zeros(ids_BL.shape[0]))
-        x_BLD = self.through(x_BLD, condition, real, cache)
+        x_BLD = self.through(x_BLD, condition, real, cache, grafts)
         tied = self._widened(self.embed.weight[: self.outputs])
         if at is None:
             out: Tensor = self.head(x_BLD, None if condition is None else condition[:, None], tied)
             return out
         out = self.head(x_BLD[at], None if condition is None else condition[at[0]], tied)
         return out
+
+    def vectors(self, ids_BL: Tensor) -> Tensor:
+        """The vectors (B, L, D) of tokens, as the blocks take them."""
+        return self._widened(self.embed(ids_BL))
 
     def _widened(self, x: Tensor) -> Tensor:
         return x if self.widen is None else self.widen(x)

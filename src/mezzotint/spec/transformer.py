@@ -49,6 +49,8 @@ class TransformerSpec(Spec):
     """How many tokens, itself included, each token's vector is mixed from before the first block; 0: only its own."""
     causal: bool = False
     dropout: float = 0.0
+    biases: bool = False
+    """As in GPT-2: norms and attention have biases, the head has none."""
 
     def validate(self) -> None:
         if min(self.dim, self.depth, self.heads) < 1 or self.dim % (2 * self.heads):

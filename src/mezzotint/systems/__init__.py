@@ -43,6 +43,7 @@ def _ours(name: str, spec: str, system: str) -> Entry:
 
 
 CATALOGUE = {
+    "adavae": _ours("adavae", "AdaVAESpec", "AdaVAE"),
     "ar": _ours("ar", "ARSpec", "AR"),
     "didi-instruct": _ours("didi_instruct", "DiDiSpec", "DiDiInstruct"),
     "diffusion-lm": _ours("diffusion_lm", "DiffusionLMSpec", "DiffusionLM"),

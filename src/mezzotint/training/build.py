@@ -45,7 +45,8 @@ def build_trainer(
         )
     try:
         model: System = entry(system).load(entry(system).system)(recipe.spec, lengths)
-        networks = [*model.players.values(), *_begun(model, start, seed)]
+        shard = recipe.training.shard and team.size > 1
+        networks = [*model.players.values(), *_begun(model, start, seed, shard)]
         for module in networks:
             module.to(where)
         dtype = pick_precision(recipe.training.precision, where)
@@ -60,11 +61,13 @@ def build_trainer(
     return trainer
 
 
-def _begun(model: System, start: Start, seed: int) -> list[nn.Module]:
+def _begun(model: System, start: Start, seed: int, shard: bool) -> list[nn.Module]:
     """Give a system its weights; returns the networks that it starts from, if it does."""
     frozen: list[nn.Module] = []
     if start.frozen is not None:
         assert isinstance(model, Founded), "only a system that starts from others has a place for them"
+        if shard:
+            raise UsageError("shard=true has not been tried with networks that are not trained; leave it out")
         start.frozen(model.frozen)
         frozen = list(model.frozen.values())
     model.initialise(seed)

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mezzotint.errors import RunError
-from mezzotint.training.folder import CHECKPOINTS, digest, put_json, read_json, steps_saved, sync
+from mezzotint.training.folder import CHECKPOINTS, FROZEN, digest, put_json, read_json, steps_saved, sync
+from mezzotint.types import Founded, System
 
 KEPT = 2
 FILES = ("weights", "ema", "optimiser")
@@ -125,6 +126,29 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path} is missing; a trained run has one") from None
     except (SafetensorError, OSError) as e:
         raise RunError(f"{path} is damaged ({e}); expected a safetensors file") from None
+
+
+def read_frozen(folder: Path, system: System) -> None:
+    """Load what a system stands on, also to write, from its run's folder, where it stands on something."""
+    if modules := _stands_on(system):
+        read_weights(folder / FROZEN, modules)
+
+
+def networks(system: System) -> list[nn.Module]:
+    """All networks of a system at work: those that it stands on, and those that are trained."""
+    return [*_stands_on(system).values(), *system.players.values()]
+
+
+def _stands_on(system: System) -> Mapping[str, nn.Module]:
+    """A teacher is not among them: who only writes needs none."""
+    return system.frozen if system.card.backbone and isinstance(system, Founded) else {}
+
+
+def counts(system: System) -> tuple[int, int]:
+    """How many numbers of a system are trained, and how many stay as they are."""
+    trained = {id(p): p.numel() for module in system.players.values() for p in module.parameters()}
+    every = {id(p): p.numel() for module in networks(system) for p in module.parameters()}
+    return sum(trained.values()), sum(every.values()) - sum(trained.values())
 
 
 def fill(

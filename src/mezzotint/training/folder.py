@@ -29,6 +29,7 @@ CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 LENGTHS = "lengths.json"
 MODEL = "model.safetensors"
+FROZEN = "frozen.safetensors"
 INDEX = "model.safetensors.index.json"
 FROZEN = "frozen.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
@@ -37,7 +38,7 @@ RESULTS = "results.json"
 SAMPLES = "samples.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
-PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL)
+PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN)
 """What somebody else needs of a run, and all that is published of it beside its card."""
 
 

@@ -70,6 +70,7 @@ class Trainer:
         players: Mapping[str, nn.Module] = self.system.players
         self.weights = weights(self.team, players, self.device, self.spec.shard)
         betas = (self.spec.beta1, self.spec.beta2)
+        self.paces: Mapping[str, float] = {}
         self.optimisers = {
             name: torch.optim.AdamW(
                 module.parameters(), lr=self.spec.lr, betas=betas, weight_decay=self.spec.weight_decay, fused=True
@@ -157,6 +158,7 @@ class Trainer:
     def _update(self, batches: Batches) -> list[Loss]:
         """One step of every player; returns each one's loss, summed over all parts of the batch."""
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
+        self.paces = self.system.pace(self.fraction) if isinstance(self.system, Paced) else {}
         size = self.spec.batch // self.spec.accumulate
         streams = []
         for part in range(self.spec.accumulate):
@@ -191,9 +193,8 @@ class Trainer:
         if self.spec.clip:
             nn.utils.clip_grad_norm_(module.parameters(), self.spec.clip)
         optimiser = self.optimisers[player]
-        paces = self.system.pace(self.fraction) if isinstance(self.system, Paced) else {}
         for group in optimiser.param_groups:
-            group["lr"] = self._rate(self.fraction) * paces.get(player, 1.0)
+            group["lr"] = self._rate(self.fraction) * self.paces.get(player, 1.0)
         optimiser.step()
         # A loss may reach through another player's network; what it left there is not that player's.
         for each in self.optimisers.values():

@@ -29,11 +29,10 @@ def publish(run: Path, out: Path, card: Card, name: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        for file in (files.TOKENIZER, files.LENGTHS, files.MODEL):
-            if file != files.LENGTHS or (run / file).exists():
-                shutil.copyfile(run / file, aside / file)
+        for file in _needed(run, card):
+            shutil.copyfile(run / file, aside / file)
         files.put_json(aside / files.CONFIG, config)
-        files.put(aside / CARD, model_card(config, evidence, card, name, weights(run / files.MODEL)))
+        files.put(aside / CARD, model_card(config, evidence, card, name, _size(run, card)))
         if out.exists():
             out.rmdir()
         aside.rename(out)
@@ -60,6 +59,17 @@ def weights(path: Path) -> int:
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return sum(_product(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def _needed(run: Path, card: Card) -> list[str]:
+    """The files without which a run cannot write; a teacher is needed by a training alone."""
+    lengths = [files.LENGTHS] if (run / files.LENGTHS).exists() else []
+    return [files.TOKENIZER, *lengths, files.MODEL, *([files.FROZEN] if card.backbone else [])]
+
+
+def _size(run: Path, card: Card) -> int:
+    """The numbers of a run's networks, those that it stands on too."""
+    return weights(run / files.MODEL) + (weights(run / files.FROZEN) if card.backbone else 0)
 
 
 def model_card(config: Mapping[str, Any], evidence: Evidence, card: Card, name: str, size: int) -> str:

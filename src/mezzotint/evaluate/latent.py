@@ -1,0 +1,114 @@
+"""What a latent space holds: importance-weighted likelihood, divergence, mutual information, dimensions in use.
+
+Burda et al. 2015 (IWAE), arXiv:1509.00519, §5 (units) and eq. 8; Hoffman and Johnson 2016, "ELBO surgery", for what
+the divergence is made of; He et al. 2019, arXiv:1901.05534, §3, for the estimate of mutual information. Posteriors are
+of M texts and Z dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import log
+
+import torch
+from torch import Tensor
+
+from mezzotint.evaluate.table import Numbers, Score
+from mezzotint.evaluate.words import words
+from mezzotint.objective.elbo import divergence, importance_bound
+from mezzotint.rng import Rng
+from mezzotint.space.latent import draw, log_normal, log_prior
+from mezzotint.types import Canvas, Latent, Posterior
+
+ACTIVE = 0.01
+"""The variance over texts from which a dimension of the means counts as in use."""
+ROWS = 512
+"""Posteriors that are held against all others at once."""
+LEAST = 0.1
+"""Nats about a text below which its latent says nothing."""
+
+
+@torch.no_grad()
+def posterior(system: Latent, batch: Canvas) -> Posterior:
+    """In float64 and on the CPU."""
+    q = system.posterior(batch)
+    return Posterior(q.mean.double().cpu(), q.logvar.double().cpu())
+
+
+@torch.no_grad()
+def log_weights(system: Latent, batch: Canvas, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(B, S) float64 each: log of p(x | z) p(z) / q(z | x) for S draws of every posterior, and -log p(x | z)."""
+    q = system.posterior(batch)
+    q = Posterior(q.mean.double(), q.logvar.double())
+    rng = Rng(seed, batch.index.tolist())
+    weights, costs = [], []
+    for s in range(draws):
+        z = draw(q, rng.at(f"importance/{s}"))
+        cost = system.token_nll(batch, z).double().sum(1)
+        costs.append(cost)
+        weights.append(log_prior(z) - log_normal(z, q.mean, q.logvar) - cost)
+    return torch.stack(weights, dim=1).cpu(), torch.stack(costs, dim=1).cpu()
+
+
+def importance(weights: Tensor, symbols: Numbers) -> Score:
+    """Nats per token of the bound by all S draws of log weights (n, S), with its values at fewer in the note."""
+    most = weights.shape[1]
+    fewer = [s for s in (1, 10, 100, 1000) if s < most]
+    curve = [f"{s}: {float(importance_bound(weights[:, :s]).sum() / symbols.sum()):.3f}" for s in fewer]
+    note = "; ".join([f"upper bound, importance-weighted, {most} draws a text", *curve])
+    return Score.ratio("importance_nats_per_token", importance_bound(weights).numpy(), symbols, note)
+
+
+def of_posteriors(q: Posterior, seed: int) -> Iterator[Score]:
+    """Divergence, mutual information and active units of M texts' posteriors."""
+    kl = divergence(q).sum(1)
+    known = mutual_information(q, Rng(seed, range(len(q.mean))))
+    used = active(q)
+    cap = log(len(q.mean))
+    yield Score.mean("divergence_nats", kl.numpy(), "nats a text, from its posterior to the prior")
+    about = f"nats; no more than {cap:.2f}, the logarithm of the number of texts, can be found"
+    yield Score.mean("mutual_information", known.numpy(), "; ".join([about, *alarm(float(known.mean()), used)]))
+    spread = f"of {q.mean.shape[1]} dimensions, whose means vary by {ACTIVE} or more"
+    yield Score("active_units", float(used), None, len(kl), spread)
+
+
+def mutual_information(q: Posterior, rng: Rng) -> Tensor:
+    """(M,): log q(z | x) - log of the mean of q(z | x') over all texts x', for one draw z of each text's posterior.
+
+    Its mean estimates the nats that a latent says of its text; no value is above log M.
+    """
+    z = draw(q, rng.at("information"))
+    precision = (-q.logvar).exp()
+    # sum over dimensions of (z - mean)^2 / variance, multiplied out, against every posterior
+    constant = (q.logvar + q.mean**2 * precision).sum(1)
+    found = []
+    for part in z.split(ROWS):
+        distance = part**2 @ precision.T - 2 * part @ (q.mean * precision).T + constant
+        found.append(torch.logsumexp(-0.5 * distance, dim=1))
+    own = -0.5 * (q.logvar + (z - q.mean) ** 2 * precision).sum(1)
+    information: Tensor = own - torch.cat(found) + log(len(z))
+    return information
+
+
+def active(q: Posterior) -> int:
+    """How many dimensions of the means vary over the texts."""
+    return int((q.mean.var(dim=0, correction=0) >= ACTIVE).sum())
+
+
+def alarm(information: float, used: int) -> list[str]:
+    """A sentence where the latents say nothing of their texts, else none."""
+    if used and information >= LEAST:
+        return []
+    advice = "train longer, with more free bits or a smaller beta"
+    return [f"THE POSTERIOR HAS COLLAPSED: latents say {information:.2f} nats of their texts; {advice}"]
+
+
+def reconstruction(texts: Sequence[str], written: Sequence[str]) -> Score:
+    """BLEU-4 of what was written at the mean of each text's posterior against the text, over our words."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    hypotheses, references = ([" ".join(words(text)) for text in each] for each in (written, texts))
+    bleu = BLEU(tokenize="none", force=True).corpus_score(hypotheses, [references]).score
+    exact = sum(a == b for a, b in zip(texts, written, strict=True))
+    note = f"BLEU of the likeliest text at the posterior's mean; {exact} of {len(texts)} come back word for word"
+    return Score("reconstruction_bleu", float(bleu), None, len(texts), note)

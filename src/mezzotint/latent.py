@@ -1,0 +1,96 @@
+"""Texts as points of a latent space: what a run with one can be asked for beside writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mezzotint.data.canvas import pack, room
+from mezzotint.data.tokenizer import Tokenizer
+from mezzotint.errors import UsageError
+from mezzotint.types import Latent
+
+ROWS = 64
+EXAMPLES = 2_000
+"""Texts that an attribute is learned from at most."""
+GREEDY = {"temperature": 0.0}
+"""By default a point is one text: the likeliest, token by token."""
+
+T = TypeVar("T")
+Write = Callable[[Tensor, Mapping[str, Any]], "list[T]"]
+"""(points (n, Z), how) -> the texts there."""
+
+
+class LatentSpace(Generic[T]):
+    """The space of one run; Z dimensions. `how` is that of `Run.generate`, with temperature 0 unless it says more."""
+
+    def __init__(self, system: Latent, tokenizer: Tokenizer, device: torch.device, write: Write[T]) -> None:
+        self.system = system
+        self.tokenizer = tokenizer
+        self.device = device
+        self.write = write
+        self.spec: Any = system.spec
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(n, Z) float32: the mean of each text's posterior. UsageError for a text too long for the run."""
+        spec, rows = self.spec, [np.asarray(ids, dtype=np.int64) for ids in self.tokenizer.encode_all(texts)]
+        most = room(spec.canvas, spec.ending)
+        for text, row in zip(texts, rows, strict=True):
+            if len(row) > most:
+                raise UsageError(f"'{text[:40]}…' is {len(row)} tokens long; this run's texts have at most {most}")
+        means = []
+        for begin in range(0, len(rows), ROWS):
+            part = rows[begin : begin + ROWS]
+            batch = pack(part, range(len(part)), spec.ending, spec.canvas, self.tokenizer.end, self.tokenizer.pad)
+            means.append(self.system.posterior(batch.to(self.device)).mean.float().cpu())
+        return torch.cat(means) if means else torch.zeros(0, spec.latent)
+
+    def decode(self, points: Tensor, **how: Any) -> list[T]:
+        """The texts at points (n, Z)."""
+        if points.ndim != 2 or points.shape[1] != self.spec.latent or not len(points):
+            raise UsageError(f"points have {self.spec.latent} numbers each, not shape {list(points.shape)}")
+        return self.write(points, GREEDY | how)
+
+    def reconstruct(self, texts: Sequence[str], **how: Any) -> list[T]:
+        """The texts at the means of some texts' posteriors."""
+        return self.decode(self.encode(texts), **how)
+
+    def walk(self, a: str, b: str, points: int = 7, **how: Any) -> list[T]:
+        """Texts on the straight line from one text to another, both ends included, evenly spaced."""
+        if points < 2:
+            raise UsageError(f"a walk has at least 2 points, not {points}")
+        ends = self.encode([a, b])
+        share = torch.linspace(0, 1, points)[:, None]
+        return self.decode(ends[:1] + share * (ends[1:] - ends[:1]), **how)
+
+    def analogy(self, a: str, b: str, c: str, **how: Any) -> list[T]:
+        """The text that is to c what b is to a: at c + b - a (Mikolov et al. 2013, arXiv:1301.3781, §4)."""
+        points = self.encode([a, b, c])
+        return self.decode(points[2:] + points[1:2] - points[:1], **how)
+
+    def transfer(
+        self, texts: Sequence[str], to: Sequence[str], away: Sequence[str], strength: float = 1.0, **how: Any
+    ) -> list[T]:
+        """The texts moved by the difference of means from the texts `away` to the texts `to`, `strength` times.
+
+        Both are examples: texts that have an attribute, and texts that have it not. At most 2,000 of each are read, and
+        those that are too long are not.
+        """
+        if not texts:
+            raise UsageError("there is no text to be transferred")
+        direction = self._centre(to) - self._centre(away)
+        return self.decode(self.encode(texts) + strength * direction, **how)
+
+    def _centre(self, examples: Sequence[str]) -> Tensor:
+        most = room(self.spec.canvas, self.spec.ending)
+        fitting = [t for t in examples[:EXAMPLES] if len(self.tokenizer.encode(t)) <= most]
+        if not fitting:
+            raise UsageError(
+                "a transfer needs at least one text to go to and one to go away from, of this run's length"
+            )
+        return self.encode(fitting).mean(0)

@@ -1,0 +1,135 @@
+"""What an adavae run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+
+from mezzotint.errors import UsageError
+from mezzotint.spec.base import Spec
+from mezzotint.spec.transformer import TransformerSpec
+from mezzotint.types import Can, Card, Ending
+
+CARD = Card(
+    name="adavae",
+    title="Variational autoencoder by adapters",
+    paper="Tu et al. 2022, arXiv:2205.05862",
+    can=frozenset({Can.INTERPOLATE}),
+    bound="upper bound, by one draw of the posterior each",
+    backbone=True,
+)
+
+
+class Infuse(Enum):
+    """How the decoder's blocks learn of the latent: by keys and values that every position sees."""
+
+    ATTENTION = "attention"
+    """A key and a value: pseudo self-attention."""
+    MEMORY = "memory"
+    """One vector that is both."""
+    BOTH = "both"
+    """The two side by side."""
+
+
+class Beside(Enum):
+    """Which branches of a block its adapter stands beside."""
+
+    MLP = "mlp"
+    BOTH = "both"
+    """With the same weights: what the authors' code does."""
+
+
+class FreeBits(Enum):
+    """How much of the divergence costs nothing, `bits` nats for each dimension of the latent."""
+
+    NONE = "none"
+    TOTAL = "total"
+    """The sum over dimensions, as far as it is above bits times their number."""
+    DIMENSION = "dimension"
+    """Each dimension, as far as it is above bits."""
+    MASK = "mask"
+    """Each dimension counts whole where it is above bits, else not at all: Optimus's."""
+
+
+class Weigh(Enum):
+    """What a nat of the divergence is set against."""
+
+    SENTENCE = "sentence"
+    """A nat of the text: the bound itself."""
+    TOKEN = "token"
+    """A nat of each of its tokens, so that it counts as many times as the text has symbols: the authors'."""
+
+
+class Tune(Enum):
+    """What is trained."""
+
+    ADAPTERS = "adapters"
+    """What is added to the backbone, and its norms."""
+    ALL = "all"
+    """The backbone too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaVAESpec(Spec):
+    """A latent of `latent` numbers a text, between the halves of one backbone of the shape `net`."""
+
+    vocab: int
+    canvas: int
+    ending: Ending
+    net: TransformerSpec
+    end: int = 0
+    """The id that ends a text, and stands before its first token."""
+    pad: int = 1
+    reach: int = 0
+    """How many positions the backbone has learned; 0: as many as the canvas has."""
+    latent: int = 32
+    bottleneck: int = 0
+    """The width of an adapter; 0: a sixth of the network's."""
+    encoder: int = 0
+    """How many of the first blocks read a text into its latent; 0: two thirds."""
+    beside: Beside = Beside.MLP
+    infuse: Infuse = Infuse.ATTENTION
+    projection: int = 0
+    """The width that the latent is brought to before each block has its own map of it; 0: it is not. Both maps are
+    linear, so that this adds weights and nothing that could be said with them; the paper's is the network's width."""
+    free: FreeBits = FreeBits.TOTAL
+    bits: float = 0.5
+    weigh: Weigh = Weigh.SENTENCE
+    beta: float = 1.0
+    """The weight of the divergence where it is annealed to the full; 1 is the bound."""
+    cycles: int = 4
+    """How often its weight begins at zero again in the course of a training."""
+    silent: float = 0.25
+    """The share of a cycle with weight zero."""
+    rising: float = 0.25
+    """The share of a cycle in which it rises, after that."""
+    late: float = 1 / 6
+    """The share of a training in which the decoder's adapters wait for the encoder's."""
+    tune: Tune = Tune.ADAPTERS
+
+    @property
+    def width(self) -> int:
+        """The width of an adapter."""
+        return self.bottleneck or max(1, self.net.dim // 6)
+
+    @property
+    def readers(self) -> int:
+        """How many blocks read."""
+        return self.encoder or max(1, round(2 * self.net.depth / 3))
+
+    def validate(self) -> None:
+        if self.ending is not Ending.SYMBOL:
+            raise UsageError("adavae's decoder learns where a text ends; ending must be 'symbol'")
+        if not self.net.causal or self.net.condition:
+            raise UsageError("adavae stands on a network that looks back and knows no time; causal without condition")
+        if self.reach and self.canvas > self.reach:
+            raise UsageError(f"a canvas of {self.canvas} is more than the {self.reach} positions of the backbone")
+        widths = (self.reach, self.bottleneck, self.encoder, self.projection)
+        if self.latent < 1 or min(widths) < 0 or self.readers > self.net.depth:
+            raise UsageError(f"latent must be at least 1, and encoder at most the {self.net.depth} blocks there are")
+        shares = (self.silent, self.rising, self.silent + self.rising, self.late)
+        if self.cycles < 1 or not all(0 <= share <= 1 for share in shares) or self.late == 1:
+            raise UsageError("cycles must be at least 1; silent, rising, their sum and late are shares from 0 to 1")
+        if not (0 <= self.bits < inf and 0 <= self.beta < inf):
+            raise UsageError("bits and beta must not be negative")

@@ -1,0 +1,169 @@
+"""AdaVAE: a variational autoencoder between the halves of one frozen language model.
+
+Tu et al. 2022, "AdaVAE: Exploring adaptive GPT-2s in variational auto-encoders for language modeling",
+arXiv:2205.05862. The first blocks read a text, without a causal mask, into a posterior of its latent; all blocks write
+it, told of the latent by a key and a value in front of it. Both halves are the same weights, which stay as they are;
+each has adapters of its own.
+
+Departure: the end of a text is learned like any token; the authors' loss leaves it out.
+Departure: texts that do not fit are left out, and said to be; the authors cut them.
+Departure: no dropout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mezzotint.data.lengths import Lengths
+from mezzotint.net.adapter import Adapter, Graft
+from mezzotint.net.attention import Cache
+from mezzotint.net.transformer import Transformer
+from mezzotint.objective.elbo import annealed, charged, divergence
+from mezzotint.rng import Rng
+from mezzotint.sampler.autoregressive import write
+from mezzotint.space.latent import Infusion, Reader, draw
+from mezzotint.spec.adavae import CARD, AdaVAESpec, Beside, Infuse, Tune, Weigh
+from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
+
+
+class Net(nn.Module):
+    """All that is trained. Norms are the backbone's own, which both halves share and train."""
+
+    def __init__(self, spec: AdaVAESpec, backbone: Transformer) -> None:
+        super().__init__()
+        dim, depth = spec.net.dim, spec.net.depth
+        self.encoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(spec.readers))
+        self.decoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(depth))
+        self.reader = Reader(dim, spec.latent)
+        self.infusion = Infusion(
+            spec.latent, dim, depth, spec.net.heads,
+            pairs=spec.infuse is not Infuse.MEMORY, memory=spec.infuse is not Infuse.ATTENTION,
+            projection=spec.projection,
+        )  # fmt: skip
+        if spec.tune is Tune.ALL:
+            self.backbone = backbone
+        else:
+            self.norms = nn.ModuleList(_norms(backbone))
+
+
+def _norms(backbone: Transformer) -> list[nn.Module]:
+    """Two for each block, then the last."""
+    blocks: Iterable[Any] = backbone.blocks
+    return [*(norm for block in blocks for norm in (block.norm1, block.norm2)), backbone.head.norm]
+
+
+class AdaVAE:
+    """A text as a point of a latent space; `frozen` is the backbone, whose weights come from elsewhere."""
+
+    card = CARD
+
+    def __init__(self, spec: AdaVAESpec, lengths: Lengths | None = None) -> None:
+        self.spec = spec
+        self.backbone = Transformer(spec.net, spec.vocab, spec.vocab, spec.reach or spec.canvas)
+        self.net = Net(spec, self.backbone)
+        self.players = {"model": self.net}
+        self.frozen = {"backbone": self.backbone}
+        self.weight = spec.beta
+        self.backbone.requires_grad_(spec.tune is Tune.ALL)
+        for norm in _norms(self.backbone):
+            norm.requires_grad_(True)
+
+    def initialise(self, seed: int) -> None:
+        """All but the backbone, which is there already."""
+        generator = torch.Generator().manual_seed(seed)
+        for adapter in (*self.net.encoder, *self.net.decoder):
+            adapter.initialise(generator)
+        with torch.no_grad():
+            for part in (self.net.reader, self.net.infusion):
+                for name, p in part.named_parameters():
+                    p.zero_() if name.endswith("bias") else p.normal_(0, 0.02, generator=generator)
+
+    def pace(self, fraction: float) -> Mapping[str, float]:
+        """When so much of the training is done: the divergence's weight, and whether the decoder learns yet."""
+        spec = self.spec
+        self.weight = spec.beta * annealed(fraction, spec.cycles, spec.silent, spec.rising)
+        for part in (self.net.decoder, *_norms(self.backbone)[2 * spec.readers : -1]):
+            part.requires_grad_(fraction >= spec.late)
+        return {}
+
+    # ------------------------------------------------------------ the two halves
+
+    def posterior(self, batch: Canvas) -> Posterior:
+        """q(z | x): what the first blocks, looking both ways, say of whole texts (B, L), their ends included."""
+        vectors = self.backbone.vectors(self._before(batch))
+        grafts = [self._graft(adapter) for adapter in self.net.encoder]
+        h_BLD = self.backbone.through(vectors, None, batch.real, grafts=grafts, causal=False)
+        q: Posterior = self.net.reader(self.backbone.head.norm(h_BLD), batch.real)
+        return q
+
+    def token_nll(self, batch: Canvas, z: Tensor) -> Tensor:
+        """(B, L) nats: -log p of each real token given those before it and the latents (B, Z); 0 on padding."""
+        rows, positions = batch.free.nonzero(as_tuple=True)
+        logits = self.backbone(self._before(batch), at=(rows, positions), grafts=self._told(z)).float()
+        nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
+        return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
+
+    def _before(self, batch: Canvas) -> Tensor:
+        """(B, L): the token before each; the end symbol stands before the first. The closing one is only predicted."""
+        return torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
+
+    def _told(self, z: Tensor) -> list[Graft]:
+        slots = self.net.infusion(z)
+        return [self._graft(adapter, slot) for adapter, slot in zip(self.net.decoder, slots, strict=True)]
+
+    def _graft(self, adapter: nn.Module, slot: tuple[Tensor, Tensor] | None = None) -> Graft:
+        assert isinstance(adapter, Adapter)
+        return Graft(adapter, slot, both=self.spec.beside is Beside.BOTH)
+
+    # ------------------------------------------------------------ what every system does
+
+    def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
+        """The bound with the divergence weighed, annealed and partly free; what it is itself stands in the parts."""
+        q = self.posterior(batch)
+        text = self.token_nll(batch, draw(q, rng.at("latent"))).sum(1)
+        kl = divergence(q)
+        paid = charged(kl, self.spec.free, self.spec.bits)
+        symbols = batch.free.sum(1)
+        if self.spec.weigh is Weigh.TOKEN:
+            paid = paid * symbols
+        total = (text + self.weight * paid).sum()
+        parts = {"reconstruction": text.sum().detach(), "divergence": kl.sum().detach()}
+        yield Loss(total, parts, float(symbols.sum()))
+
+    def nll(self, batch: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""
+        q = self.posterior(batch)
+        text = self.token_nll(batch, draw(q, rng.at("latent")))
+        return text.double().sum(1) + divergence(q).double().sum(1)
+
+    def sample(self, request: Request) -> Iterator[Frame]:
+        """Texts at `request.latent` (B, Z), or where the prior draws it."""
+        spec, canvas = self.spec, request.canvas
+        assert request.block is None, "adavae cannot write past its canvas"
+        rng = Rng(request.seed, canvas.index.tolist())
+        z = rng.at("latent").normal(spec.latent) if request.latent is None else request.latent
+        z = z.to(canvas.ids.device)
+        cache = Cache(spec.net.depth)
+        cache.reserve(canvas.ids.shape[1] + 1)
+        forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=canvas.ids.device)
+        told = [self._told(z)]
+
+        def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
+            if cache.length and len(keep) < cache.batch:
+                cache.rows(keep)
+                told[0] = [graft.rows(keep) for graft in told[0]]
+            last = (torch.arange(len(fresh), device=fresh.device), torch.full_like(fresh[:, 0], fresh.shape[1] - 1))
+            logits: Tensor = self.backbone(fresh, at=last, cache=cache, grafts=told[0])
+            return logits.float().index_fill(1, forbidden, -math.inf)
+
+        return write(
+            next_logits, canvas, rng,
+            start=spec.end, end=spec.end, pad=spec.pad,
+            temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
+        )  # fmt: skip
