@@ -196,6 +196,7 @@ def test_guided_texts_cost_the_critics_passes_too_and_keep_what_is_given(made):
     assert (
         sum(s.nfe for s in guided) > 2 * sum(s.nfe for s in plain) and max(s.nfe for s in guided) <= 4 * 3 + 3 * 5 + 1
     )
+    assert max(s.nfe for s in run.generate(16, steps=2, guide="reward")) == (1 + 2) + 1
     assert [s.text for s in guided] != [s.text for s in plain]
     assert [s.text for s in run.generate(16, steps=8, guide="reward", guidance=0.0)] != [s.text for s in guided]
     for sample in run.infill("the [2] pub", n=3, guide="reward", steps=4):
@@ -244,10 +245,13 @@ def test_a_teacher_without_texts_asks_for_some_and_learns_from_those_named(made)
     mezzotint.load(made / "teacher").save_pretrained(made / "published")
     with pytest.raises(UsageError, match="name some with --data"):
         mezzotint.distill_run(made / "published", out=made / "none")
+    lines = (made / "texts.txt").read_text().splitlines(keepends=True)
+    (made / "others.txt").write_text("".join(lines[:60]))
     records = mezzotint.distill_run(
-        made / "published", out=made / "named", data=[made / "texts.txt"], max_steps=2, batch_size=8, settings=SHORT
+        made / "published", out=made / "named", data=[made / "others.txt"], max_steps=2, batch_size=8, settings=SHORT
     )
     assert list(records)[-1].fraction == 1
+    assert (made / "named/lengths.json").read_text() == (made / "teacher/lengths.json").read_text()
 
 
 def test_an_imported_checkpoint_with_its_frame_and_condition_is_a_teacher_too(made):
