@@ -26,8 +26,8 @@ from mezzotint.cli.parse import flag_names, parse
 
 PROMISED = {
     "demo": "--minutes --seed --out",
-    "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size --save-every"
-    " --seed --device --set",
+    "train": "--data --field --source --target --layout --valid --tokenizer --out --size --minutes --max-steps"
+    " --batch-size --save-every --seed --device --set",
     "resume": "--device",
     "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
     " --prefix --watch --json --device --length --block --reuse",
@@ -392,8 +392,9 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
     )
     assert run(*words.split())[0] == 0
     assert library.asked("train") == {
-        "out": Path("o"), "field": "f", "layout": "windows", "valid": (Path("texts.txt"),), "tokenizer": "bpe",
-        "size": "small", "minutes": 2.0, "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
+        "out": Path("o"), "field": "f", "source": None, "target": None, "layout": "windows",
+        "valid": (Path("texts.txt"),), "tokenizer": "bpe", "size": "small", "minutes": 2.0,
+        "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
         "settings": {"depth": "7"},
     }  # fmt: skip
     typed = {f.name for f in fields(flags.Train)} - {"system", "data", "set"}

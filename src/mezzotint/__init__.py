@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         check_length,
         check_run,
         check_settings,
+        check_sides,
         check_tokenizer,
         next_out,
     )
@@ -41,6 +42,7 @@ _HOMES = {
         "check_length",
         "check_run",
         "check_settings",
+        "check_sides",
         "check_tokenizer",
         "next_out",
     ),
@@ -94,6 +96,7 @@ __all__ = [
     "check_new",
     "check_run",
     "check_settings",
+    "check_sides",
     "check_source",
     "check_tokenizer",
     "evaluate_run",

@@ -10,7 +10,7 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ import torch
 from safetensors.torch import save as serialise
 
 from mezzotint import hub
-from mezzotint.checks import BISTRO, check_run, check_seed, check_tokenizer, layout_named, plan
+from mezzotint.checks import BISTRO, check_run, check_seed, check_sides, check_tokenizer, layout_named, plan
 from mezzotint.data.batches import Batches
 from mezzotint.data.corpus import Source
 from mezzotint.data.lengths import Lengths
+from mezzotint.data.pairs import Columns
 from mezzotint.errors import DataError, RunError, UsageError
 from mezzotint.prepare import Prepared, corpus_of, packed, prepare
 from mezzotint.rng import Rng
@@ -73,6 +74,8 @@ def train(
     *,
     out: str | Path,
     field: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
     layout: str = "texts",
     valid: Sequence[str | Path] | None = None,
     tokenizer: str = "auto",
@@ -86,6 +89,9 @@ def train(
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Progress]:
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
+
+    A system that writes from a source learns from pairs: records with the fields `source` and `target`, two .txt files
+    whose lines are parallel, or bistro, where the source is what a text says.
 
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
     moment and continued with `resume`. Raises the errors of `mezzotint.errors`.
@@ -102,9 +108,10 @@ def train(
             system, size, layout, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
-        corpus = corpus_of(data, valid, field, layout_named(layout))
+        columns = check_sides(system, data, field, layout, source, target)
+        corpus = corpus_of(data, valid, field, layout_named(layout), columns)
         recipe, prepared = prepare(recipe, corpus, layout_named(layout), tokenizer)
-        source = {
+        told: dict[str, Any] = {
             "files": _places([s.path for s in corpus.sources] or data),
             "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
             "field": field,
@@ -114,17 +121,19 @@ def train(
             "valid_rows": len(prepared.valid),
             "notes": list(prepared.notes),
         }
-        return recipe, prepared, source
+        if columns is not None:
+            told["pair"] = asdict(columns)
+        return recipe, prepared, told
 
-    recipe, prepared, source = team.ahead(read)
+    recipe, prepared, told = team.ahead(read)
     team.same(
         "texts to train on",
-        [[s["sha256"] for s in source["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
+        [[s["sha256"] for s in told["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
     )
     with team.agreed():
         trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team)
     beginning = Beginning(
-        system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
+        system=system, spec=recipe.spec, training=recipe.training, data=told, seed=seed,
         tokenizer=prepared.tokenizer, lengths=prepared.lengths, processes=team.size,
     )  # fmt: skip
     team.once(create, out, beginning)
@@ -151,7 +160,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         source = config["data"]
         layout = layout_named(source["layout"])
         try:
-            corpus = corpus_of(source["files"], source["valid"], source["field"], layout)
+            corpus = corpus_of(source["files"], source["valid"], source["field"], layout, columns_of(source))
         except DataError as e:
             raise DataError(f"{out} cannot go on without the text that it was trained on: {e}") from None
         for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
@@ -166,6 +175,11 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     with team.agreed():
         trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team)
     return _run(out, trainer, recipe, prepared, config["seed"])
+
+
+def columns_of(data: Mapping[str, Any]) -> Columns | None:
+    """The fields of both sides, of a run that writes from a source."""
+    return Columns(**data["pair"]) if data.get("pair") is not None else None
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:
@@ -235,7 +249,7 @@ def build_trainer(
 
 
 def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:
-    order = Batches(data.train.lengths, recipe.training.batch, seed)
+    order = Batches(data.train.sizes, recipe.training.batch, seed)
 
     def batch(step: int, first: int, count: int) -> Canvas:
         return packed(data.train, order.rows(step, first, count), range(first, first + count), recipe, data)

@@ -36,6 +36,8 @@ class Can(Enum):
     """Guidance towards what is given, by a scale."""
     LONG = "long"
     """Texts longer than its canvas, block after block; for runs of windows."""
+    TRANSLATE = "translate"
+    """From a source, and only from one: such a system learns from pairs of texts."""
 
 
 class Layout(Enum):
@@ -118,6 +120,11 @@ class Canvas:
     """(B,) int64 on the CPU: which stream of random numbers each row draws from."""
     start: Tensor | None = None
     """(B, L) int8: 1 where a token must begin with a space, -1 where it must not, 0 where it may (edges of gaps)."""
+    source: Canvas | None = None
+    """What each row is written from, all of it given and with its own padding; None for texts by themselves.
+
+    Rows whose sources have the same index have the same source, which then is read once.
+    """
 
     @property
     def free(self) -> Tensor:
@@ -128,7 +135,8 @@ class Canvas:
         """The canvas of some rows, in the order asked for."""
         start = None if self.start is None else self.start[rows]
         index = self.index[rows.cpu() if not isinstance(rows, slice) else rows]
-        return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start)
+        source = None if self.source is None else self.source.rows(rows)
+        return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start, source)
 
     def heeded(self, logits: Tensor, spaced_V: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """logits (K, V) at the pairs `at`, else (B, L, V), minus infinity for ids that go against `start`.
@@ -144,9 +152,11 @@ class Canvas:
     def to(self, device: torch.device | str) -> Canvas:
         """The same canvas with its tensors on `device` (`index` stays on the CPU)."""
         start = None if self.start is None else self.start.to(device)
+        source = None if self.source is None else self.source.to(device)
         return replace(
-            self, ids=self.ids.to(device), given=self.given.to(device), real=self.real.to(device), start=start
-        )
+            self, ids=self.ids.to(device), given=self.given.to(device), real=self.real.to(device), start=start,
+            source=source,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

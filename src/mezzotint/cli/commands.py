@@ -36,6 +36,7 @@ def train(given: flags.Train) -> int:
     for paths in (given.data, given.valid):
         if paths:
             mezzotint.check_data(paths)
+    mezzotint.check_sides(given.system, given.data, given.field, given.layout, given.source, given.target)
     mezzotint.check_tokenizer(given.tokenizer)
     out = given.out or mezzotint.next_out(given.system, given.data)
     mezzotint.check_new(out)
@@ -46,7 +47,8 @@ def train(given: flags.Train) -> int:
 def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
     """The records of a training; reading the data is part of it, so that the bar is seen meanwhile."""
     records = mezzotint.train(
-        given.system, given.data, out=out, field=given.field, layout=given.layout, valid=given.valid or None,
+        given.system, given.data, out=out, field=given.field, source=given.source, target=given.target,
+        layout=given.layout, valid=given.valid or None,
         tokenizer=given.tokenizer, size=given.size, minutes=minutes_of(given), max_steps=given.max_steps,
         batch_size=given.batch_size, save_every=given.save_every, seed=given.seed, device=given.device,
         settings=dict(given.set),

@@ -158,6 +158,10 @@ class Train:
     field: Annotated[
         str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
     ] = None
+    source: Annotated[str | None, value("which field a text is written from, for systems that translate", "NAME")] = (
+        None
+    )
+    target: Annotated[str | None, value("which field is the text, for systems that translate", "NAME")] = None
     layout: Annotated[
         str,
         choose(
