@@ -81,6 +81,8 @@ class Decoder(Enum):
     """Through vectors without new noise on the way."""
     MULTISTEP = "multistep"
     """The same to second order (DPM-Solver++), for few steps."""
+    BEAM = "beam"
+    """Left to right: of all prefixes of a text for a source the likeliest few go on, as many as it gets candidates."""
     LEGACY_FLOAT32 = "legacy-float32"
     """As older tables were drawn (MDLM's code): Gumbel noise in float32, which sharpens."""
 
@@ -148,6 +150,13 @@ class Canvas:
         demand = (self.start if at is None else self.start[at])[..., None]
         heeded = logits.masked_fill(((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V), -inf)
         return heeded.where(heeded.isfinite().any(-1, keepdim=True), logits)
+
+    def apart(self) -> tuple[Canvas, Tensor]:
+        """The canvas of one row for each different index, and which of its rows stands for each row (B,)."""
+        _, place = self.index.unique(return_inverse=True)
+        first = (place.unique()[:, None] == place).int().argmax(1)
+        device = self.ids.device
+        return self.rows(first.to(device)), place.to(device)
 
     def to(self, device: torch.device | str) -> Canvas:
         """The same canvas with its tensors on `device` (`index` stays on the CPU)."""

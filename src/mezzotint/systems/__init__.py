@@ -34,16 +34,18 @@ class Entry:
 
 
 def _ours(name: str, spec: str, system: str) -> Entry:
+    module = name.replace("-", "_")
     return Entry(
-        f"mezzotint.spec.{name}:CARD",
-        f"mezzotint.spec.{name}:{spec}",
-        f"mezzotint.systems.{name}:{system}",
-        f"mezzotint.recipes.{name}:recipe",
+        f"mezzotint.spec.{module}:CARD",
+        f"mezzotint.spec.{module}:{spec}",
+        f"mezzotint.systems.{module}:{system}",
+        f"mezzotint.recipes.{module}:recipe",
     )
 
 
 CATALOGUE = {
     "ar": _ours("ar", "ARSpec", "AR"),
+    "ar-seq2seq": _ours("ar-seq2seq", "ARSeq2SeqSpec", "ARSeq2Seq"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),
 }
