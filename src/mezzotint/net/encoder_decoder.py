@@ -97,12 +97,16 @@ class Layer(nn.Module):
 class Stack(nn.Module):
     """Layers over vectors, with places for up to `length` positions: an encoder, or a decoder, which crosses."""
 
-    def __init__(self, spec: EncoderDecoderSpec, length: int, *, crosses: bool, causal: bool = False) -> None:
+    def __init__(
+        self, spec: EncoderDecoderSpec, length: int, *, crosses: bool, causal: bool = False, normed: bool = False
+    ) -> None:
+        """`normed` puts a norm behind the entrance, places added, as BERT has it."""
         super().__init__()
         self.spec = spec
         self.causal = causal
         self.positions = places(spec.positions, length, spec.dim)
         self.neighbours = Neighbours(spec.dim, spec.neighbours, causal) if spec.neighbours else None
+        self.norm_in = Norm(spec.dim) if normed else None
         self.layers = nn.ModuleList(Layer(spec, crosses) for _ in range(spec.depth))
         self.norm = None if spec.norms is NormPlace.POST else Norm(spec.dim)
 
@@ -134,6 +138,7 @@ class Stack(nn.Module):
             x_BLD = self.neighbours(x_BLD, real, cache)
         if self.positions is not None:
             x_BLD = x_BLD + placed(self.positions, x_BLD, real, first)
+        x_BLD = x_BLD if self.norm_in is None else self.norm_in(x_BLD)
         x_BLD = F.dropout(x_BLD, self.spec.dropout, self.training) if self.spec.dropout else x_BLD
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
         bias = visibility(real, self.causal, L, x_BLD, first)

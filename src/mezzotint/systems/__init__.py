@@ -46,6 +46,7 @@ def _ours(name: str, spec: str, system: str) -> Entry:
 CATALOGUE = {
     "ar": _ours("ar", "ARSpec", "AR"),
     "ar-seq2seq": _ours("ar-seq2seq", "ARSeq2SeqSpec", "ARSeq2Seq"),
+    "difformer": _ours("difformer", "DifformerSpec", "Difformer"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),
 }
