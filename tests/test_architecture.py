@@ -30,6 +30,7 @@ GROUPS = (
     ("checks",),
     ("prepare", "tasks"),
     ("launch", "run", "published"),
+    ("translation",),
     ("assess",),
     ("serve", "cli"),
     ("__main__",),

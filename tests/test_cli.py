@@ -33,12 +33,15 @@ PROMISED = {
     " --prefix --watch --json --device --length --block --reuse",
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance"
     " --prefix --watch --json --device",
+    "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
     "evaluate": "--data --judge --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "systems": "--json",
 }
 
-MDLM = Card("mdlm", "Masked diffusion", "Sahoo et al. 2024", frozenset(Can), decoders=frozenset(Decoder))
+MDLM = Card(
+    "mdlm", "Masked diffusion", "Sahoo et al. 2024", frozenset(Can) - {Can.TRANSLATE}, decoders=frozenset(Decoder)
+)
 AR = Card("ar", "Autoregressive", "", frozenset({Can.CONTINUE}))
 
 Run = Callable[..., tuple[int, list[str], list[str]]]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
+    from mezzotint.translation.write import Translation, asked_of, translate
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System
 
 _HOMES = {
@@ -58,6 +59,7 @@ _HOMES = {
     "systems": ("Entry", "cards", "plugin_faults"),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
+    "translation.write": ("Translation", "asked_of", "translate"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -86,7 +88,9 @@ __all__ = [
     "Score",
     "System",
     "Team",
+    "Translation",
     "UsageError",
+    "asked_of",
     "bistro_texts",
     "bundled_judge",
     "cards",
@@ -115,6 +119,7 @@ __all__ = [
     "showcase",
     "tells",
     "train",
+    "translate",
     "unknown",
 ]
 

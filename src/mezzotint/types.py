@@ -304,3 +304,13 @@ class Infiller(System, Protocol):
         lengths of their gaps, with the same streams, are compared under the same noise.
         """
         ...
+
+
+@runtime_checkable
+class Translator(System, Protocol):
+    """A system that writes from a source."""
+
+    def sketch(self, source: Canvas, lengths: int, each: int) -> Canvas:
+        """Empty rows with their sources, `lengths * each` side by side for each source: how many lengths are tried,
+        the likeliest first, and how many texts of each. A system whose texts end by themselves tries no lengths."""
+        ...

@@ -77,6 +77,8 @@ def resume(given: flags.Resume) -> int:
 def sample(given: flags.Sample) -> int:
     """Write new texts."""
     card = _card_of(given.run)
+    if mezzotint.Can.TRANSLATE in card.can:
+        raise CapabilityError(f"{card.name} writes from a source; use `{next_of(given.run)}`")
     if given.prefix is not None:
         _demand(card, mezzotint.Can.CONTINUE)
     mezzotint.check_length(card, mezzotint.check_run(given.run), given.length, given.block, given.reuse)
@@ -113,6 +115,63 @@ def infill(given: flags.Infill) -> int:
         write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
+
+
+def translate(given: flags.Translate) -> int:
+    """Write a line for each line of standard input; what is wrong with one is said, and keeps no other back."""
+    card = _card_of(given.run)
+    _demand(card, mezzotint.Can.TRANSLATE)
+    if given.scorer is not None:
+        mezzotint.check_run(given.scorer)
+    if given.choose == "ar" and given.scorer is None:
+        raise UsageError("--choose ar needs --scorer RUN, a run of ar-seq2seq")
+    if sys.stdin.isatty():
+        raise UsageError(f"`mezzotint translate` reads lines from standard input; as in `{given.example}`")
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    scorer = None if given.scorer is None else mezzotint.load(given.scorer, device=given.device)
+    how = {"candidates": given.candidates, "choose": given.choose, "decoder": given.decoder, "scorer": scorer}
+    notes: dict[int, str] = {}
+    lines = _sources(given.source, notes)
+    numbers: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature}
+    for found in mezzotint.translate(run, lines, **_set(how), **numbers):
+        note = notes.get(found.index, found.note)
+        if note is not None:
+            say(f"line {found.index + 1}: {note}" + ("" if found.text else "; an empty line stands for it"))
+        if given.json:
+            record = {"text": found.text, "source": found.source, "candidates": list(found.candidates)}
+            _print_record(record | {"score": found.score, "nfe": found.nfe, "note": note})
+        else:
+            _print(one_line(found.text))
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def _sources(field: str | None, notes: dict[int, str]) -> Iterator[str]:
+    """The sources on standard input; an empty one, and a note, where a line has none."""
+    for number, line in enumerate(getattr(sys.stdin, "buffer", sys.stdin)):
+        try:
+            text = line.decode() if isinstance(line, bytes) else line
+            yield _field_of(text, field) if field is not None else text.rstrip("\r\n")
+        except UnicodeDecodeError:
+            notes[number] = "it is not UTF-8 text"
+            yield ""
+        except UsageError as error:
+            notes[number] = str(error)
+            yield ""
+
+
+def _field_of(line: str, field: str) -> str:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        raise UsageError("it is no JSON object") from None
+    if not isinstance(record, dict) or field not in record:
+        raise UsageError(f"there is no field '{field}' in it")
+    text = record[field]
+    if not isinstance(text, str):
+        raise UsageError(f"the field '{field}' is no text")
+    return text
 
 
 def evaluate(given: flags.Evaluate) -> int:
@@ -174,8 +233,14 @@ def after_training(last: Progress | None, out: Path) -> int:
     if last is not None and last.stopped is not None:
         say(f"mezzotint: {last.stopped}")
         return INTERRUPTED
-    closing(sample_command(out), report_of(out))
+    closing(next_of(out), report_of(out))
     return 0
+
+
+def next_of(run: Path) -> str:
+    """What to do with a trained run."""
+    able = mezzotint.check_run(run).get("can", ())
+    return f"mezzotint translate {quote(str(run))} < FILE" if "translate" in able else sample_command(run)
 
 
 def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "resume": (flags.Resume, commands.resume),
     "sample": (flags.Sample, commands.sample),
     "infill": (flags.Infill, commands.infill),
+    "translate": (flags.Translate, commands.translate),
     "evaluate": (flags.Evaluate, commands.evaluate),
     "import": (flags.Import, commands.bring),
     "systems": (flags.Systems, commands.systems),
