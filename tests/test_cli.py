@@ -80,6 +80,7 @@ class Library:
 
     def train(self, system: str, data: Sequence[Path], **how: Any) -> Iterator[Progress]:
         self.calls.append(("train", (system, data), how))
+        Path(how["out"]).mkdir(parents=True, exist_ok=True)
         return iter(self.progress)
 
     def resume(self, out: Path, **how: Any) -> Iterator[Progress]:

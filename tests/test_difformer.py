@@ -251,3 +251,15 @@ def test_padding_does_not_reach_the_bound() -> None:
     rng = Rng(0, range(2))
     with torch.no_grad():
         torch.testing.assert_close(made.nll(wide, rng), made.nll(narrow, rng), rtol=1e-4, atol=1e-3)
+
+
+def test_noise_is_louder_in_training_alone() -> None:
+    batch, rng = pairs_of([6] * 30, [5] * 30), Rng(0, range(30))
+    for louder in Louder:
+        made = system(louder=louder)
+        zeros = torch.zeros(30, 6, 6).double()
+        first = made.decoding.prior(batch, zeros, rng).z
+        assert float(first.std()) == pytest.approx(1, rel=0.05)
+        ratio = made.decoding.signal_to_noise(at(999)) / made.process.signal_to_noise(at(999))
+        assert float(ratio) == pytest.approx(16)
+    assert system(decode_factor=2.0).decoding.factor == 2

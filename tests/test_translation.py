@@ -74,7 +74,7 @@ def test_candidates_are_lengths_times_texts_of_each(runs) -> None:
     lengths = [len(text.split()) for text in found.candidates]
     assert len(lengths) == 12 and all(len(set(lengths[i : i + 4])) == 1 for i in (0, 4, 8))
     assert {abs(n - lengths[0]) for n in lengths} == {0, 1}
-    assert found.nfe == 12 * 6 and len(set(found.candidates)) > 3
+    assert found.nfe == 12 * 6 and len(set(found.candidates)) >= 3
     (one,) = mezzotint.translate(run, ["rot haus am fluss"], candidates=(1, 1), choose="likelihood", steps=8)
     assert one.text == found.candidates[0]
     run.system.net.float()

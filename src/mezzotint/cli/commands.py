@@ -68,7 +68,7 @@ def resume(given: flags.Resume) -> int:
     mezzotint.check_run(given.run)
     if finished:
         say(f"{given.run} is finished; nothing is left to train")
-        closing(sample_command(given.run), report_of(given.run))
+        closing(next_of(given.run), report_of(given.run))
         return 0
     keep_memory()
     return after_training(progress(mezzotint.resume(given.run, device=given.device), stderr()), given.run)
@@ -188,9 +188,10 @@ def evaluate(given: flags.Evaluate) -> int:
                 _print_record({"column": column} | score.to_json())
     else:
         show(columns)
-    if not any(score.judge for scores in columns.values() for score in scores):
+    judged = any(score.judge for scores in columns.values() for score in scores)
+    if not judged and mezzotint.Can.TRANSLATE not in _card_of(given.run).can:
         say("fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed")
-    closing(sample_command(given.run), report_of(given.run))
+    closing(next_of(given.run), report_of(given.run))
     return 0
 
 
