@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -214,3 +215,13 @@ def test_evaluate_scores_pairs(runs, name: str, monkeypatch: pytest.MonkeyPatch)
         symbols = [len(run.tokenizer.encode(row["en"])) + 1 for row in rows]
         nats = [-s * n for s, n in zip(log_p_of(run, [(r["de"], r["en"]) for r in rows]), symbols, strict=True)]
         assert scores["bound_nats_per_token"].value == pytest.approx(sum(nats) / sum(symbols), rel=1e-4)
+
+
+def test_a_published_run_says_how_it_is_used(runs, tmp_path: Path) -> None:
+    runs["difformer"].save_pretrained(tmp_path / "published")
+    card = (tmp_path / "published/README.md").read_text()
+    assert "It can translate." in card and 'mezzotint.translate(run, ["..."])' in card and "generate" not in card
+    loaded = mezzotint.from_pretrained(tmp_path / "published")
+    lines = ["rot haus", "alt neu"]
+    both = [[t.text for t in mezzotint.translate(run, lines)] for run in (loaded, runs["difformer"])]
+    assert both[0] == both[1]

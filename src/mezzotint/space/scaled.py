@@ -12,9 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SPREAD = 0.02
-"""Deviation of a stored number at first."""
-
 
 class ScaledEmbedding(nn.Module):
     """A table (V, D); `normed` passes its vectors through a layer norm with a gain and a bias.
@@ -28,9 +25,13 @@ class ScaledEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width) if normed else None
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Normal draws."""
+        """Normal draws that leave with variance 1.
+
+        Departure: the code stores draws of deviation 0.02. From there vectors of 16 numbers collapsed within 500 steps
+        (error 2e-4, tokens no better than chance): shrinking is a faster way to a small error than learning.
+        """
         with torch.no_grad():
-            self.table.normal_(0, SPREAD, generator=generator)
+            self.table.normal_(0, self.table.shape[1] ** -0.5, generator=generator)
 
     @property
     def vectors(self) -> Tensor:
