@@ -198,7 +198,7 @@ def test_candidate_lengths_are_a_window_or_the_likeliest() -> None:
 
 
 def written(made: Difformer, source: Canvas, lengths: int = 1, each: int = 1, **how: object) -> list[list[int]]:
-    canvas = made.sketch(source, lengths, each)
+    canvas = made.sketch(source, lengths, each).canvas
     *_, frame = made.sample(Request(canvas, steps=8, seed=4, **how))
     assert torch.equal(frame.known, canvas.real)
     return [row[known].tolist() for row, known in zip(frame.ids, frame.known, strict=True)]
@@ -211,6 +211,9 @@ def test_a_row_is_the_same_in_any_company(decoder: Decoder, more: dict) -> None:
     together = written(made, source, decoder=decoder)
     assert together == [ids for r in range(4) for ids in written(made, source.rows(slice(r, r + 1)), decoder=decoder)]
     assert len({tuple(ids) for ids in together}) > 2
+    sketch, log_p = made.sketch(source, 3, 2), made.net.length(made.net.encode(source), source.real)
+    lengths = sketch.canvas.real.sum(1)
+    torch.testing.assert_close(sketch.log_p, log_p.repeat_interleave(6, 0)[range(24), lengths - 1].detach())
     many = written(made, source, 3, 2, decoder=decoder)
     assert many[::6] == together and len({len(ids) for ids in many[:6]}) > 1
 
@@ -218,7 +221,7 @@ def test_a_row_is_the_same_in_any_company(decoder: Decoder, more: dict) -> None:
 @pytest.mark.parametrize("beam", list(LengthBeam))
 def test_the_source_is_read_once_and_the_end_of_the_walk_left_out(monkeypatch, beam: LengthBeam) -> None:
     made, read = system(length_beam=beam), []
-    canvas = made.sketch(rows_of([5, 2], 2), 3, 2)
+    canvas = made.sketch(rows_of([5, 2], 2), 3, 2).canvas
     encode, recall = made.net.encode, made.net.decoder.recall
     monkeypatch.setattr(made.net, "encode", lambda source: read.append(len(source.ids)) or encode(source))
     monkeypatch.setattr(made.net.decoder, "recall", lambda s, real: read.append(len(s)) or recall(s, real))
@@ -231,7 +234,7 @@ def test_the_source_is_read_once_and_the_end_of_the_walk_left_out(monkeypatch, b
 def test_the_text_is_that_of_the_last_estimate() -> None:
     made = system(early_stop=0.0)
     source = rows_of([5], 2)
-    canvas = made.sketch(source, 1, 1)
+    canvas = made.sketch(source, 1, 1).canvas
     *_, frame = made.sample(Request(canvas, steps=1, seed=4, forbidden=(0, 1)))
     _, memory, _ = made._read(canvas)
     blank = torch.zeros(1, canvas.ids.shape[1], 6)

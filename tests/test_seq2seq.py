@@ -94,7 +94,7 @@ def test_likelihoods_of_all_texts_sum_to_one(norms: NormPlace) -> None:
 
 
 def greedy(made: ARSeq2Seq, source: Canvas, temperature: float = 0.0, **more: object) -> list[list[int]]:
-    canvas = made.sketch(source, 1, 1)
+    canvas = made.sketch(source, 1, 1).canvas
     *_, frame = made.sample(Request(canvas, temperature=temperature, seed=4, **more))
     return [row[known].tolist() for row, known in zip(frame.ids, frame.known, strict=True)]
 
@@ -122,7 +122,7 @@ def test_a_row_is_the_same_in_any_company(how: dict[str, float]) -> None:
 
 
 def beams(made: ARSeq2Seq, source: Canvas, width: int) -> tuple[list[list[int]], list[float]]:
-    *_, frame = made.sample(Request(made.sketch(source, 1, width), decoder=Decoder.BEAM))
+    *_, frame = made.sample(Request(made.sketch(source, 1, width).canvas, decoder=Decoder.BEAM))
     ids = [row[known].tolist() for row, known in zip(frame.ids, frame.known, strict=True)]
     return ids, [float(c[k].log().sum()) for c, k in zip(frame.confidence, frame.known, strict=True)]
 
@@ -198,7 +198,7 @@ def test_a_source_is_read_once_whatever_is_written_from_it(monkeypatch: pytest.M
     made, read = system(), []
     encode = made.net.encode
     monkeypatch.setattr(made.net, "encode", lambda ids, real: read.append(ids.shape) or encode(ids, real))
-    canvas = made.sketch(rows_of([5, 2], 2), 3, 2)
+    canvas = made.sketch(rows_of([5, 2], 2), 3, 2).canvas
     list(made.sample(Request(canvas)))
     assert read == [(2, 5)] and len(canvas.ids) == 12
     assert len(canvas.index.unique()) == 12 and canvas.index[::6].tolist() == [0, 1]

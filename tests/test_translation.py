@@ -123,6 +123,9 @@ def test_agreement_is_the_mean_utility_against_all_others() -> None:
     assert most_agreed(["b", "a", "c", "c"], utility) == 2  # (10 + 2.9) / 3 against 1 and 1: equals agree
     asked.clear()
     assert most_agreed(["a", "a", "b", "a"], utility) == 0 and len(asked) <= 4
+    # b: 0.6 * 10 + 0.3 * 1 + 0.1 * 1 against a: 3 * 0.6 + 10 * 0.3, c: 2.9 * 0.6 + 10 * 0.1
+    assert most_agreed(["a", "b", "c"], utility, [0.3, 0.6, 0.1]) == 1
+    assert most_agreed(["a", "b", "c"], utility, [0.6, 0.2, 0.2]) == 0
     assert most_agreed(["x"], utility) == 0 and most_agreed(["x", "x"], utility) == 0
     assert best_scored([1.0, 3.0, 3.0, -math.inf]) == 1
     assert sentence_bleu()("a cat sat on a mat", "a cat sat on a mat") == pytest.approx(100)

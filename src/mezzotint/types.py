@@ -306,11 +306,21 @@ class Infiller(System, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """Where the candidates of some sources are to be written."""
+
+    canvas: Canvas
+    """Empty rows with their sources, those of one source side by side."""
+    log_p: Tensor | None = None
+    """(B,) nats: log p of each row's length given its source; None where texts end by themselves."""
+
+
 @runtime_checkable
 class Translator(System, Protocol):
     """A system that writes from a source."""
 
-    def sketch(self, source: Canvas, lengths: int, each: int) -> Canvas:
-        """Empty rows with their sources, `lengths * each` side by side for each source: how many lengths are tried,
-        the likeliest first, and how many texts of each. A system whose texts end by themselves tries no lengths."""
+    def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
+        """`lengths * each` rows for each source: how many lengths are tried, the likeliest first, and how many texts of
+        each. A system whose texts end by themselves tries no lengths."""
         ...

@@ -7,7 +7,6 @@ et al. 2017, arXiv:1711.02281, §4.2.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache
@@ -25,23 +24,21 @@ class Chooser(Enum):
     LIKELIHOOD = "likelihood"
 
 
-def most_agreed(texts: Sequence[str], utility: Utility) -> int:
-    """The place of the text with the greatest mean utility against all others; the first of equals.
+def most_agreed(texts: Sequence[str], utility: Utility, weights: Sequence[float] | None = None) -> int:
+    """The place of the text with the greatest expected utility, each text weighing as much as is said; the first of
+    equals. Equal texts are compared once.
 
-    Equal texts are compared once. Departure: in Difformer's code the candidate is the reference and the others are the
-    hypotheses; as it is here is how the risk is defined.
+    Lengths that are tried because they stand beside the likeliest one are no draws: weighed by their probability, they
+    count for what they are. Departure: in Difformer's code all weigh the same, the candidate is the reference and the
+    others are the hypotheses; as it is here is how the risk is defined.
     """
-    counts = Counter(texts)
-    if len(counts) == 1:
+    mass: dict[str, float] = {}
+    for text, weight in zip(texts, weights or [1.0] * len(texts), strict=True):
+        mass[text] = mass.get(text, 0.0) + weight
+    if len(mass) == 1:
         return 0
-    best = max(counts, key=lambda text: _agreement(text, counts, utility))  # the first of equals, in order of texts
-    return texts.index(best)
-
-
-def _agreement(text: str, counts: Counter[str], utility: Utility) -> float:
-    others = Counter(counts)
-    others[text] -= 1
-    return sum(n * utility(text, other) for other, n in others.items() if n) / (counts.total() - 1)
+    expected = {text: sum(m * utility(text, other) for other, m in mass.items()) for text in mass}
+    return texts.index(max(expected, key=expected.__getitem__))
 
 
 def best_scored(scores: Sequence[float]) -> int:

@@ -25,7 +25,7 @@ from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import Next, write
 from mezzotint.sampler.beam import Hypothesis, beam_search
 from mezzotint.spec.ar_seq2seq import CARD, ARSeq2SeqSpec
-from mezzotint.types import Canvas, Decoder, Frame, Loss, Request
+from mezzotint.types import Canvas, Decoder, Frame, Loss, Request, Sketch
 
 
 class ARSeq2Seq:
@@ -67,10 +67,10 @@ class ARSeq2Seq:
 
     # ------------------------------------------------------------ writing
 
-    def sketch(self, source: Canvas, lengths: int, each: int) -> Canvas:
+    def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
         """Where `lengths * each` candidates of each source are written; a text's length is its own affair."""
         room = [[self.spec.canvas] * (lengths * each)] * len(source.ids)
-        return candidates(source, room, self.spec.pad)
+        return Sketch(candidates(source, room, self.spec.pad))
 
     def sample(self, request: Request) -> Iterator[Frame]:
         """Token after token; with Decoder.BEAM the rows of one source get its best hypotheses, best first."""

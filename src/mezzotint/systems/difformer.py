@@ -34,7 +34,7 @@ from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import SOLVERS, Walk
 from mezzotint.space.scaled import ScaledEmbedding
 from mezzotint.spec.difformer import CARD, DifformerSpec, EmbedNorm, LengthBeam, Louder, Names
-from mezzotint.types import Canvas, Denoiser, Frame, Loss, Noised, Prediction, Request
+from mezzotint.types import Canvas, Denoiser, Frame, Loss, Noised, Prediction, Request, Sketch
 
 CLOCK = 1000.0
 """Times are fed as the code counts them, 0 to 1000."""
@@ -151,11 +151,13 @@ class Difformer:
         return bound + length_nll(self.net.length(states, real), batch.real).double()
 
     @torch.no_grad()
-    def sketch(self, source: Canvas, lengths: int, each: int) -> Canvas:
+    def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
         """Where candidates of each source are written: `each` of every one of the best `lengths` lengths."""
         log_p = self.net.length(self.net.encode(source), source.real)
         tried = candidate_lengths(log_p, lengths, self.spec.length_beam is LengthBeam.WINDOW)
-        return candidates(source, [[n for n in row for _ in range(each)] for row in tried], self.spec.pad)
+        rows = [[n for n in row for _ in range(each)] for row in tried]
+        chances = log_p.gather(1, torch.tensor(rows, device=log_p.device) - 1)
+        return Sketch(candidates(source, rows, self.spec.pad), chances.flatten())
 
     def sample(self, request: Request) -> Iterator[Frame]:
         if (request.temperature, request.top_p) != (1, 1):

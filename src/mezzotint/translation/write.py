@@ -22,7 +22,7 @@ from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.guidance.choose import Chooser, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
 from mezzotint.run import Run
-from mezzotint.types import Can, Canvas, Decoder, Ending, Frame, Request, Translator
+from mezzotint.types import Can, Canvas, Decoder, Ending, Frame, Request, Sketch, Translator
 
 CHUNK = 1024
 """Lines that are read before the first of them is written: sorted by length, they make batches without padding."""
@@ -39,7 +39,7 @@ class Translation:
     candidates: tuple[str, ...] = ()
     """All texts that it was chosen from, in the order in which they were tried."""
     score: float = 0.0
-    """Mean log probability of the symbols of the chosen one, under the run itself."""
+    """Mean log probability of the symbols of the chosen one under the run itself, its length one of them if drawn."""
     nfe: int = 0
     """Network evaluations of all candidates together, a chooser's among them."""
     index: int = 0
@@ -154,6 +154,8 @@ class Written:
 
     texts: list[str]
     scores: list[float]
+    weights: list[float]
+    """The probability of each one's length, shared among those that have it."""
     nfe: int
 
 
@@ -162,7 +164,8 @@ def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Ask
     tokenizer, system = run.tokenizer, run.system
     assert isinstance(system, Translator)
     source = sources([np.array(row) for row in rows], index, run.spec.source_canvas, tokenizer.end, tokenizer.pad)
-    canvas = system.sketch(source.to(run.device), asked.lengths, asked.each)
+    sketch = system.sketch(source.to(run.device), asked.lengths, asked.each)
+    canvas = sketch.canvas
     closing = () if run.spec.ending is Ending.LENGTH else (tokenizer.end,)
     request = Request(
         canvas, steps=asked.steps, seed=asked.seed, temperature=asked.temperature, top_p=asked.top_p,
@@ -171,21 +174,28 @@ def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Ask
     for frame in system.sample(request):
         last = frame
     rows_of = range(0, len(canvas.ids), asked.candidates)
-    return [_written(run, canvas, last, slice(begin, begin + asked.candidates)) for begin in rows_of]
+    return [_written(run, sketch, last, slice(begin, begin + asked.candidates)) for begin in rows_of]
 
 
-def _written(run: Run, canvas: Canvas, frame: Frame, rows: slice) -> Written:
-    known = (canvas.real & frame.known)[rows].cpu()
+def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:
+    known = (sketch.canvas.real & frame.known)[rows].cpu()
     ids, confidence = frame.ids[rows].cpu(), frame.confidence[rows].cpu().double()
     texts = [run.tokenizer.decode(row[k].tolist()) for row, k in zip(ids, known, strict=True)]
-    scores = [float(p[k].clamp(min=1e-30).log().mean()) for p, k in zip(confidence, known, strict=True)]
-    return Written(texts, scores, int(frame.nfe[rows].sum()))
+    nats = [float(p[k].clamp(min=1e-30).log().sum()) for p, k in zip(confidence, known, strict=True)]
+    symbols = known.sum(1).tolist()
+    if sketch.log_p is None:
+        scores, weights = [n / k for n, k in zip(nats, symbols, strict=True)], [1.0] * len(texts)
+    else:  # that a text is as long as it is, is one more symbol
+        log_p = sketch.log_p[rows].cpu().double()
+        scores = [(n + c) / (k + 1) for n, c, k in zip(nats, log_p.tolist(), symbols, strict=True)]
+        weights = log_p.softmax(0).tolist()
+    return Written(texts, scores, weights, int(frame.nfe[rows].sum()))
 
 
 def _chosen(run: Run, read: Sequence[str], written: Sequence[Written], asked: Asked) -> Iterator[Translation]:
     by_other = _scored(asked.scorer, read, written) if asked.choose is Chooser.AR and asked.scorer else None
     pick: Callable[[int, Written], int] = {
-        Chooser.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu()),
+        Chooser.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu(), each.weights),
         Chooser.AR: lambda row, each: best_scored(by_other[row] if by_other else each.scores),
         Chooser.LIKELIHOOD: lambda row, each: best_scored(each.scores),
     }[asked.choose]
