@@ -32,7 +32,7 @@ GROUPS = (
     ("backbone", "latent", "prepare", "tasks", "vectors"),
     ("course",),
     ("launch", "run", "published"),
-    ("judge",),
+    ("judge", "translation"),
     ("assess",),
     ("serve", "cli"),
     ("__main__",),

@@ -27,7 +27,7 @@ from mezzotint.cli.parse import flag_names, parse
 PROMISED = {
     "demo": "--minutes --seed --out",
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
-    " --save-every --seed --device --set --embeddings --backbone",
+    " --save-every --seed --device --set --source --target --embeddings --backbone",
     "train-embeddings": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
     " --save-every --seed --device --set --width",
     "resume": "--device",
@@ -36,6 +36,7 @@ PROMISED = {
     " --prefix --watch --json --device --length --block --reuse",
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device",
+    "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
     "latent sample": "--seed --temperature --top-p --json --device -n",
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
@@ -45,7 +46,9 @@ PROMISED = {
     "systems": "--json",
 }
 
-MDLM = Card("mdlm", "Masked diffusion", "Sahoo et al. 2024", frozenset(Can), decoders=frozenset(Decoder))
+MDLM = Card(
+    "mdlm", "Masked diffusion", "Sahoo et al. 2024", frozenset(Can) - {Can.TRANSLATE}, decoders=frozenset(Decoder)
+)
 AR = Card("ar", "Autoregressive", "", frozenset({Can.CONTINUE}))
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
@@ -84,6 +87,7 @@ class Library:
 
     def train(self, system: str, data: Sequence[Path], **how: Any) -> Iterator[Progress]:
         self.calls.append(("train", (system, data), how))
+        Path(how["out"]).mkdir(parents=True, exist_ok=True)
         return iter(self.progress)
 
     def resume(self, out: Path, **how: Any) -> Iterator[Progress]:
@@ -258,7 +262,7 @@ WRONG = {
     "infill mdlm-run nothing": "there is no gap in 'nothing'",
     "infill mdlm-run [0]": "[0]",
     "infill mdlm-run": "no template given",
-    "infill ar-run [3]": "ar cannot infill; systems that can: mdlm",
+    "infill ar-run [3]": "ar cannot infill; systems that can: didi-instruct",
     "evaluate mdlm-run --data nowhere.txt": "nowhere.txt",
     "evaluate mdlm-run --data texts.txt --judge nowhere": "nowhere",
     "import": "needs FILE|FOLDER",
@@ -329,7 +333,11 @@ def test_a_bad_template_is_found_before_the_run_is_loaded(
 
 
 def test_what_a_system_cannot_do_is_refused(run: Run, library: Library) -> None:
-    assert run("infill", "ar", "a [3] b") == (2, [], ["mezzotint: ar cannot infill; systems that can: mdlm"])
+    assert run("infill", "ar", "a [3] b") == (
+        2,
+        [],
+        ["mezzotint: ar cannot infill; systems that can: mdlm"],
+    )
     assert not library.calls
 
 
@@ -398,7 +406,8 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
         " --minutes 2 --max-steps 3 --batch-size 4 --save-every 5 --seed 6 --device cpu --set depth=7"
     )
     asked = {
-        "out": Path("o"), "field": "f", "layout": "windows", "valid": (Path("texts.txt"),), "tokenizer": "bpe",
+        "out": Path("o"), "field": "f", "source": None, "target": None, "layout": "windows",
+        "valid": (Path("texts.txt"),), "tokenizer": "bpe",
         "size": "small", "minutes": 2.0, "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
         "settings": {"depth": "7"}, "embeddings": None, "backbone": None,
     }  # fmt: skip

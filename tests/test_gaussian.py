@@ -9,14 +9,21 @@ import pytest
 import torch
 
 from mezzotint.objective.chain import chain_bound
-from mezzotint.process.gaussian import FARTHEST, CosineVariance, Factored, FlooredCosineVariance, Gaussian, SqrtVariance
+from mezzotint.process.gaussian import (
+    FARTHEST,
+    CosineVariance,
+    FlooredCosineVariance,
+    Gaussian,
+    RescaledVariance,
+    SqrtVariance,
+)
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import Estimate, Walk, ancestral, ddim, multistep
 from mezzotint.types import Canvas, Noised
 from tests.oracle import GaussianOracle, blank, chi_square_p
 
-VARIANCES = [CosineVariance(), FlooredCosineVariance(), SqrtVariance(), Factored(CosineVariance(), 3.0)]
+VARIANCES = [CosineVariance(), FlooredCosineVariance(), SqrtVariance(), RescaledVariance(CosineVariance(), 3.0)]
 TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
 WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
 SOLVERS = [ancestral, ddim, multistep]
@@ -171,7 +178,9 @@ def test_evidence_ends_where_numbers_would_become_denormal():
 
 def test_a_factor_divides_the_signal_to_noise_by_its_square():
     t = torch.linspace(0.05, 0.95, 9, dtype=torch.float64)
-    plain, louder = (Gaussian(v).signal_to_noise(t) for v in (CosineVariance(), Factored(CosineVariance(), 3.0)))
+    plain, louder = (
+        Gaussian(v).signal_to_noise(t) for v in (CosineVariance(), RescaledVariance(CosineVariance(), 3.0))
+    )
     assert torch.allclose(plain / louder, torch.full_like(t, 9.0))
 
 

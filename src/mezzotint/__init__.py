@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         check_mauve,
         check_run,
         check_settings,
+        check_sides,
         check_tokenizer,
         lesson,
         next_out,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
+    from mezzotint.translation.write import Translation, asked_of, translate
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
 
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
         "check_mauve",
         "check_run",
         "check_settings",
+        "check_sides",
         "check_tokenizer",
         "lesson",
         "next_out",
@@ -70,6 +73,7 @@ _HOMES = {
     "systems": ("Entry", "cards", "plugin_faults"),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
+    "translation.write": ("Translation", "asked_of", "translate"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System", "Towards"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -99,7 +103,9 @@ __all__ = [
     "System",
     "Team",
     "Towards",
+    "Translation",
     "UsageError",
+    "asked_of",
     "bistro_texts",
     "bundled_judge",
     "cards",
@@ -113,6 +119,7 @@ __all__ = [
     "check_new",
     "check_run",
     "check_settings",
+    "check_sides",
     "check_source",
     "check_tokenizer",
     "distill_run",
@@ -134,6 +141,7 @@ __all__ = [
     "showcase",
     "tells",
     "train",
+    "translate",
     "unknown",
 ]
 

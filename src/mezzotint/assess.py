@@ -34,7 +34,8 @@ from mezzotint.training import folder as files
 from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Latent, Layout, Posterior
+from mezzotint.translation.scores import pair_scores
+from mezzotint.types import Can, Canvas, Latent, Layout, Posterior
 
 ROWS = 64
 DRAWS = 8
@@ -69,6 +70,10 @@ def evaluate_run(
     """
     with team.agreed():
         run = load(path, device=device, team=team)
+    if Can.TRANSLATE in run.card.can:
+        yield from _of_pairs(run, data, judge, seed, team)
+        return
+    with team.agreed():
         if mauve:
             check_mauve(run.config, judge)
         chosen = _judge(run, judge, device)
@@ -93,6 +98,22 @@ def _number(held_out: Texts, n: int | None) -> int:
         raise UsageError(f"mauve compares at least {LEAST} texts, and n is {n}")
     asked = f"{2 * max(LEAST, chosen):,} held-out texts, one half beside the samples and one to compare both with"
     raise UsageError(f"mauve needs {asked}; there are {held_out.count:,}")
+
+
+def _of_pairs(
+    run: Run, data: Sequence[str | Path], judge: str | Path | None, seed: int, team: Team
+) -> Iterator[tuple[str, Score]]:
+    """The scores of a run that writes from a source; there is no column of the data's own: it is the reference."""
+    if judge is not None:
+        raise UsageError(f"{run.card.name} writes from a source, and is scored beside references; leave the judge out")
+    if team.size > 1:
+        raise UsageError(f"{run.card.name} is scored by one process; launch one")
+    columns: dict[str, list[Score]] = {run.card.name: []}
+    for score in pair_scores(run, data, seed=seed):
+        columns[run.card.name].append(score)
+        yield run.card.name, score
+    if not run.is_published:
+        _write(run.folder, columns)
 
 
 def _write(folder: Path, columns: Mapping[str, Sequence[Score]]) -> None:

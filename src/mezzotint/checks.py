@@ -12,6 +12,7 @@ from typing import Any
 
 from mezzotint import hub
 from mezzotint.data.corpus import check
+from mezzotint.data.pairs import Columns, check_columns
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe
@@ -35,6 +36,33 @@ def check_data(data: Sequence[str | Path]) -> None:
     """DataError or UsageError unless everything named is a readable file of a known kind or a data set of a hub."""
     if list(map(str, data)) != [BISTRO]:
         check(data)
+
+
+def check_sides(
+    system: str, data: Sequence[str | Path], field: str | None, layout: str, source: str | None, target: str | None
+) -> Columns | None:
+    """The fields of both sides for a system that writes from a source; None for one that does not.
+
+    UsageError unless what is said of fields is what such a system learns from.
+    """
+    found = entry(system)
+    card: Card = found.load(found.card)
+    if Can.TRANSLATE not in card.can:
+        if source is not None or target is not None:
+            able = f"{card.name} writes texts by themselves"
+            raise UsageError(f"{able}; leave --source and --target out, and name the text with --field")
+        return None
+    if field is not None:
+        raise UsageError(f"{card.name} writes from a source: name both fields, with --source and --target")
+    if layout_named(layout) is Layout.WINDOWS:
+        raise UsageError(f"{card.name} writes a text from its source; leave --layout windows out")
+    if list(map(str, data)) == [BISTRO]:
+        if source is not None or target is not None:
+            raise UsageError("in bistro the source is the fields of a text; leave --source and --target out")
+        return Columns()
+    columns = Columns(source, target)
+    check_columns(data, columns)
+    return columns
 
 
 def located(run: str | Path, revision: str | None = None) -> Path:

@@ -101,7 +101,7 @@ def _faults(trainer: Trainer, tick: Tick, told: set[str]) -> Iterator[str]:
 
 
 def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:
-    order = Batches(data.train.lengths, recipe.training.batch, seed)
+    order = Batches(data.train.sizes, recipe.training.batch, seed)
 
     def batch(step: int, first: int, count: int) -> Canvas:
         return packed(data.train, order.rows(step, first, count), range(first, first + count), recipe, data)

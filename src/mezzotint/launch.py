@@ -7,7 +7,7 @@ batch; the first one writes the files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,7 @@ from mezzotint.checks import (
     check_backbone,
     check_run,
     check_seed,
+    check_sides,
     check_tokenizer,
     layout_named,
     lesson,
@@ -31,6 +32,7 @@ from mezzotint.checks import (
 )
 from mezzotint.course import Progress, run_to_end
 from mezzotint.data.corpus import Corpus, Source
+from mezzotint.data.pairs import Columns
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import DataError, RunError, UsageError
 from mezzotint.prepare import Prepared, corpus_of, prepare, tokenizer_named
@@ -63,6 +65,8 @@ def train(
     *,
     out: str | Path,
     field: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
     layout: str = "texts",
     valid: Sequence[str | Path] | None = None,
     tokenizer: str = "auto",
@@ -78,6 +82,9 @@ def train(
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Progress]:
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
+
+    A system that writes from a source learns from pairs: records with the fields `source` and `target`, two .txt files
+    whose lines are parallel, or bistro, where the source is what a text says.
 
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
     moment and continued with `resume`. `backbone` is the language model that a system such as adavae stands on: a run
@@ -100,17 +107,20 @@ def train(
         )  # fmt: skip
         stands = None if backbone is None else read_backbone(backbone)
         vectors = None if embeddings is None else vectors_of(embeddings)
-        corpus = corpus_of(data, valid, field, layout_named(layout))
+        columns = check_sides(system, data, field, layout, source, target)
+        corpus = corpus_of(data, valid, field, layout_named(layout), columns)
         if stands is not None:
             recipe = stands.fitted(recipe, settings or {})
         words = _tokenizer(tokenizer, corpus, vectors, stands)
         recipe, prepared = prepare(recipe, corpus, layout_named(layout), words)
-        source = _source(corpus, prepared, data, valid, field)
+        told = _source(corpus, prepared, data, valid, field)
+        if columns is not None:
+            told["pair"] = asdict(columns)
         if vectors is not None:
             prepared = replace(prepared, table=vectors.of(recipe.spec))
-            source["embeddings"] = vectors.origin(recipe.spec)
+            told["embeddings"] = vectors.origin(recipe.spec)
         base = None if stands is None else Base(stands.fill, {"backbone": stands.record})
-        return recipe, prepared, source, base
+        return recipe, prepared, told, base
 
     return _begun(out, system, seed, device, team, *team.ahead(read))
 
@@ -172,13 +182,13 @@ def _begun(
     team: Team,
     recipe: Recipe,
     prepared: Prepared,
-    source: Mapping[str, Any],
+    told: Mapping[str, Any],
     base: Base | None = None,
 ) -> Iterator[Progress]:
     """A new run folder, and its training."""
     team.same(
         "texts to train on",
-        [[s["sha256"] for s in source["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
+        [[s["sha256"] for s in told["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
     )
     team.same("vectors of tokens", prepared.table is not None and sha256(prepared.table.numpy().tobytes()).hexdigest())
     with team.agreed():
@@ -186,7 +196,7 @@ def _begun(
         trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, start)
     model = trainer.system
     beginning = Beginning(
-        system=system, spec=recipe.spec, training=recipe.training, data=source, seed=seed,
+        system=system, spec=recipe.spec, training=recipe.training, data=told, seed=seed,
         tokenizer=prepared.tokenizer, lengths=prepared.lengths, table=prepared.table, processes=team.size,
         frozen=named(model.frozen) if base is not None and isinstance(model, Founded) else None,
         more={} if base is None else base.record,
@@ -238,7 +248,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         source = config["data"]
         layout = layout_named(source["layout"])
         try:
-            corpus = corpus_of(source["files"], source["valid"], source["field"], layout)
+            corpus = corpus_of(source["files"], source["valid"], source["field"], layout, columns_of(source))
         except DataError as e:
             raise DataError(f"{out} cannot go on without the text that it was trained on: {e}") from None
         for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
@@ -266,6 +276,11 @@ def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None, base: Backbon
     if vectors is None:
         return tokenizer_named(name, corpus)
     return vectors.tokens(None if name == AUTO else tokenizer_named(name, corpus))
+
+
+def columns_of(data: Mapping[str, Any]) -> Columns | None:
+    """The fields of both sides, of a run that writes from a source."""
+    return Columns(**data["pair"]) if data.get("pair") is not None else None
 
 
 def _places(paths: Sequence[str | Path]) -> list[str]:

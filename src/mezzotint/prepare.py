@@ -12,12 +12,13 @@ from torch import Tensor
 from mezzotint import hub
 from mezzotint.checks import BISTRO, KINDS, check_tokenizer
 from mezzotint.data import bistro
-from mezzotint.data.canvas import canvas_length, pack, room
+from mezzotint.data.canvas import canvas_length, pack, room, sources
 from mezzotint.data.corpus import Corpus, load_corpus
 from mezzotint.data.foreign import FILE, ROLES
 from mezzotint.data.lengths import Lengths
+from mezzotint.data.pairs import Columns, load_pairs
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
-from mezzotint.data.tokens import Tokens, build_tokens, cache_folder, windows, without_long
+from mezzotint.data.tokens import Pairs, Tokens, build_tokens, cache_folder, windows, without_long
 from mezzotint.errors import DataError
 from mezzotint.spec.recipe import FROM_TOKENIZER, Recipe
 from mezzotint.training import folder as files
@@ -31,8 +32,8 @@ class Prepared:
     """A corpus as a system trains on it."""
 
     tokenizer: Tokenizer
-    train: Tokens
-    valid: Tokens
+    train: Tokens | Pairs
+    valid: Tokens | Pairs
     lengths: Lengths | None
     layout: Layout
     notes: tuple[str, ...] = ()
@@ -42,9 +43,15 @@ class Prepared:
 
 
 def corpus_of(
-    data: Sequence[str | Path], valid: Sequence[str | Path] | None, field: str | None, layout: Layout
+    data: Sequence[str | Path],
+    valid: Sequence[str | Path] | None,
+    field: str | None,
+    layout: Layout,
+    columns: Columns | None = None,
 ) -> Corpus:
-    """The texts that --data and --valid name: files, or the bundled corpus."""
+    """The texts that --data and --valid name: files, or the bundled corpus; with `columns`, pairs."""
+    if columns is not None:
+        return _bistro_corpus() if [str(p) for p in data] == [BISTRO] else load_pairs(data, valid, columns)
     if [str(p) for p in data] == [BISTRO]:
         return Corpus(bistro_texts("train"), bistro_texts("valid"), (), ())
     return load_corpus(data, valid, field, layout)
@@ -53,6 +60,17 @@ def corpus_of(
 def bistro_texts(split: str) -> list[str]:
     """The bundled corpus as it is used here: 20,000 texts to train on, 1,000 each for "valid" and "test"."""
     return list(bistro.texts(split, BISTRO_TEXTS[split]))
+
+
+def bistro_pairs(split: str) -> tuple[list[str], list[str]]:
+    """What is said and the texts that say it, as many as `bistro_texts` has, and the same ones."""
+    sources, texts = zip(*bistro.pairs(split, BISTRO_TEXTS[split]), strict=True)
+    return list(sources), list(texts)
+
+
+def _bistro_corpus() -> Corpus:
+    (train_from, train), (valid_from, valid) = bistro_pairs("train"), bistro_pairs("valid")
+    return Corpus(train, valid, (), (), train_from, valid_from)
 
 
 def prepare(
@@ -69,12 +87,21 @@ def prepare(
         return Recipe(spec, recipe.training), Prepared(chosen, *rows, None, layout)
     spec = spec if run else replace(spec, canvas=canvas_length(train.lengths, spec.ending, spec.canvas))
     most = room(spec.canvas, spec.ending)
+    kept: Tokens | Pairs
+    held: Tokens | Pairs
     kept, long = without_long(train, most)
     held, long_held = without_long(valid, most)
+    if corpus.train_from is not None and corpus.valid_from is not None:
+        source, source_valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train_from, corpus.valid_from))
+        spec = replace(spec, source_canvas=canvas_length(source.lengths, Ending.SYMBOL, spec.source_canvas))
+        fits = room(spec.source_canvas, Ending.SYMBOL), most
+        kept, long = Pairs(source, train).within(*fits)
+        held, long_held = Pairs(source_valid, valid).within(*fits)
     if not len(kept) or not len(held):
         raise DataError(f"no text is short enough for a canvas of {spec.canvas} tokens; use --layout windows")
-    notes = tuple(
-        f"{number:,} of {len(rows):,} {which} texts are longer than {most} tokens and were left out"
+    limit = f"{most} tokens" if corpus.train_from is None else f"{most} tokens, or their sources than {fits[0]},"
+    notes = corpus.notes + tuple(
+        f"{number:,} of {len(rows):,} {which} texts are longer than {limit} and were left out"
         for which, number, rows in (("training", long, train), ("held-out", long_held, valid))
         if number
     )
@@ -99,7 +126,7 @@ def tokenizer_named(name: str, corpus: Corpus) -> Tokenizer:
     """The tokenizer that --tokenizer names: one to be trained, a tokenizer.json, its folder, or its name on a hub."""
     check_tokenizer(name)
     if name in KINDS:
-        return train_tokenizer(name, corpus.train, corpus.valid)
+        return train_tokenizer(name, corpus.all_train, corpus.all_valid)
     if Path(name).exists():
         return Tokenizer.foreign(name)
     repository, revision = hub.parse(name) or (name, None)
@@ -112,8 +139,13 @@ def _told(spec: Any, tokenizer: Tokenizer) -> Any:
     return replace(spec, **{name: fact for name, fact in facts.items() if name in spec.settings()})
 
 
-def packed(tokens: Tokens, rows: Sequence[int], index: Sequence[int], recipe: Recipe, data: Prepared) -> Canvas:
+def packed(tokens: Tokens | Pairs, rows: Sequence[int], index: Sequence[int], recipe: Recipe, data: Prepared) -> Canvas:
     """The canvas of some rows of `tokens`, with the random streams `index`."""
     spec: Any = recipe.spec
     tokenizer = data.tokenizer
-    return pack([tokens[i] for i in rows], index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad)
+    texts = tokens.target if isinstance(tokens, Pairs) else tokens
+    canvas = pack([texts[i] for i in rows], index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad)
+    if not isinstance(tokens, Pairs):
+        return canvas
+    read = [tokens.source[i] for i in rows]
+    return replace(canvas, source=sources(read, index, spec.source_canvas, tokenizer.end, tokenizer.pad))

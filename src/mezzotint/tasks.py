@@ -127,6 +127,10 @@ class Desk:
     ) -> Iterator[Task]:
         """n rows in batches; UsageError or CapabilityError for what cannot be served."""
         settings = Settings.checked(how)
+        if Can.TRANSLATE in self.system.card.can:
+            raise CapabilityError(
+                f"{self.system.card.name} writes from a source; use `mezzotint.translate(run, texts)`"
+            )
         if not isinstance(n, int) or not isinstance(batch_size, int):
             raise UsageError(f"n and batch_size must be whole numbers, not {n!r} and {batch_size!r}")
         if n < 1 or batch_size < 1:

@@ -40,6 +40,8 @@ class Can(Enum):
     """Texts longer than its canvas, block after block; for runs of windows."""
     REWARD = "reward"
     """Guidance by the reward that it learned from."""
+    TRANSLATE = "translate"
+    """From a source, and only from one: such a system learns from pairs of texts."""
 
 
 class Layout(Enum):
@@ -83,6 +85,8 @@ class Decoder(Enum):
     """Through vectors without new noise on the way."""
     MULTISTEP = "multistep"
     """The same to second order (DPM-Solver++), for few steps."""
+    BEAM = "beam"
+    """Left to right: of all prefixes of a text for a source the likeliest few go on, as many as it gets candidates."""
     LEGACY_FLOAT32 = "legacy-float32"
     """As older tables were drawn (MDLM's code): Gumbel noise in float32, which sharpens."""
 
@@ -134,6 +138,11 @@ class Canvas:
     """(B,) int64 on the CPU: which stream of random numbers each row draws from."""
     start: Tensor | None = None
     """(B, L) int8: 1 where a token must begin with a space, -1 where it must not, 0 where it may (edges of gaps)."""
+    source: Canvas | None = None
+    """What each row is written from, all of it given and with its own padding; None for texts by themselves.
+
+    Rows whose sources have the same index have the same source, which then is read once.
+    """
 
     @property
     def free(self) -> Tensor:
@@ -144,7 +153,8 @@ class Canvas:
         """The canvas of some rows, in the order asked for."""
         start = None if self.start is None else self.start[rows]
         index = self.index[rows.cpu() if not isinstance(rows, slice) else rows]
-        return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start)
+        source = None if self.source is None else self.source.rows(rows)
+        return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start, source)
 
     def heeded(self, logits: Tensor, spaced_V: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """logits (K, V) at the pairs `at`, else (B, L, V), minus infinity for ids that go against `start`.
@@ -157,12 +167,21 @@ class Canvas:
         heeded = logits.masked_fill(((demand > 0) & ~spaced_V) | ((demand < 0) & spaced_V), -inf)
         return heeded.where(heeded.isfinite().any(-1, keepdim=True), logits)
 
+    def apart(self) -> tuple[Canvas, Tensor]:
+        """The canvas of one row for each different index, and which of its rows stands for each row (B,)."""
+        _, place = self.index.unique(return_inverse=True)
+        first = (place.unique()[:, None] == place).int().argmax(1)
+        device = self.ids.device
+        return self.rows(first.to(device)), place.to(device)
+
     def to(self, device: torch.device | str) -> Canvas:
         """The same canvas with its tensors on `device` (`index` stays on the CPU)."""
         start = None if self.start is None else self.start.to(device)
+        source = None if self.source is None else self.source.to(device)
         return replace(
-            self, ids=self.ids.to(device), given=self.given.to(device), real=self.real.to(device), start=start
-        )
+            self, ids=self.ids.to(device), given=self.given.to(device), real=self.real.to(device), start=start,
+            source=source,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -367,4 +386,24 @@ class Latent(System, Protocol):
 
     def token_nll(self, batch: Canvas, z: Tensor) -> Tensor:
         """(B, L) nats: -log p of each real token given those before it and latents (B, Z); 0 on padding."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Where the candidates of some sources are to be written."""
+
+    canvas: Canvas
+    """Empty rows with their sources, those of one source side by side."""
+    log_p: Tensor | None = None
+    """(B,) nats: log p of each row's length given its source; None where texts end by themselves."""
+
+
+@runtime_checkable
+class Translator(System, Protocol):
+    """A system that writes from a source."""
+
+    def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
+        """`lengths * each` rows for each source: how many lengths are tried, the likeliest first, and how many texts of
+        each. A system whose texts end by themselves tries no lengths."""
         ...

@@ -54,6 +54,7 @@ def _train(given: flags.Train, out: Path, then: str) -> int:
     for paths in (given.data, given.valid):
         if paths:
             mezzotint.check_data(paths)
+    mezzotint.check_sides(given.system, given.data, given.field, given.layout, given.source, given.target)
     mezzotint.check_tokenizer(given.tokenizer)
     mezzotint.check_backbone(given.system, given.backbone, given.tokenizer)
     mezzotint.check_new(out)
@@ -64,10 +65,11 @@ def _train(given: flags.Train, out: Path, then: str) -> int:
 def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
     """The records of a training; reading the data is part of it, so that the bar is seen meanwhile."""
     records = mezzotint.train(
-        given.system, given.data, out=out, field=given.field, layout=given.layout, valid=given.valid or None,
-        tokenizer=given.tokenizer, backbone=given.backbone, embeddings=given.embeddings, size=given.size,
-        minutes=minutes_of(given), max_steps=given.max_steps, batch_size=given.batch_size,
-        save_every=given.save_every, seed=given.seed, device=given.device, settings=dict(given.set),
+        given.system, given.data, out=out, field=given.field, source=given.source, target=given.target,
+        layout=given.layout, valid=given.valid or None, tokenizer=given.tokenizer, backbone=given.backbone,
+        embeddings=given.embeddings, size=given.size, minutes=minutes_of(given), max_steps=given.max_steps,
+        batch_size=given.batch_size, save_every=given.save_every, seed=given.seed, device=given.device,
+        settings=dict(given.set),
     )  # fmt: skip
     say(f"run folder: {out}")
     yield from records
@@ -105,7 +107,7 @@ def resume(given: flags.Resume) -> int:
     mezzotint.check_run(given.run)
     if finished:
         say(f"{given.run} is finished; nothing is left to train")
-        closing(sample_command(given.run), report_of(given.run))
+        closing(next_of(given.run), report_of(given.run))
         return 0
     keep_memory()
     return after_training(progress(mezzotint.resume(given.run, device=given.device), stderr()), given.run)
@@ -114,6 +116,8 @@ def resume(given: flags.Resume) -> int:
 def sample(given: flags.Sample) -> int:
     """Write new texts."""
     card = card_of(given.run)
+    if mezzotint.Can.TRANSLATE in card.can:
+        raise CapabilityError(f"{card.name} writes from a source; use `{next_of(given.run)}`")
     if given.prefix is not None:
         demand(card, mezzotint.Can.CONTINUE)
     mezzotint.check_length(card, mezzotint.check_run(given.run), given.length, given.block, given.reuse)
@@ -152,6 +156,63 @@ def infill(given: flags.Infill) -> int:
     return 0
 
 
+def translate(given: flags.Translate) -> int:
+    """Write a line for each line of standard input; what is wrong with one is said, and keeps no other back."""
+    card = card_of(given.run)
+    demand(card, mezzotint.Can.TRANSLATE)
+    if given.scorer is not None:
+        mezzotint.check_run(given.scorer)
+    if given.choose == "ar" and given.scorer is None:
+        raise UsageError("--choose ar needs --scorer RUN, a run of ar-seq2seq")
+    if sys.stdin.isatty():
+        raise UsageError(f"`mezzotint translate` reads lines from standard input; as in `{given.example}`")
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    scorer = None if given.scorer is None else mezzotint.load(given.scorer, device=given.device)
+    how = {"candidates": given.candidates, "choose": given.choose, "decoder": given.decoder, "scorer": scorer}
+    notes: dict[int, str] = {}
+    lines = _sources(given.source, notes)
+    numbers: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature}
+    for found in mezzotint.translate(run, lines, **_set(how), **numbers):
+        note = notes.get(found.index, found.note)
+        if note is not None:
+            say(f"line {found.index + 1}: {note}" + ("" if found.text else "; an empty line stands for it"))
+        if given.json:
+            record = {"text": found.text, "source": found.source, "candidates": list(found.candidates)}
+            _print_record(record | {"score": found.score, "nfe": found.nfe, "note": note})
+        else:
+            _print(one_line(found.text))
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def _sources(field: str | None, notes: dict[int, str]) -> Iterator[str]:
+    """The sources on standard input; an empty one, and a note, where a line has none."""
+    for number, line in enumerate(getattr(sys.stdin, "buffer", sys.stdin)):
+        try:
+            text = line.decode() if isinstance(line, bytes) else line
+            yield _field_of(text, field) if field is not None else text.rstrip("\r\n")
+        except UnicodeDecodeError:
+            notes[number] = "it is not UTF-8 text"
+            yield ""
+        except UsageError as error:
+            notes[number] = str(error)
+            yield ""
+
+
+def _field_of(line: str, field: str) -> str:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        raise UsageError("it is no JSON object") from None
+    if not isinstance(record, dict) or field not in record:
+        raise UsageError(f"there is no field '{field}' in it")
+    text = record[field]
+    if not isinstance(text, str):
+        raise UsageError(f"the field '{field}' is no text")
+    return text
+
+
 def evaluate(given: flags.Evaluate) -> int:
     """Score a run on held-out text."""
     config = mezzotint.check_run(given.run)
@@ -168,9 +229,10 @@ def evaluate(given: flags.Evaluate) -> int:
                 _print_record({"column": column} | score.to_json())
     else:
         show(columns)
-    if not any(score.judge for scores in columns.values() for score in scores):
+    judged = any(score.judge for scores in columns.values() for score in scores)
+    if not judged and mezzotint.Can.TRANSLATE not in card_of(given.run).can:
         say("fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed")
-    closing(sample_command(given.run), report_of(given.run))
+    closing(next_of(given.run), report_of(given.run))
     return 0
 
 
@@ -213,8 +275,14 @@ def after_training(last: Progress | None, out: Path, then: str | None = None) ->
     if last is not None and last.stopped is not None:
         say(f"mezzotint: {last.stopped}")
         return INTERRUPTED
-    closing(then or sample_command(out), report_of(out))
+    closing(then or next_of(out), report_of(out))
     return 0
+
+
+def next_of(run: Path) -> str:
+    """What to do with a trained run."""
+    able = mezzotint.check_run(run).get("can", ())
+    return f"mezzotint translate {quote(str(run))} < FILE" if "translate" in able else sample_command(run)
 
 
 def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:

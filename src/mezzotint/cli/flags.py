@@ -195,6 +195,10 @@ class Train(Training):
 
     example: ClassVar[str] = "mezzotint train mdlm --data reviews.txt"
     system: Annotated[str, word("which system; `mezzotint systems` lists them", "SYSTEM")]
+    source: Annotated[str | None, value("which field a text is written from, for systems that translate", "NAME")] = (
+        None
+    )
+    target: Annotated[str | None, value("which field is the text, for systems that translate", "NAME")] = None
     embeddings: Annotated[
         Path | None,
         value(
@@ -318,6 +322,48 @@ class Infill(Writing):
         str | None, word("text with gaps, \\[ for a bracket; without it, lines of standard input", "TEMPLATE", unicode)
     ] = None
     n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
+
+
+def beams(text: str) -> tuple[int, int]:
+    """Reads how many lengths and how many texts of each: 5x2, or 5 for one of each."""
+    if not re.fullmatch("[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?", text):
+        raise ValueError("lengths x texts of each, as in 5x2, or one number of candidates")
+    first, _, second = text.partition("x")
+    return int(first), int(second or 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate:
+    """Write from sources, a line of output for each line of standard input."""
+
+    example: ClassVar[str] = "mezzotint translate runs/de-en < german.txt"
+    run: Run
+    candidates: Annotated[
+        tuple[int, int] | None,
+        value(
+            "lengths to try and texts of each (default 5x2; a beam of 5 where texts end by themselves)", "LxN", beams
+        ),
+    ] = None
+    choose: Annotated[
+        str | None,
+        choose("what picks one: agreement of all, another run, or the run itself (default mbr; beams: likelihood)",
+               "mbr", "ar", "likelihood"),
+    ] = None  # fmt: skip
+    scorer: Annotated[Path | None, value("the ar-seq2seq run that picks, with --choose ar", "RUN", Path)] = None
+    source: Annotated[
+        str | None, value("lines are JSON objects, and this field is the source (default: lines are text)", "NAME")
+    ] = None
+    steps: Annotated[int, value("steps from noise to text", "N", whole())] = 20
+    seed: Seed = 0
+    temperature: Annotated[
+        float, value("where tokens are drawn: 0 takes the likeliest, 1 the model's own odds", "T", number(least=0))
+    ] = 1.0
+    decoder: Annotated[
+        str | None,
+        value(f"how it is written: {', '.join(DECODERS)} (default: beam, else exact)", "NAME", one_of(*DECODERS)),
+    ] = None
+    json: Json = False
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -430,6 +430,11 @@ def texts(split: str, n: int, seed: int = 0) -> Iterator[str]:
     return (one.text for one in _in_split(split, n, seed))
 
 
+def pairs(split: str, n: int, seed: int = 0) -> Iterator[tuple[str, str]]:
+    """What is said, as `fields_line` has it, and the text that says it: the examples of `corpus`."""
+    return ((fields_line(one.example().fields), one.text) for one in _in_split(split, n, seed))
+
+
 def _in_split(split: str, n: int, seed: int) -> Iterator[Reading]:
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -48,6 +49,12 @@ def pack(
         ids[i, : len(row)] = row
     real = _first([width] * len(rows) if fill else [len(row) for row in closed], width)
     return Canvas(torch.from_numpy(ids), torch.zeros_like(real), real, _index(index))
+
+
+def sources(rows: Sequence[NDArray[np.int64]], index: Sequence[int], length: int, end: int, pad: int) -> Canvas:
+    """The canvas of some whole sources, all given, each closed by the end token: an empty one still has a position."""
+    canvas = pack(rows, index, Ending.SYMBOL, length, end, pad)
+    return replace(canvas, given=canvas.real)
 
 
 def free(lengths: Sequence[int], index: Sequence[int], pad: int, width: int | None = None) -> Canvas:

@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 from mezzotint import hub
 from mezzotint.data import tables
-from mezzotint.data.records import texts_of
+from mezzotint.data.records import Gather, T, texts_of
 from mezzotint.data.textfiles import FORMS, PACKED, File, Form, lines_of_text
 from mezzotint.errors import DataError, UsageError
 from mezzotint.types import Layout
@@ -44,6 +44,21 @@ class Corpus:
     sources: tuple[Source, ...]
     valid_sources: tuple[Source, ...]
     """Empty where `valid` was held out from `sources`."""
+    train_from: list[str] | None = None
+    """What each text of `train` is written from; None for texts by themselves."""
+    valid_from: list[str] | None = None
+    notes: tuple[str, ...] = ()
+    """Sentences about what was left out."""
+
+    @property
+    def all_train(self) -> list[str]:
+        """Both sides of what is learned from."""
+        return [*(self.train_from or ()), *self.train]
+
+    @property
+    def all_valid(self) -> list[str]:
+        """Both sides of what is held out."""
+        return [*(self.valid_from or ()), *self.valid]
 
 
 def load_corpus(
@@ -58,16 +73,16 @@ def load_corpus(
     are not two different texts to divide.
     """
     texts, sources = read(data, field, layout)
-    if layout is Layout.TEXTS and len(texts) < _FEWEST:
-        raise DataError(f"{_names(data)}: {len(texts)} texts are too few to learn from; at least {_FEWEST} are needed")
+    if layout is Layout.TEXTS:
+        enough(texts, data)
     if valid:
         held_out, valid_sources = read(valid, field, layout)
         return Corpus(texts, held_out, sources, valid_sources)
     if len(set(texts)) < 2:
         unit = "texts" if layout is Layout.TEXTS else "documents, parted by blank lines,"
         needed = f"at least 2 different {unit} are needed so that one can be held out"
-        raise DataError(f"{_names(data)}: {needed}, and there is 1; add more or name a file with --valid")
-    held = _held_out(texts)
+        raise DataError(f"{names(data)}: {needed}, and there is 1; add more or name a file with --valid")
+    held = withheld(texts)
     return Corpus([t for t in texts if t not in held], [t for t in texts if t in held], sources, ())
 
 
@@ -92,38 +107,39 @@ def read(data: Sequence[Path | str], field: str | None, layout: Layout) -> tuple
     at blank lines instead, and its lines stay joined. Without `field`: the field "text", else the only one with text.
     """
     check(data)
-    if field is not None and all(_is_plain(path) for path in data):
-        raise UsageError(f"{_names(data)}: a .txt file has no field '{field}'; leave --field out")
-    found = [_read(path, field, layout) for path in data]
+    if field is not None and all(is_plain(path) for path in data):
+        raise UsageError(f"{names(data)}: a .txt file has no field '{field}'; leave --field out")
+    found = [gathered(path, field, layout, texts_of) for path in data]
     return [text for texts, _ in found for text in texts], tuple(source for _, source in found)
 
 
 # ---- one source ------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path | str, field: str | None, layout: Layout) -> tuple[list[str], Source]:
+def gathered(path: Path | str, field: str | None, layout: Layout, gather: Gather[T]) -> tuple[list[T], Source]:
+    """What `gather` keeps of the texts of one file or data set, and where it came from."""
     if str(path).startswith(hub.SET):
-        name, texts = tables.read_set(str(path), field)
-        return texts, Source(name, _digest(texts), len(texts))
+        name, texts = tables.read_set(str(path), field, gather)
+        return texts, Source(name, digest(map(str, texts)), len(texts))
     try:
         with open(path, "rb") as raw:
-            digest = hashlib.file_digest(raw, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
             if not raw.tell():
                 raise DataError(f"{path} is empty; at least one text is needed")
             raw.seek(0)
-            texts = _texts(Path(path), raw, field, layout)
+            texts = _texts(Path(path), raw, field, layout, gather)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
-    return texts, Source(str(path), digest, len(texts))
+    return texts, Source(str(path), sha256, len(texts))
 
 
-def _texts(path: Path, raw: IO[bytes], field: str | None, layout: Layout) -> list[str]:
+def _texts(path: Path, raw: IO[bytes], field: str | None, layout: Layout, gather: Gather[T]) -> list[T]:
     if _is_parquet(path):
-        return tables.read_parquet(str(path), raw, field)
+        return tables.read_parquet(str(path), raw, field, gather)
     opener: Any = PACKED.get(path.suffix.lower())
     with raw if opener is None else opener(raw) as stream:
         file = File(str(path), stream=stream)
-        return texts_of(file, _form(path)(file, field, layout))
+        return gather(file, _form(path)(file, field, layout))
 
 
 def _refuse_others_than_files(path: Path) -> None:
@@ -139,7 +155,7 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() == tables.PARQUET
 
 
-def _is_plain(path: Path | str) -> bool:
+def is_plain(path: Path | str) -> bool:
     """Whether it is a file of lines, which have no fields."""
     is_table = str(path).startswith(hub.SET) or _is_parquet(Path(path))
     return not is_table and _form(Path(path)) is lines_of_text
@@ -153,21 +169,27 @@ def _form(path: Path) -> Form:
     return FORMS[name.suffix.lower()]
 
 
-def _digest(texts: Iterable[str]) -> str:
+def digest(texts: Iterable[str]) -> str:
     """SHA-256 of some texts and of where each ends, in hexadecimal."""
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for text in texts:
         data = text.encode()
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()
+        total.update(len(data).to_bytes(8, "little") + data)
+    return total.hexdigest()
 
 
-def _held_out(texts: Iterable[str]) -> frozenset[str]:
+def enough(texts: Sequence[str], data: Sequence[Path | str]) -> None:
+    """DataError where there are too few texts to learn from."""
+    if len(texts) < _FEWEST:
+        raise DataError(f"{names(data)}: {len(texts)} texts are too few to learn from; at least {_FEWEST} are needed")
+
+
+def withheld(texts: Iterable[str]) -> frozenset[str]:
     """The texts whose hash falls below 5 %: at least one, and not all of them."""
     place = {text: int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) for text in texts}
     held = {text for text, hashed in place.items() if hashed < _HELD_OUT * 2**64} or {min(place, key=place.__getitem__)}
     return frozenset(held if len(held) < len(place) else held - {max(place, key=place.__getitem__)})
 
 
-def _names(paths: Sequence[Path | str]) -> str:
+def names(paths: Sequence[Path | str]) -> str:
     return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from mezzotint.errors import DataError
 
@@ -34,12 +34,22 @@ class Origin:
         return text
 
 
+T = TypeVar("T")
+Gather = Callable[[Origin, Iterable[Located]], list[T]]
+"""What is kept of the texts of an origin."""
+
+
 def texts_of(origin: Origin, located: Iterable[Located]) -> list[str]:
     """Those of the texts that are not blank; DataError if none is left."""
     texts = [origin.checked(line, text) for line, text in located if not is_blank(text)]
     if not texts:
         raise DataError(f"{origin.name} has no text in it, only white space or no records; at least one text is needed")
     return texts
+
+
+def lines_of(origin: Origin, located: Iterable[Located]) -> list[Located]:
+    """All of the texts with their places, blank ones too: for what stands side by side."""
+    return [(line, origin.checked(line, text)) for line, text in located]
 
 
 def fields(origin: Origin, records: Iterator[tuple[int, object]], field: str | None) -> Iterator[Located]:

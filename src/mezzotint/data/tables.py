@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from mezzotint import hub
-from mezzotint.data.records import Origin, fields, listed, only_text_field, texts_of
+from mezzotint.data.records import Gather, Origin, T, fields, listed, only_text_field
 from mezzotint.errors import DataError, UsageError, unknown
 
 PARQUET: Final = ".parquet"
@@ -75,12 +75,13 @@ def check_extra(what: str, *needed: str) -> None:
         raise UsageError(f'{what} needs libraries that are not installed: pip install "mezzotint[data]"')
 
 
-def read_parquet(name: str, raw: IO[bytes], field: str | None) -> list[str]:
-    """The texts in a column of an open parquet file; DataError if it is damaged or has no such column."""
+def read_parquet(name: str, raw: IO[bytes], field: str | None, gather: Gather[T]) -> list[T]:
+    """What `gather` keeps of the texts in a column of an open parquet file; DataError if it is damaged or has no such
+    column."""
     pyarrow: Any = import_module("pyarrow")
     parquet: Any = import_module("pyarrow.parquet")
     try:
-        return _texts(Origin(name, ", record "), _Parquet(parquet.ParquetFile(raw)), field)
+        return _texts(Origin(name, ", record "), _Parquet(parquet.ParquetFile(raw)), field, gather)
     except UnicodeDecodeError:
         raise DataError(f"{name} has bytes that are not UTF-8 in a column of text; write it anew from text") from None
     except (pyarrow.ArrowException, OSError) as error:
@@ -89,8 +90,8 @@ def read_parquet(name: str, raw: IO[bytes], field: str | None) -> list[str]:
         raise DataError(f"{name} is damaged or is no parquet file; fetch or write it again") from None
 
 
-def read_set(text: str, field: str | None) -> tuple[str, list[str]]:
-    """The data set's name, with the commit and the split that were read, and its texts.
+def read_set(text: str, field: str | None, gather: Gather[T]) -> tuple[str, list[T]]:
+    """The data set's name, with the commit and the split that were read, and what `gather` keeps of its texts.
 
     HubError where the hub does not give it; UsageError for an unknown split; DataError where it holds no such texts.
     """
@@ -104,7 +105,7 @@ def read_set(text: str, field: str | None) -> tuple[str, list[str]]:
         rows = splits[split] if asked.first is None else splits[split].take(asked.first)
         asked = replace(asked, split=split)
         with _said(asked):
-            return str(asked), _texts(Origin(str(asked), ", record "), _Rows(rows), field)
+            return str(asked), _texts(Origin(str(asked), ", record "), _Rows(rows), field, gather)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ class _Table(Protocol):
     def records(self, columns: Sequence[str]) -> Iterator[Mapping[str, object]]: ...
 
 
-def _texts(origin: Origin, table: _Table, field: str | None) -> list[str]:
+def _texts(origin: Origin, table: _Table, field: str | None, gather: Gather[T]) -> list[T]:
     if field is None and not table.worded:
         raise DataError(f"{origin.name} has no column of text; it has {listed(table.names)}")
     if field is None:
@@ -132,7 +133,7 @@ def _texts(origin: Origin, table: _Table, field: str | None) -> list[str]:
         field = only_text_field(origin, 1, first)
     if field not in table.names:
         raise DataError(f"{origin.name} has no column '{field}'; it has {listed(table.names)}")
-    return texts_of(origin, fields(origin, enumerate(map(dict, table.records([field])), 1), field))
+    return gather(origin, fields(origin, enumerate(map(dict, table.records([field])), 1), field))
 
 
 @dataclass(frozen=True)

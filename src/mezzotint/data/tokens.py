@@ -50,6 +50,38 @@ class Tokens:
         """(n,) tokens in each row."""
         return self.stops - self.starts
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n,) what rows of one batch should have about as much of: their lengths."""
+        return self.lengths
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of a source and a text each."""
+
+    source: Tokens
+    target: Tokens
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) tokens in each text."""
+        return self.target.lengths
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n,) tokens on both sides: what rows of one batch should have about as many of."""
+        return self.target.lengths + self.source.lengths
+
+    def within(self, source: int, target: int) -> tuple[Pairs, int]:
+        """The pairs of at most so many tokens on each side, and how many were left out."""
+        keep = (self.source.lengths <= source) & (self.target.lengths <= target)
+        kept = (Tokens(side.ids, side.starts[keep], side.stops[keep]) for side in (self.source, self.target))
+        return Pairs(*kept), int((~keep).sum())
+
 
 def cache_folder() -> Path:
     """Where token caches live: `$MEZZOTINT_CACHE`, else `~/.cache/mezzotint`."""

@@ -124,14 +124,30 @@ class Neighbours(nn.Module):
         return x_BLD + F.conv1d(seen.mT, self.weight.to(seen.dtype), groups=self.weight.shape[0]).mT
 
 
+def places(kind: Positions, length: int, dim: int) -> nn.Parameter | None:
+    """Vectors of positions counted from the start and, for EDGES, from the end: (1 or 2, length, dim)."""
+    counted = {Positions.NONE: 0, Positions.START: 1, Positions.EDGES: 2}[kind]
+    return nn.Parameter(torch.zeros(counted, length, dim)) if counted else None
+
+
+def placed(vectors: Tensor, x_BLD: Tensor, real: Tensor | None, first: int = 0) -> Tensor:
+    """The vectors (1 or 2, length, D) of the positions of x, (L, D) or (B, L, D), the first of them being `first`."""
+    B, L, _ = x_BLD.shape
+    counted = vectors[0, first : first + L]
+    if len(vectors) == 1:
+        return counted
+    ends = real.sum(1, keepdim=True) if real is not None else torch.full((B, 1), L, device=x_BLD.device)
+    from_end = (ends - 1 - torch.arange(L, device=x_BLD.device)).clamp(min=0)
+    return counted + vectors[1][from_end]
+
+
 class Trunk(nn.Module):
     """What the networks share between their entrance and their exit: places, neighbours and blocks."""
 
     def __init__(self, spec: TransformerSpec, length: int) -> None:
         super().__init__()
         self.spec = spec
-        counted = {Positions.NONE: 0, Positions.START: 1, Positions.EDGES: 2}[spec.positions]
-        self.positions = nn.Parameter(torch.zeros(counted, length, spec.dim)) if counted else None
+        self.positions = places(spec.positions, length, spec.dim)
         mixed = spec.neighbours
         self.neighbours = Neighbours(spec.dim, mixed, spec.causal) if mixed else None
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
@@ -170,7 +186,7 @@ class Trunk(nn.Module):
         if self.neighbours is not None:
             x_BLD = self.neighbours(x_BLD, real, cache)
         if self.positions is not None:
-            x_BLD = x_BLD + self._placed(x_BLD, real, first)
+            x_BLD = x_BLD + placed(self.positions, x_BLD, real, first)
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
         bias = visibility(real, self.spec.causal if causal is None else causal, L, x_BLD, first)
         given: Sequence[Graft | None] = [None] * self.spec.depth if grafts is None else grafts
@@ -179,16 +195,6 @@ class Trunk(nn.Module):
         if cache is not None:
             cache.length += L
         return x_BLD
-
-    def _placed(self, x_BLD: Tensor, real: Tensor | None, first: int) -> Tensor:
-        assert self.positions is not None
-        B, L, _ = x_BLD.shape
-        placed = self.positions[0, first : first + L]
-        if self.spec.positions is not Positions.EDGES:
-            return placed
-        ends = real.sum(1, keepdim=True) if real is not None else torch.full((B, 1), L, device=x_BLD.device)
-        from_end = (ends - 1 - torch.arange(L, device=x_BLD.device)).clamp(min=0)
-        return placed + self.positions[1][from_end]
 
 
 class Transformer(Trunk):

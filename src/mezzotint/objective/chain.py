@@ -57,8 +57,8 @@ def chain_bound(
 
 
 def _prior(process: Gaussian, z0: Tensor, batch: Canvas) -> Tensor:
-    """KL(N(alpha z_0, sigma^2) || N(0, 1)) at t = 1, summed over free positions; next to nothing."""
-    alpha, sigma = (float(v) for v in process.alpha_sigma(torch.ones(1)))
+    """KL(N(alpha z_0, sigma^2) || prior) at t = 1, summed over free positions; next to nothing."""
+    alpha, sigma = (float(v) / process.factor for v in process.alpha_sigma(torch.ones(1)))
     per_number = (sigma**2 - 1) / 2 - torch.tensor(sigma, dtype=torch.float64).log()
     numbers = (alpha**2 / 2 * z0.double() ** 2 + per_number).sum(-1)
     return (numbers * batch.free).sum(1)

@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def token_nll(logits_BLV: Tensor, ids_BL: Tensor, where: Tensor) -> Tensor:
-    """(B,) nats: the sum over positions `where` (B, L) of -log softmax(logits)[id]."""
-    nll = F.cross_entropy(logits_BLV.float().mT, ids_BL, reduction="none")
+def token_nll(logits_BLV: Tensor, ids_BL: Tensor, where: Tensor, smoothing: float = 0.0) -> Tensor:
+    """(B,) nats: the sum over positions `where` (B, L) of -log softmax(logits)[id].
+
+    `smoothing` mixes that share of the mean over all ids into it (Szegedy et al. 2015, arXiv:1512.00567, §7).
+    """
+    nll = F.cross_entropy(logits_BLV.float().mT, ids_BL, reduction="none", label_smoothing=smoothing)
     return (nll * where).sum(1)

@@ -85,37 +85,42 @@ class SqrtVariance(Variance):
         return (1 - (t + self.offset).sqrt()) / (1 - math.sqrt(self.offset))
 
 
-class Factored(Variance):
-    """Another variance with the noise's deviation `factor` times as large beside the signal's.
+class RescaledVariance(Variance):
+    """Another schedule with 1/factor^2 of its signal-to-noise ratio: abar / (factor^2 - (factor^2 - 1) abar).
 
-    Gao et al. 2022 (Difformer), arXiv:2212.09412, §3.3, in the form that keeps alpha^2 + sigma^2 = 1; on images Chen
-    2023, arXiv:2301.10972, §2, shrinks the signal instead. Vectors of many dimensions stay nearest to themselves until
-    little signal is left: with a factor, fewer times are spent where every token can still be read off its own vector.
+    Gao et al. 2022 (Difformer), arXiv:2212.09412: the variance-preserving form of noise times a factor. Vectors of many
+    dimensions stay nearest to themselves until little signal is left: with a factor, fewer times are spent where every
+    token can still be read off its own vector.
+    Departure: the released code rescales the curve before it is divided by its value at 0, which moves the ratio; and
+    it then multiplies the noise as well.
     """
 
     def __init__(self, variance: Variance, factor: float) -> None:
-        self.variance, self.factor = variance, factor
+        self.variance = variance
+        self.factor = factor
 
     def share(self, t: Tensor) -> Tensor:
-        share = self.variance.share(t)
-        return share / (share + self.factor**2 * (1 - share))
+        share, square = self.variance.share(t).clamp(LEAST, 1.0), self.factor**2
+        return share / (square - (square - 1) * share)
 
 
 class Gaussian:
     """The process. Times (B,) act on states (B, L, D).
 
-    With `sigma0` it is that of a token's vector behind a z_0 that has noise of this deviation already.
+    `factor` multiplies all noise, that of the prior too (Difformer's noise factor): the variance is no longer kept.
+    With `sigma0` it is the process of a token's vector behind a z_0 that has noise of this deviation already.
     """
 
-    def __init__(self, variance: Variance, sigma0: float = 0.0) -> None:
+    def __init__(self, variance: Variance, factor: float = 1.0, sigma0: float = 0.0) -> None:
         self.variance = variance
+        self.factor = factor
         self.sigma0 = sigma0
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at times t of any shape; exactly 1 and sigma0 at t = 0."""
+        """alpha and sigma at times t of any shape; exactly 1 and sigma0 at t = 0. Sigma has the factor in it."""
         share = self.variance.share(t.double()).clamp(LEAST, 1.0)
         share = torch.where(t > 0, share, torch.ones_like(share))
-        return share.sqrt(), (1 - share + share * self.sigma0**2).sqrt()
+        return share.sqrt(), (self.factor**2 * (1 - share) + self.sigma0**2 * share).sqrt()
 
     def blur(self, steps: int) -> float:
         """The deviation after the first of `steps` steps, which Diffusion-LM gives its z_0 too (code)."""
@@ -140,8 +145,8 @@ class Gaussian:
         return Noised(torch.where(free[..., None], alpha * z0 + sigma * noise, z0), t)
 
     def prior(self, canvas: Canvas, z0: Tensor, rng: Rng) -> Noised:
-        """The state at t = 1: standard normal at every free position, z0 (B, L, D) elsewhere."""
-        noise = rng.normal(*z0.shape[1:]).to(z0)
+        """The state at t = 1: normal of deviation `factor` at every free position, z0 (B, L, D) elsewhere."""
+        noise = self.factor * rng.normal(*z0.shape[1:]).to(z0)
         t = torch.ones(len(z0), dtype=torch.float64, device=z0.device)
         return Noised(torch.where(canvas.free[..., None], noise, z0), t)
 

@@ -86,16 +86,24 @@ class Walk:
     The text of a moment is what the logits of the estimate like best; at the end that is the text.
     """
 
-    def __init__(self, process: Gaussian, solver: Solver, z0: Tensor) -> None:
-        """`z0` (B, L, D) holds the clean vectors at given positions."""
+    def __init__(self, process: Gaussian, solver: Solver, z0: Tensor, stop: float = 0.0) -> None:
+        """`z0` (B, L, D) holds the clean vectors at given positions.
+
+        The walk ends when this share `stop` of the steps is left, and takes the text from its last estimate (Gao et al.
+        2022, arXiv:2212.09412: five of twenty); one step is always gone.
+        """
         self.process = process
         self.solver = solver
         self.z0 = z0
+        self.stop = stop
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
         grid = times.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
         noised = self.process.prior(canvas, self.z0, rng.at("prior"))
-        return Grid(grid[:-1], grid[1:]), State(noised, canvas.given, canvas.given.float(), Walked(), canvas.ids)
+        moves = max(1, len(grid) - 1 - int(self.stop * (len(grid) - 1)))
+        return Grid(grid[:-1][:moves], grid[1:][:moves]), State(
+            noised, canvas.given, canvas.given.float(), Walked(), canvas.ids
+        )
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         walked, noised = state.memory, state.noised

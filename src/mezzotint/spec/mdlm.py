@@ -16,7 +16,7 @@ CARD = Card(
     paper="Sahoo et al. 2024, arXiv:2406.07524",
     can=frozenset({Can.CONTINUE, Can.INFILL, Can.LONG}),
     bound="upper bound, any-order form",
-    decoders=frozenset(Decoder) - {Decoder.DDIM, Decoder.MULTISTEP},
+    decoders=frozenset(Decoder) - {Decoder.DDIM, Decoder.MULTISTEP, Decoder.BEAM},
 )
 
 

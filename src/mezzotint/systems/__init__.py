@@ -34,19 +34,22 @@ class Entry:
 
 
 def _ours(name: str, spec: str, system: str) -> Entry:
+    module = name.replace("-", "_")
     return Entry(
-        f"mezzotint.spec.{name}:CARD",
-        f"mezzotint.spec.{name}:{spec}",
-        f"mezzotint.systems.{name}:{system}",
-        f"mezzotint.recipes.{name}:recipe",
+        f"mezzotint.spec.{module}:CARD",
+        f"mezzotint.spec.{module}:{spec}",
+        f"mezzotint.systems.{module}:{system}",
+        f"mezzotint.recipes.{module}:recipe",
     )
 
 
 CATALOGUE = {
     "adavae": _ours("adavae", "AdaVAESpec", "AdaVAE"),
     "ar": _ours("ar", "ARSpec", "AR"),
-    "didi-instruct": _ours("didi_instruct", "DiDiSpec", "DiDiInstruct"),
-    "diffusion-lm": _ours("diffusion_lm", "DiffusionLMSpec", "DiffusionLM"),
+    "ar-seq2seq": _ours("ar-seq2seq", "ARSeq2SeqSpec", "ARSeq2Seq"),
+    "difformer": _ours("difformer", "DifformerSpec", "Difformer"),
+    "didi-instruct": _ours("didi-instruct", "DiDiSpec", "DiDiInstruct"),
+    "diffusion-lm": _ours("diffusion-lm", "DiffusionLMSpec", "DiffusionLM"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),
 }

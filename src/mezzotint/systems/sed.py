@@ -29,7 +29,7 @@ from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.regression import squared_error
 from mezzotint.objective.rounding import token_nll
-from mezzotint.process.gaussian import CosineVariance, Factored, FlooredCosineVariance, Gaussian, SqrtVariance
+from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, RescaledVariance, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import SOLVERS, Walk
@@ -68,7 +68,7 @@ class SED:
             GaussianNoise.COSINE_FLOORED: FlooredCosineVariance(spec.beta1, spec.chain),
             GaussianNoise.SQRT: SqrtVariance(),
         }
-        self.process = Gaussian(Factored(variances[spec.noise], spec.noise_factor))
+        self.process = Gaussian(RescaledVariance(variances[spec.noise], spec.noise_factor))
         self.net = Net(spec)
         self.players = {"model": self.net}
 

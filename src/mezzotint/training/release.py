@@ -12,7 +12,7 @@ from mezzotint import hub
 from mezzotint.errors import RunError
 from mezzotint.training import folder as files
 from mezzotint.training.evidence import Evidence, gather, number, validations
-from mezzotint.types import Card
+from mezzotint.types import Can, Card
 
 CARD = "README.md"
 
@@ -76,7 +76,8 @@ def model_card(config: Mapping[str, Any], evidence: Evidence, card: Card, name: 
     """The card in Markdown: what the model is, what it learned from, how good it is, how it is loaded."""
     rows = dict(_facts(config, evidence, size))
     table = [f"| {what} | {_cell(said)} |" for what, said in rows.items()]
-    able = ", ".join(["write", *sorted(ability.value for ability in card.can)])
+    alone = [] if Can.TRANSLATE in card.can else ["write"]
+    able = ", ".join([*alone, *sorted(ability.value for ability in card.can)])
     return "\n".join(
         [
             *("---", "library_name: mezzotint", "pipeline_tag: text-generation"),
@@ -86,9 +87,16 @@ def model_card(config: Mapping[str, Any], evidence: Evidence, card: Card, name: 
             *("", "| | |", "| --- | --- |", *table, ""),
             *("With Mezzotint installed:", "", "```python", "import mezzotint", ""),
             f"run = mezzotint.from_pretrained({json.dumps(name, ensure_ascii=False)})",
-            *("print(run.generate(n=8)[0].text)", "```", ""),
+            *(_example(card), "```", ""),
         ]
     )
+
+
+def _example(card: Card) -> str:
+    """A line of Python that has the run write."""
+    if Can.TRANSLATE in card.can:
+        return 'print(next(mezzotint.translate(run, ["..."])).text)'
+    return "print(run.generate(n=8)[0].text)"
 
 
 def _facts(config: Mapping[str, Any], evidence: Evidence, size: int) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,64 @@
+"""Which of several candidates is taken: by agreement, by another model, or by the writer's own likelihood.
+
+Agreement is minimum Bayes risk (Kumar and Byrne 2004, "Minimum Bayes-Risk Decoding"): the text that the others,
+taken for references, like best on average. Re-ranking by an autoregressive model is the noisy parallel decoding of Gu
+et al. 2017, arXiv:1711.02281, §4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import cache
+from typing import Any
+
+Utility = Callable[[str, str], float]
+"""(hypothesis, reference) -> how good, more being better."""
+
+
+class Chooser(Enum):
+    """How one of several candidates is chosen."""
+
+    MBR = "mbr"
+    AR = "ar"
+    LIKELIHOOD = "likelihood"
+
+
+def most_agreed(texts: Sequence[str], utility: Utility, weights: Sequence[float] | None = None) -> int:
+    """The place of the text with the greatest expected utility, each text weighing as much as is said; the first of
+    equals. Equal texts are compared once.
+
+    Lengths that are tried because they stand beside the likeliest one are no draws: weighed by their probability, they
+    count for what they are. Departure: in Difformer's code all weigh the same, the candidate is the reference and the
+    others are the hypotheses; as it is here is how the risk is defined.
+    """
+    mass: dict[str, float] = {}
+    for text, weight in zip(texts, weights or [1.0] * len(texts), strict=True):
+        mass[text] = mass.get(text, 0.0) + weight
+    if len(mass) == 1:
+        return 0
+    expected = {text: sum(m * utility(text, other) for other, m in mass.items()) for text in mass}
+    return texts.index(max(expected, key=expected.__getitem__))
+
+
+def best_scored(scores: Sequence[float]) -> int:
+    """The place of the greatest score; the first of equals."""
+    return max(range(len(scores)), key=scores.__getitem__)
+
+
+@cache
+def sentence_bleu() -> Utility:
+    """BLEU of single sentences (sacrebleu: exponential smoothing, only the orders that there are), 0 to 100."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    bleu: Any = BLEU(effective_order=True)
+    return lambda hypothesis, reference: float(bleu.sentence_score(hypothesis, [reference]).score)
+
+
+@cache
+def sentence_chrf() -> Utility:
+    """chrF2 of single sentences (sacrebleu), 0 to 100."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    chrf: Any = CHRF()
+    return lambda hypothesis, reference: float(chrf.sentence_score(hypothesis, [reference]).score)

@@ -1,0 +1,179 @@
+"""Difformer: Gaussian diffusion over learned embeddings, from a source (Gao et al. 2022, arXiv:2212.09412).
+
+An encoder reads the source once. A decoder that looks both ways says what the clean vectors are, given noisy ones, the
+time and what it said last time. The anchor loss has the estimate name the token, so that vectors cannot collapse; noise
+several times as loud as the data keeps the network from reading tokens off it instead of off the source.
+
+Departure: a canvas holds the text alone; its edges are known by its places, where the code frames it with two symbols.
+Departure: times are continuous and stratified over the batch, where the code draws one of 2,000 for each text.
+Departure: rotary attention, GELU, and by default norms before the branches; `norms=post` is the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mezzotint.data.lengths import Lengths
+from mezzotint.data.sketch import candidates
+from mezzotint.errors import CapabilityError
+from mezzotint.guidance.self_condition import detached, twice
+from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.net.conditioning import sinusoids
+from mezzotint.net.encoder_decoder import Memory, Stack
+from mezzotint.objective.chain import chain_bound
+from mezzotint.objective.offset import LengthHead, candidate_lengths, length_nll
+from mezzotint.objective.regression import squared_error
+from mezzotint.objective.rounding import token_nll
+from mezzotint.process.gaussian import Gaussian, RescaledVariance, SqrtVariance
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import Counted, drive
+from mezzotint.sampler.gaussian import SOLVERS, Walk
+from mezzotint.space.scaled import ScaledEmbedding
+from mezzotint.spec.difformer import CARD, DifformerSpec, EmbedNorm, LengthBeam, Louder, Names
+from mezzotint.types import Canvas, Denoiser, Frame, Loss, Noised, Prediction, Request, Sketch
+
+CLOCK = 1000.0
+"""Times are fed as the code counts them, 0 to 1000."""
+
+
+class Net(nn.Module):
+    """The table, the encoder with its length head, and the decoder with its entrance and exit."""
+
+    def __init__(self, spec: DifformerSpec) -> None:
+        super().__init__()
+        dim, width = spec.net.dim, spec.width
+        self.space = ScaledEmbedding(spec.vocab, width, normed=spec.embed_norm is EmbedNorm.TABLE)
+        self.read_in = nn.Linear(width, dim, bias=False)
+        self.encoder = Stack(spec.net, spec.source_canvas, crosses=False)
+        self.length = LengthHead(dim, spec.source_canvas, spec.canvas)
+        self.write_in = nn.Linear(width, dim, bias=False)
+        self.joined = nn.Sequential(
+            nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.Dropout(spec.net.dropout)
+        )
+        self.time = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
+        self.decoder = Stack(spec.net, spec.canvas, crosses=True, normed=spec.embed_norm is EmbedNorm.INPUT)
+        self.write_out = nn.Linear(dim, width, bias=False)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Fresh weights: matrices between the stacks by the width that they read."""
+        with torch.no_grad():
+            for name, p in self.named_parameters():
+                if "norm" not in name:
+                    p.zero_() if name.endswith("bias") else p.normal_(0, p.shape[-1] ** -0.5, generator=generator)
+        self.space.initialise(generator)
+        self.encoder.initialise(generator)
+        self.decoder.initialise(generator)
+
+    def encode(self, source: Canvas) -> Tensor:
+        """What the encoder says of each position of a source, (B, S, D)."""
+        states: Tensor = self.encoder(self.read_in(self._fed(self.space.encode(source.ids))), source.real)
+        return states
+
+    def forward(self, z_BLW: Tensor, earlier_BLW: Tensor, t: Tensor, real: Tensor, memory: Memory) -> Tensor:
+        """The estimate of the clean vectors (B, L, W)."""
+        h = self.joined(torch.cat([self.write_in(self._fed(x)) for x in (z_BLW, earlier_BLW)], dim=-1))
+        clock = self.time(sinusoids(t * CLOCK, self.read_in.out_features).to(h.dtype))
+        out: Tensor = self.write_out(self.decoder(h + clock[:, None], real, memory))
+        return out.to(z_BLW.dtype)
+
+    def _fed(self, x: Tensor) -> Tensor:
+        return x.to(self.read_in.weight.dtype)
+
+
+class Difformer:
+    """Embedding diffusion from a source."""
+
+    card = CARD
+
+    def __init__(self, spec: DifformerSpec, lengths: Lengths | None = None) -> None:
+        self.spec = spec
+        self.process = _process(spec, spec.factor)
+        self.decoding = _process(spec, spec.decode_factor)
+        self.net = Net(spec)
+        self.players = {"model": self.net}
+
+    def initialise(self, seed: int) -> None:
+        self.net.initialise(torch.Generator().manual_seed(seed + 7_919))  # not the stream of the noise
+
+    def denoiser(self, memory: Memory) -> Denoiser:
+        """z_theta(z_t, z_tilde, t, x), for sources that have been read."""
+
+        def denoise(
+            noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+        ) -> Prediction:
+            z = noised.z
+            earlier = previous if isinstance(previous, Tensor) else torch.zeros_like(z)
+            estimate: Tensor = self.net(z, earlier, noised.t, cond.real, memory)
+            return Prediction(self.net.space.logits(estimate if at is None else estimate[at]), estimate, estimate)
+
+        return denoise
+
+    def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
+        """The error of the estimate, the naming of tokens and the length; z_0 gets its gradient from all of them."""
+        states, memory, real = self._read(batch)
+        t = (1 - rng.at("time").stratified()).to(batch.ids.device)
+        z0 = self.net.space.encode(batch.ids)
+        noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
+        said = self._said(self.denoiser(memory), noised, batch, rng)
+        assert said.estimate is not None
+        error = squared_error(said.estimate, z0, batch.free).sum()
+        logits = said.logits if self.spec.names is Names.ANCHOR else self.net.space.logits(z0)
+        names = token_nll(logits, batch.ids, batch.free, self.spec.smoothing).sum()
+        # Departure: a text's length counts once for each of its tokens, so that all means are over tokens.
+        length = (length_nll(self.net.length(states, real), batch.real) * batch.free.sum(1)).sum()
+        parts = {"error": error.detach(), self.spec.names.value: names.detach(), "length": length.detach()}
+        yield Loss(error + names + self.spec.length_weight * length, parts, float(batch.free.sum()))
+
+    def _said(self, denoise: Denoiser, noised: Noised, batch: Canvas, rng: Rng) -> Prediction:
+        """Half of the batches have a pass of which only the estimate is kept, then one that is trained."""
+        if not self.spec.self_condition or float(Rng(rng.seed, [0], rng.purpose).uniform()) >= 0.5:
+            return denoise(noised, batch)
+        with torch.no_grad():
+            first = denoise(noised, batch)
+        return denoise(noised, batch, detached(first))
+
+    def _read(self, canvas: Canvas) -> tuple[Tensor, Memory, Tensor]:
+        """What the encoder says of each row's source, what the decoder sees of it, and what of it is real."""
+        assert canvas.source is not None, "difformer writes from a source"
+        source, place = canvas.source.apart()
+        states = self.net.encode(source)
+        return states[place], self.net.decoder.recall(states, source.real).rows(place), source.real[place]
+
+    def nll(self, batch: Canvas, rng: Rng) -> Tensor:
+        """(B,) float64 nats: one draw of the bound of the chain under the noise of training, and of the length."""
+        states, memory, real = self._read(batch)
+        denoise = twice(self.denoiser(memory)) if self.spec.self_condition else self.denoiser(memory)
+        bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
+        return bound + length_nll(self.net.length(states, real), batch.real).double()
+
+    @torch.no_grad()
+    def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
+        """Where candidates of each source are written: `each` of every one of the best `lengths` lengths."""
+        log_p = self.net.length(self.net.encode(source), source.real)
+        tried = candidate_lengths(log_p, lengths, self.spec.length_beam is LengthBeam.WINDOW)
+        rows = [[n for n in row for _ in range(each)] for row in tried]
+        chances = log_p.gather(1, torch.tensor(rows, device=log_p.device) - 1)
+        return Sketch(candidates(source, rows, self.spec.pad), chances.flatten())
+
+    def sample(self, request: Request) -> Iterator[Frame]:
+        if (request.temperature, request.top_p) != (1, 1):
+            raise CapabilityError("difformer draws vectors and no tokens; leave temperature and top_p at 1")
+        canvas = request.canvas
+        with torch.no_grad():
+            _, memory, _ = self._read(canvas)
+            blank = F.embedding(canvas.ids, torch.zeros_like(self.net.space.vectors))
+        counted = Counted(self.denoiser(memory), canvas)
+        denoise = spaces(forbid(counted, request.forbidden), request.spaced)
+        step = Walk(self.decoding, SOLVERS[request.decoder], blank, self.spec.early_stop)
+        rng = Rng(request.seed, canvas.index.tolist())
+        return drive(denoise, step, canvas, request.steps, rng, counted.calls)
+
+
+def _process(spec: DifformerSpec, factor: float) -> Gaussian:
+    if spec.louder is Louder.SCHEDULE:
+        return Gaussian(RescaledVariance(SqrtVariance(), factor))
+    return Gaussian(SqrtVariance(), factor)

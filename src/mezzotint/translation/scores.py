@@ -1,0 +1,83 @@
+"""How good a run that writes from a source is: what it writes from held-out sources beside their texts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mezzotint.checks import BISTRO
+from mezzotint.data import bistro
+from mezzotint.data.pairs import Columns, read_pairs
+from mezzotint.errors import UsageError
+from mezzotint.evaluate.likelihood import costs, likelihood
+from mezzotint.evaluate.overlap import overlap
+from mezzotint.evaluate.table import Score
+from mezzotint.prepare import bistro_pairs
+from mezzotint.run import Run
+from mezzotint.translation.write import Translation, asked_of, pair_canvas, translate
+
+ROWS = 64
+DRAWS = 8
+
+
+def held_out_pairs(run: Run, data: Sequence[str | Path]) -> tuple[list[str], list[str]]:
+    """The sources and texts of some files, whose fields are those that the run was trained with."""
+    if [str(path) for path in data] == [BISTRO]:
+        return bistro_pairs("test")
+    columns = Columns(**(run.config["data"].get("pair") or {}))
+    try:
+        both, _, _ = read_pairs(data, columns)
+    except UsageError as error:
+        raise UsageError(f"this run was trained on pairs in other files: {error}") from None
+    return both
+
+
+def pair_scores(run: Run, data: Sequence[str | Path], *, seed: int = 0, **how: Any) -> Iterator[Score]:
+    """Likelihood of the held-out texts given their sources, and what is written from the sources beside them."""
+    read, texts = held_out_pairs(run, data)
+    yield from pair_bound(run, read, texts, seed)
+    asked = asked_of(run, seed=seed, **how)
+    began = time.perf_counter()
+    written = list(translate(run, read, seed=seed, **how))
+    seconds = time.perf_counter() - began
+    form = f"{asked.lengths}x{asked.each} by {asked.choose.value}, decoder {asked.decoder.value}"
+    note = "; ".join([form, *_failures(written)])
+    yield Score("sentences_per_second", len(written) / seconds, None, len(written), note)
+    yield Score.mean("nfe", [each.nfe for each in written], "network evaluations a text, all candidates")
+    yield from overlap([each.text for each in written], texts)
+    if [str(path) for path in run.config["data"]["files"]] == [BISTRO]:
+        yield Score.mean("success", list(map(_says, read, written)), "texts that say all fields and no others")
+
+
+def pair_bound(run: Run, read: Sequence[str], texts: Sequence[str], seed: int) -> Iterator[Score]:
+    """-log p of the texts given their sources, or a bound on it, of those pairs that fit the run."""
+    tokenizer, spec = run.tokenizer, run.spec
+    rows = list(zip(tokenizer.encode_all(read), tokenizer.encode_all(texts), strict=True))
+    fits = [i for i, (a, b) in enumerate(rows) if len(a) < spec.source_canvas and len(b) < spec.canvas]
+    if not fits:
+        return
+    fits.sort(key=lambda i: len(rows[i][1]))
+    parts = [fits[begin : begin + ROWS] for begin in range(0, len(fits), ROWS)]
+    batches = (pair_canvas(run, [rows[i] for i in part], part) for part in parts)
+    nats = costs(run.system, batches, 1 if run.card.exact else DRAWS, seed)
+    note = "exact" if run.card.exact else f"{run.card.bound}, {DRAWS} draws a text"
+    note += f"; {len(rows) - len(fits)} of {len(rows)} pairs are too long" if len(fits) < len(rows) else ""
+    symbols = np.array([len(rows[i][1]) + 1 for i in fits], dtype=np.float64)
+    characters = np.array([len(texts[i]) + 1 for i in fits], dtype=np.float64)
+    yield from likelihood(nats, symbols, characters, note)
+
+
+def _failures(written: Sequence[Translation]) -> Iterator[str]:
+    lost = sum(each.note is not None and not each.candidates for each in written)
+    if lost:
+        yield f"{lost} of {len(written)} sources could not be read, and count as empty texts"
+
+
+def _says(line: str, written: Translation) -> float:
+    """Whether a text says exactly the fields on a line, by the grammar that the line is from."""
+    fields = bistro.judge(written.text).fields
+    return float(fields is not None and bistro.fields_line(fields) == line)

@@ -1,0 +1,245 @@
+"""From sources to texts with a run that writes from a source: candidates, a choice among them, and what was wrong.
+
+    run = mezzotint.load("runs/de-en")
+    [t.text for t in mezzotint.translate(run, ["Ein Hund rennt."])]
+
+Every line has a translation, in order. One that cannot be read has an empty one and a sentence, and disturbs no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from mezzotint.checks import check_decoder, decoder_named
+from mezzotint.data.canvas import pack, sources
+from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
+from mezzotint.guidance.choose import Chooser, best_scored, most_agreed, sentence_bleu
+from mezzotint.rng import Rng
+from mezzotint.run import Run
+from mezzotint.types import Can, Canvas, Decoder, Ending, Frame, Request, Sketch, Translator
+
+CHUNK = 1024
+"""Lines that are read before the first of them is written: sorted by length, they make batches without padding."""
+ROWS = 160
+"""Candidates that are written at once."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What was written from one source."""
+
+    source: str
+    text: str
+    candidates: tuple[str, ...] = ()
+    """All texts that it was chosen from, in the order in which they were tried."""
+    score: float = 0.0
+    """Mean log probability of the symbols of the chosen one under the run itself, its length one of them if drawn."""
+    nfe: int = 0
+    """Network evaluations of all candidates together, a chooser's among them."""
+    index: int = 0
+    """Which line it is, from 0; its stream of random numbers too."""
+    note: str | None = None
+    """A sentence, where something was wrong with the source."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How sources are translated."""
+
+    lengths: int
+    each: int
+    choose: Chooser
+    decoder: Decoder
+    steps: int = 20
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    scorer: Run | None = None
+
+    @property
+    def candidates(self) -> int:
+        return self.lengths * self.each
+
+
+def asked_of(
+    run: Run,
+    candidates: tuple[int, int] | None = None,
+    choose: str | None = None,
+    decoder: str | None = None,
+    scorer: Run | None = None,
+    **how: float,
+) -> Asked:
+    """What is asked for, with the run's own ways where nothing is: beams of five where it has beams, else two texts of
+    each of five lengths, of which the others choose one. Raises UsageError or CapabilityError."""
+    card = run.card
+    if Can.TRANSLATE not in card.can:
+        raise CapabilityError(f"{run.name} is a run of {card.name}, which cannot write from a source")
+    has_beam = Decoder.BEAM in card.decoders
+    chosen = decoder_named(decoder or (Decoder.BEAM if has_beam else Decoder.EXACT))
+    check_decoder(card, chosen, None, None)
+    lengths, each = candidates or ((1, 5) if has_beam else (5, 2))
+    if min(lengths, each) < 1:
+        raise UsageError(f"candidates are at least one length and one text of each, not {lengths}x{each}")
+    by = _chooser_named(choose) if choose else Chooser.LIKELIHOOD if chosen is Decoder.BEAM else Chooser.MBR
+    if by is Chooser.AR and scorer is None:
+        raise UsageError("to choose by ar, name the run that scores: a run of ar-seq2seq, as scorer")
+    if scorer is not None and not (scorer.card.exact and Can.TRANSLATE in scorer.card.can):
+        raise RunError(f"{scorer.folder} is a run of {scorer.card.name}; a scorer must be a run of ar-seq2seq")
+    for name in how:
+        if name not in ("steps", "seed", "temperature", "top_p"):
+            raise unknown("argument", name, ["steps", "seed", "temperature", "top_p"])
+    return Asked(
+        lengths, each, by, chosen, int(how.get("steps", 20)), int(how.get("seed", 0)),
+        how.get("temperature", 1.0), how.get("top_p", 1.0), scorer,
+    )  # fmt: skip
+
+
+def translate(run: Run, texts: Iterable[str], *, batch_size: int | None = None, **how: Any) -> Iterator[Translation]:
+    """A translation of each text, in order; `how` as `asked_of` has it.
+
+    A text that is blank, or longer than what the run reads, gives an empty translation with a note. Words that the run
+    does not know are read as unknown ones, and noted.
+    """
+    asked = asked_of(run, **how)
+    return _translated(run, texts, asked, batch_size or max(1, ROWS // asked.candidates))
+
+
+def _translated(run: Run, texts: Iterable[str], asked: Asked, size: int) -> Iterator[Translation]:
+    numbered = enumerate(texts)
+    while chunk := list(islice(numbered, CHUNK)):
+        found: dict[int, Translation] = {}
+        readable = []
+        for index, text in chunk:
+            ids, note = _read(run, text)
+            if ids is None:
+                found[index] = Translation(text, "", index=index, note=note)
+            else:
+                readable.append((index, text, ids, note))
+        readable.sort(key=lambda line: len(line[2]))
+        for begin in range(0, len(readable), size):
+            part = readable[begin : begin + size]
+            written = _batch(run, [line[2] for line in part], [line[0] for line in part], asked)
+            chosen = _chosen(run, [line[1] for line in part], written, asked)
+            for (index, _, _, note), translation in zip(part, chosen, strict=True):
+                found[index] = replace(translation, index=index, note=note)
+        yield from (found[index] for index, _ in chunk)
+
+
+def _read(run: Run, text: str) -> tuple[list[int] | None, str | None]:
+    """The ids of a source, and what is to be said of it; no ids where it cannot be read."""
+    if not text or text.isspace():
+        return None, "there is nothing in it to translate"
+    try:
+        ids = run.tokenizer.encode(text)
+    except UsageError as error:
+        return None, str(error)
+    most = run.spec.source_canvas - 1
+    if len(ids) > most:
+        return None, f"it is {len(ids)} tokens long, and this run reads at most {most}"
+    strange = ids.count(run.tokenizer.unk) if run.tokenizer.unk is not None else 0
+    if strange:
+        return ids, f"{strange} of its {len(ids)} words {'is' if strange == 1 else 'are'} unknown to this run"
+    return ids, None
+
+
+@dataclass(frozen=True)
+class Written:
+    """The candidates of one source."""
+
+    texts: list[str]
+    scores: list[float]
+    weights: list[float]
+    """The probability of each one's length, shared among those that have it."""
+    nfe: int
+
+
+def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Asked) -> list[Written]:
+    """The candidates of some sources."""
+    tokenizer, system = run.tokenizer, run.system
+    assert isinstance(system, Translator)
+    source = sources([np.array(row) for row in rows], index, run.spec.source_canvas, tokenizer.end, tokenizer.pad)
+    sketch = system.sketch(source.to(run.device), asked.lengths, asked.each)
+    canvas = sketch.canvas
+    closing = () if run.spec.ending is Ending.LENGTH else (tokenizer.end,)
+    request = Request(
+        canvas, steps=asked.steps, seed=asked.seed, temperature=asked.temperature, top_p=asked.top_p,
+        decoder=asked.decoder, forbidden=tuple(sorted(tokenizer.special - set(closing))),
+    )  # fmt: skip
+    for frame in system.sample(request):
+        last = frame
+    rows_of = range(0, len(canvas.ids), asked.candidates)
+    return [_written(run, sketch, last, slice(begin, begin + asked.candidates)) for begin in rows_of]
+
+
+def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:
+    known = (sketch.canvas.real & frame.known)[rows].cpu()
+    ids, confidence = frame.ids[rows].cpu(), frame.confidence[rows].cpu().double()
+    texts = [run.tokenizer.decode(row[k].tolist()) for row, k in zip(ids, known, strict=True)]
+    nats = [float(p[k].clamp(min=1e-30).log().sum()) for p, k in zip(confidence, known, strict=True)]
+    symbols = known.sum(1).tolist()
+    if sketch.log_p is None:
+        scores, weights = [n / k for n, k in zip(nats, symbols, strict=True)], [1.0] * len(texts)
+    else:  # that a text is as long as it is, is one more symbol
+        log_p = sketch.log_p[rows].cpu().double()
+        scores = [(n + c) / (k + 1) for n, c, k in zip(nats, log_p.tolist(), symbols, strict=True)]
+        weights = log_p.softmax(0).tolist()
+    return Written(texts, scores, weights, int(frame.nfe[rows].sum()))
+
+
+def _chosen(run: Run, read: Sequence[str], written: Sequence[Written], asked: Asked) -> Iterator[Translation]:
+    by_other = _scored(asked.scorer, read, written) if asked.choose is Chooser.AR and asked.scorer else None
+    pick: Callable[[int, Written], int] = {
+        Chooser.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu(), each.weights),
+        Chooser.AR: lambda row, each: best_scored(by_other[row] if by_other else each.scores),
+        Chooser.LIKELIHOOD: lambda row, each: best_scored(each.scores),
+    }[asked.choose]
+    for row, each in enumerate(written):
+        place = pick(row, each)
+        nfe = each.nfe + (len(each.texts) if by_other else 0)
+        yield Translation(read[row], each.texts[place], tuple(each.texts), each.scores[place], nfe)
+
+
+@torch.no_grad()
+def _scored(scorer: Run, read: Sequence[str], written: Sequence[Written]) -> list[list[float]]:
+    """Mean log probability of the symbols of each candidate under another run, which tokenizes for itself."""
+    pairs = [(source, text) for source, each in zip(read, written, strict=True) for text in each.texts]
+    scores = iter(log_p_of(scorer, pairs))
+    return [[next(scores) for _ in each.texts] for each in written]
+
+
+@torch.no_grad()
+def log_p_of(scorer: Run, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """Mean log p of the symbols of texts given their sources; minus infinity where a side is too long for the run."""
+    tokenizer, spec = scorer.tokenizer, scorer.spec
+    rows = [(tokenizer.encode(source), tokenizer.encode(text)) for source, text in pairs]
+    fits = [i for i, (a, b) in enumerate(rows) if len(a) < spec.source_canvas and len(b) < spec.canvas]
+    scores = [float("-inf")] * len(pairs)
+    fits.sort(key=lambda i: len(rows[i][1]))
+    for begin in range(0, len(fits), ROWS):
+        part = fits[begin : begin + ROWS]
+        canvas = pair_canvas(scorer, [rows[i] for i in part], part)
+        nll = scorer.system.nll(canvas, Rng(0, part))
+        for i, nats, symbols in zip(part, nll.tolist(), canvas.real.sum(1).tolist(), strict=True):
+            scores[i] = -nats / symbols
+    return scores
+
+
+def pair_canvas(run: Run, rows: Sequence[tuple[list[int], list[int]]], index: Sequence[int]) -> Canvas:
+    """The canvas of some sources with their texts, as in training, on the run's device."""
+    spec, end, pad = run.spec, run.tokenizer.end, run.tokenizer.pad
+    texts = pack([np.array(text, dtype=np.int64) for _, text in rows], index, spec.ending, spec.canvas, end, pad)
+    read = sources([np.array(source, dtype=np.int64) for source, _ in rows], index, spec.source_canvas, end, pad)
+    return replace(texts, source=read).to(run.device)
+
+
+def _chooser_named(name: str) -> Chooser:
+    try:
+        return Chooser(name)
+    except ValueError:
+        raise unknown("chooser", name, [chooser.value for chooser in Chooser]) from None
