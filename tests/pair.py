@@ -92,14 +92,14 @@ def call(job: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def unillustrated() -> Iterator[None]:
     """Drawing a run's report takes longer than these runs themselves."""
-    from mezzotint import assess, launch
+    from mezzotint import assess, course
 
-    before = launch.report
-    launch.report = assess.report = lambda run: run
+    before = course.report
+    course.report = assess.report = lambda run: run
     try:
         yield
     finally:
-        launch.report = assess.report = before
+        course.report = assess.report = before
 
 
 class Left(Exception):
