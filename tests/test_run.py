@@ -32,6 +32,7 @@ def folders(tmp_path_factory):
         ("sed fill", "sed", {"settings": {"ending": "fill", "speaks": "vector", "streams": "apart"}}),
         ("sed windows", "sed", {"layout": "windows", "settings": {"canvas": "16", "self_condition": "coin"}}),
         ("diffusion-lm", "diffusion-lm", {}),
+        ("qe-cdlm", "qe-cdlm", {"settings": {"quantize": "both"}}),
     ):
         settings = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01"} | more.pop("settings", {})
         list(
@@ -50,7 +51,7 @@ def folders(tmp_path_factory):
     patch.undo()
 
 
-VECTORS = ["sed", "sed fill", "sed windows", "diffusion-lm"]
+VECTORS = ["sed", "sed fill", "sed windows", "diffusion-lm", "qe-cdlm"]
 ALL = ["mdlm", "fill", "ar", "windows", "ar windows", "bpe", "ar length", *VECTORS]
 
 
