@@ -34,6 +34,7 @@ def folders(tmp_path_factory):
         ("sed windows", "sed", {"layout": "windows", "settings": {"canvas": "16", "self_condition": "coin"}}),
         ("diffusion-lm", "diffusion-lm", {}),
         ("adavae", "adavae", {"backbone": root / "ar"}),
+        ("qe-cdlm", "qe-cdlm", {"settings": {"quantize": "both"}}),
     ):
         shape = {} if "backbone" in more else {"dim": "32", "depth": "1", "heads": "2"}
         settings = shape | {"batch": "16", "lr": "0.01"} | more.pop("settings", {})
@@ -53,7 +54,7 @@ def folders(tmp_path_factory):
     patch.undo()
 
 
-VECTORS = ["sed", "sed fill", "sed windows", "diffusion-lm"]
+VECTORS = ["sed", "sed fill", "sed windows", "diffusion-lm", "qe-cdlm"]
 ALL = ["mdlm", "fill", "ar", "windows", "ar windows", "bpe", "ar length", *VECTORS]
 
 

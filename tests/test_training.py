@@ -60,7 +60,7 @@ def same(a: Path, b: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("system", ["mdlm", "ar", "sed", "diffusion-lm", "adavae"])
+@pytest.mark.parametrize("system", ["mdlm", "ar", "sed", "diffusion-lm", "qe-cdlm", "adavae"])
 def test_a_run_left_off_and_resumed_ends_as_an_uninterrupted_one(corpus, tmp_path, system):
     list(train(corpus, tmp_path / "whole", system))
     for progress in train(corpus, tmp_path / "cut", system):

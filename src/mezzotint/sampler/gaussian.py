@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from mezzotint.errors import CapabilityError
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.types import Canvas, Decoder, Denoiser, Noised
+from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Request
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,20 @@ SOLVERS: Mapping[Decoder, Solver] = {
     Decoder.DDIM: ddim,
     Decoder.MULTISTEP: multistep,
 }
+
+
+def solver(request: Request, name: str) -> Solver:
+    """The solver that a request asks for of the system `name`, which says vectors and has no odds of tokens.
+
+    Temperature is how much of the ancestral step's noise is added.
+    """
+    if request.top_p != 1 or (request.temperature != 1 and request.decoder is not Decoder.EXACT):
+        raise CapabilityError(
+            f"{name} has no odds of tokens to cut, and a temperature with decoder 'exact' only; leave them at 1"
+        )
+    if request.decoder is Decoder.EXACT:
+        return partial(ancestral, temperature=request.temperature)
+    return SOLVERS[request.decoder]
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ CATALOGUE = {
     "didi-instruct": _ours("didi-instruct", "DiDiSpec", "DiDiInstruct"),
     "diffusion-lm": _ours("diffusion-lm", "DiffusionLMSpec", "DiffusionLM"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
+    "qe-cdlm": _ours("qe_cdlm", "QECDLMSpec", "QECDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),
 }
 """Ours. They are no entry points, so that they are there wherever the source is, installed or not."""

@@ -11,14 +11,13 @@ Departure: the network is told the true time on grids coarser than the chain; th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.errors import CapabilityError
 from mezzotint.guidance.clamp import clamp
+from mezzotint.guidance.settled import settled
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.projected import ProjectedTransformer
 from mezzotint.objective.chain import chain_bound
@@ -27,14 +26,10 @@ from mezzotint.objective.length import LengthCost
 from mezzotint.process.gaussian import Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import SOLVERS, Solver, Walk, ancestral
+from mezzotint.sampler.gaussian import Walk, solver
 from mezzotint.space.learned import LearnedEmbedding
 from mezzotint.spec.diffusion_lm import CARD, DiffusionLMSpec
-from mezzotint.types import Canvas, Decoder, Ending, Frame, Loss, Noised, Prediction, Request
-
-SURE = 0.99
-"""How probable a word is that the bound takes for settled: of 0.9, 0.99 and always, this cost an exact denoiser least.
-"""
+from mezzotint.types import Canvas, Denoiser, Ending, Frame, Loss, Noised, Prediction, Request
 
 
 class Net(nn.Module):
@@ -92,16 +87,10 @@ class DiffusionLM:
         bound = chain_bound(self._settled, self.whole, space.vectors, batch, chain, rng, read=space.logits)
         return bound + self.length(batch.real).double()
 
-    def _settled(
-        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
-    ) -> Prediction:
+    @property
+    def _settled(self) -> Denoiser:
         """The words' own vectors behind the estimate; where noisy vector and read-out leave no doubt, that word's."""
-        said, vectors = self.denoise(noised, cond, previous), self.net.space.vectors
-        assert said.estimate is not None
-        odds = (self.whole.evidence(noised, vectors) + said.logits).softmax(-1)
-        settled = odds.amax(-1, keepdim=True) > SURE
-        estimate = torch.where(settled, odds @ vectors, self.whole.centre(noised, said.estimate))
-        return Prediction(said.logits if at is None else said.logits[at], estimate)
+        return settled(self.denoise, self.net.space.vectors, self.whole)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         """§4.3. What is given is put back at every step, clean, as in the paper's code: the network never learned what
@@ -110,16 +99,5 @@ class DiffusionLM:
         counted = Counted(self.denoise, canvas)
         said = spaces(forbid(counted, request.forbidden), request.spaced)
         guided = clamp(said, space.vectors.detach(), space.logits) if self.spec.clamp else said
-        step = Walk(self.process, _solver(request), space.clean(canvas.ids).detach())
+        step = Walk(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
-
-
-def _solver(request: Request) -> Solver:
-    """The paper's ancestral step (DDIM with eta = 1 in its code); temperature is how much of its noise is added."""
-    if request.top_p != 1 or (request.temperature != 1 and request.decoder is not Decoder.EXACT):
-        raise CapabilityError(
-            "diffusion-lm has no odds of tokens to cut, and a temperature with decoder 'exact' only; leave them at 1"
-        )
-    if request.decoder is Decoder.EXACT:
-        return partial(ancestral, temperature=request.temperature)
-    return SOLVERS[request.decoder]

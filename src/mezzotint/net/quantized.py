@@ -1,0 +1,167 @@
+"""Weights of few values: each is kept in full and rounded where it is used; gradients pass as if it were not.
+
+Sources: Kang et al. 2024 (QE-CDLM), arXiv:2402.10107, as its code has them; straight-through gradients: Bengio et al.
+2013, arXiv:1308.3432; binary: Courbariaux et al. 2016, arXiv:1602.02830; ternary: Li et al. 2016 (TWN),
+arXiv:1605.04711, eq. 4-6.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mezzotint.net.projected import Project
+from mezzotint.spec.quantize import Kind, QuantizeSpec
+
+FACTOR = 0.7
+"""TWN: weights within this share of a row's mean size become zero."""
+
+
+class Quantizer(ABC):
+    """A map of weights (R, C) onto few values, row by row or as a whole."""
+
+    @abstractmethod
+    def values(self, w_RC: Tensor) -> Tensor:
+        """The values (R, C), without a gradient."""
+
+    def passes(self, w_RC: Tensor) -> Tensor | None:
+        """(R, C) bool: which weights get the gradient of their values; None: all do."""
+        return None
+
+    def scales(self, w_RC: Tensor) -> Tensor | None:
+        """(R, 1): what each row's values are multiples of; None where rows share their values."""
+        return None
+
+    def __call__(self, w_RC: Tensor) -> Tensor:
+        """The values, with gradients straight through."""
+        return _Straight.apply(w_RC, self)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Straight(torch.autograd.Function):
+    """Not w + (values - w): in floating point that need not be one of the values."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, quantizer: Quantizer) -> Tensor:
+        passes = quantizer.passes(w)
+        ctx.is_cut = passes is not None
+        if passes is not None:
+            ctx.save_for_backward(passes)
+        return quantizer.values(w)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        (slope,) = slopes
+        return (slope * ctx.saved_tensors[0] if ctx.is_cut else slope), None
+
+
+class Binary(Quantizer):
+    """The sign: -1 or 1, and 0 only for a weight of exactly 0. Weights beyond 1 get no gradient."""
+
+    def values(self, w_RC: Tensor) -> Tensor:
+        return w_RC.sign()
+
+    def passes(self, w_RC: Tensor) -> Tensor:
+        return w_RC.abs() <= 1
+
+
+class Ternary(Quantizer):
+    """-a, 0 or a in each row: 0 within FACTOR of the row's mean size, a the mean size of the others (TWN)."""
+
+    def values(self, w_RC: Tensor) -> Tensor:
+        return self.scales(w_RC) * torch.where(self._kept(w_RC), w_RC.sign(), 0.0)
+
+    def scales(self, w_RC: Tensor) -> Tensor:
+        kept = self._kept(w_RC)
+        return (w_RC.abs() * kept).sum(-1, keepdim=True) / kept.sum(-1, keepdim=True).clamp(min=1)
+
+    @staticmethod
+    def _kept(w_RC: Tensor) -> Tensor:
+        return w_RC.abs() > FACTOR * w_RC.abs().mean(-1, keepdim=True)
+
+
+class PowersOfTwo(Quantizer):
+    """The nearest power of two by its logarithm, sign kept, clipped at the greatest number of so many binary digits.
+
+    There is no least one. As in the code, the clip cuts no gradient, and the greatest number need be no power of two.
+    """
+
+    def __init__(self, whole: int, fraction: int) -> None:
+        self.most = (2.0 ** (whole - 1) if whole > 0 else 0.0) + sum(2.0**-k for k in range(1, fraction + 1))
+
+    def values(self, w_RC: Tensor) -> Tensor:
+        power = torch.exp2(w_RC.abs().log2().round())
+        return (w_RC.sign() * power).nan_to_num(0.0).clamp(-self.most, self.most)
+
+
+class Levels(Quantizer):
+    """The nearest of so many evenly spaced values, from the least weight of all to the greatest.
+
+    Departure: the code's `int` leaves the numbers of the levels unscaled, and rounds down; it stands in no run of it.
+    """
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+
+    def values(self, w_RC: Tensor) -> Tensor:
+        least, most = w_RC.amin(), w_RC.amax()
+        step = (most - least) / (self.levels - 1)
+        if float(step) == 0:
+            return w_RC.clone()
+        return least + ((w_RC - least) / step).round() * step
+
+
+class Kept(Quantizer):
+    """What is there already: weights that come from codes, which a second rounding could move by a last digit."""
+
+    def values(self, w_RC: Tensor) -> Tensor:
+        return w_RC.clone()
+
+
+MAKERS: Mapping[Kind, Callable[[QuantizeSpec], Quantizer]] = {
+    Kind.BINARY: lambda spec: Binary(),
+    Kind.TERNARY: lambda spec: Ternary(),
+    Kind.POW2: lambda spec: PowersOfTwo(spec.whole, spec.fraction),
+    Kind.LEVELS: lambda spec: Levels(spec.levels),
+}
+
+
+def quantizer_of(spec: QuantizeSpec) -> Quantizer:
+    """The quantiser that a spec asks for."""
+    return MAKERS[spec.kind](spec)
+
+
+class QuantizedLinear(nn.Linear):
+    """A linear layer whose weights have few values; its bias has any."""
+
+    def __init__(self, inputs: int, outputs: int, quantizer: Quantizer) -> None:
+        super().__init__(inputs, outputs)
+        self.quantizer = quantizer
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Signs alone are drawn from (-1, 1), as in the code. Departure: weights of any size get that of any layer;
+        the code's (-1, 1), meant for signs, makes what the network says many times too long."""
+        if isinstance(self.quantizer, Binary):
+            self.weight.uniform_(-1, 1, generator=generator)
+        else:
+            self.weight.normal_(0, self.in_features**-0.5, generator=generator)
+        self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.quantizer(self.weight), self.bias)
+
+
+def projections(linear: Callable[[int, int], nn.Linear], layers: int) -> Project:
+    """Projections of one layer or of two with a nonlinearity between, each made by `linear(inputs, outputs)`."""
+
+    def project(inputs: int, hidden: int, outputs: int, bend: type[nn.Module]) -> nn.Module:
+        if layers == 1:
+            return linear(inputs, outputs)
+        return nn.Sequential(linear(inputs, hidden), bend(), linear(hidden, outputs))
+
+    return project
