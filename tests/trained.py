@@ -24,9 +24,7 @@ def few(root: Path, systems: Sequence[tuple[str, str, dict[str, str]]], lines: S
         patch.setenv("MEZZOTINT_CACHE", str(root / "cache"))
         for name, system, settings in systems:
             layout = "windows" if "canvas" in settings else "texts"
-            training = mezzotint.train(
-                system, [texts], out=root / name, max_steps=3, valid=[texts], layout=layout, settings=SETTINGS | settings
-            )  # fmt: skip
-            list(training)
+            how = {"max_steps": 3, "valid": [texts], "layout": layout, "settings": SETTINGS | settings}
+            list(mezzotint.train(system, [texts], out=root / name, **how))
             made[name] = mezzotint.load(root / name)
     return made

@@ -181,7 +181,7 @@ class Run:
         return task
 
     def together(self, tasks: Sequence[Task]) -> Iterator[list[Draft]]:
-        """The drafts of tasks that are alike (`desk.likeness`), one each, while all are written in shared evaluations of the network.
+        """The drafts of tasks that are alike (`desk.likeness`), one each; evaluations of the network are shared.
 
         A text has the numbers that it has by itself. As those of any batch, its rounding can depend on the others.
         """

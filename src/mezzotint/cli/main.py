@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "infill": (flags.Infill, commands.infill),
     "evaluate": (flags.Evaluate, commands.evaluate),
     "import": (flags.Import, commands.bring),
+    "serve": (flags.Serve, commands.serve),
     "systems": (flags.Systems, commands.systems),
 }
 
