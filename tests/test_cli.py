@@ -43,6 +43,7 @@ PROMISED = {
     "latent transfer": "--seed --temperature --top-p --json --device --to --data --label --field --strength",
     "evaluate": "--data --judge --mauve --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
+    "serve": "--host --port --api-key --insecure --device",
     "systems": "--json",
 }
 
@@ -273,6 +274,10 @@ WRONG = {
     "import texts.txt --out full": "mezzotint resume full",
     "import texts.txt --out new --tokenizer nowhere": "there is no tokenizer at nowhere",
     "import texts.txt --out new --weights emma": "did you mean 'ema'?",
+    "serve": "name the runs to serve",
+    "serve nowhere": "nowhere",
+    "serve ar-run mdlm-run --host 0.0.0.0": "others can reach 0.0.0.0: give --api-key KEY, or --insecure",
+    "serve ar-run --port many": "--port must be a whole number",
     "systems mdlm": "one word too many",
 }
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         next_out,
     )
     from mezzotint.course import Progress
-    from mezzotint.data.template import parse_template
+    from mezzotint.data.template import literal, parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.judge import bundled_judge
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
+    from mezzotint.serve.server import serve_runs
+    from mezzotint.serve.settings import check_serving
     from mezzotint.systems import Entry, cards, plugin_faults
+    from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
     from mezzotint.translation.write import Translation, asked_of, translate
@@ -59,7 +62,7 @@ _HOMES = {
         "lesson",
         "next_out",
     ),
-    "data.template": ("parse_template",),
+    "data.template": ("literal", "parse_template"),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "judge": ("bundled_judge",),
@@ -70,7 +73,10 @@ _HOMES = {
     "published.record": ("Imported",),
     "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
+    "serve.server": ("serve_runs",),
+    "serve.settings": ("check_serving",),
     "systems": ("Entry", "cards", "plugin_faults"),
+    "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
     "translation.write": ("Translation", "asked_of", "translate"),
@@ -101,6 +107,7 @@ __all__ = [
     "Sample",
     "Score",
     "System",
+    "Task",
     "Team",
     "Towards",
     "Translation",
@@ -118,6 +125,7 @@ __all__ = [
     "check_mauve",
     "check_new",
     "check_run",
+    "check_serving",
     "check_settings",
     "check_sides",
     "check_source",
@@ -132,12 +140,14 @@ __all__ = [
     "labelled",
     "launched",
     "lesson",
+    "literal",
     "load",
     "next_out",
     "parse_template",
     "plugin_faults",
     "resume",
     "score_table",
+    "serve_runs",
     "showcase",
     "tells",
     "train",

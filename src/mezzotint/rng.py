@@ -25,11 +25,15 @@ from torch import Tensor
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
+Streams = tuple[tuple[int, int], ...]
+"""Where rows of different seeds are written together: the (seed, index) that each row's number stands for."""
+
+
 @dataclass(frozen=True)
 class Rng:
     """The streams of some rows."""
 
-    seed: int
+    seed: int | Streams
     index: Sequence[int]
     """The example behind each row; in training, its place in the global batch."""
     purpose: str = ""
@@ -64,10 +68,24 @@ class Rng:
         strata = Rng(self.seed, range(self.total), f"{self.purpose}/strata").uniform().argsort()
         return (u + strata[list(self.index)]) / self.total
 
+    def pairs(self, rows: Sequence[int], positions: Sequence[int]) -> Rng:
+        """A stream for each pair of a row, by its place here, and a position below 2^20."""
+        pairs = [(self.index[row], position) for row, position in zip(rows, positions, strict=True)]
+        if isinstance(self.seed, int):
+            return Rng(self.seed, [index * 2**20 + position for index, position in pairs], self.purpose)
+        named = [(*self.seed[row], position) for row, position in pairs]
+        streams = tuple((seed, index * 2**20 + position) for seed, index, position in named)
+        return Rng(streams, range(len(streams)), self.purpose)
+
     def _bits(self, count: int) -> NDArray[np.uint64]:
-        use = int.from_bytes(blake2b(f"{self.seed}:{self.purpose}".encode(), digest_size=8).digest(), "little")
-        rows = np.asarray(self.index, dtype=np.int64).astype(np.uint64)
-        state = _mix(_mix(rows * GOLDEN + np.uint64(use)))
+        if isinstance(self.seed, int):
+            seeds, index = [self.seed], list(self.index)
+        else:
+            seeds, index = [self.seed[row][0] for row in self.index], [self.seed[row][1] for row in self.index]
+        names = (blake2b(f"{seed}:{self.purpose}".encode(), digest_size=8).digest() for seed in seeds)
+        use = np.array([int.from_bytes(name, "little") for name in names], dtype=np.uint64)
+        rows = np.asarray(index, dtype=np.int64).astype(np.uint64)
+        state = _mix(_mix(rows * GOLDEN + use))
         return _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
 
 

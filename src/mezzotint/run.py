@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -182,7 +182,25 @@ class Run:
         In a team of processes each goes the whole way.
         """
         for task in self.desk.tasks(n, template, prefix, batch_size, how):
-            yield from self._drafts(task)
+            yield from (draft for [draft] in self.together([task]))
+
+    def task(self, n: int, *, template: str | None = None, prefix: str | None = None, **how: Any) -> Task:
+        """What `stream` would write, to be written by `together`. Raises what `stream` raises."""
+        (task,) = self.desk.tasks(n, template, prefix, n, how)
+        return task
+
+    def together(self, tasks: Sequence[Task]) -> Iterator[list[Draft]]:
+        """The drafts of tasks that are alike (`desk.likeness`), one each; evaluations of the network are shared.
+
+        A text has the numbers that it has by itself. As those of any batch, its rounding can depend on the others.
+        """
+        firsts = list(accumulate((len(task.canvas.ids) for task in tasks), initial=0))
+        spans = [slice(first, last) for first, last in pairwise(firsts)]
+        for frame in self.system.sample(self.desk.joined(tasks)):
+            yield [
+                self._draft(task, frame.part(span, task.canvas.ids.shape[1]))
+                for task, span in zip(tasks, spans, strict=True)
+            ]
 
     def _at(self, points: Tensor, how: Mapping[str, Any]) -> list[Sample]:
         return self._written(len(points), None, None, ROWS, how, points)
@@ -215,12 +233,11 @@ class Run:
 
     # ------------------------------------------------------------ from frames to text
 
-    def _drafts(self, task: Task) -> Iterator[Draft]:
-        for frame in self.system.sample(task.request):
-            samples = self._samples(task, frame) if frame.done else []
-            rows = self._pieces(task.canvas, frame)
-            nfe = [task.nfe(row) + spent for row, spent in enumerate(frame.nfe.tolist())]
-            yield Draft(frame.step, frame.steps, frame.t.tolist(), rows, nfe, frame.done, samples)
+    def _draft(self, task: Task, frame: Frame) -> Draft:
+        samples = self._samples(task, frame) if frame.done else []
+        rows = self._pieces(task.canvas, frame)
+        nfe = [task.nfe(row) + spent for row, spent in enumerate(frame.nfe.tolist())]
+        return Draft(frame.step, frame.steps, frame.t.tolist(), rows, nfe, frame.done, samples)
 
     def _samples(self, task: Task, frame: Frame) -> list[Sample]:
         ids_BL = frame.ids.cpu()
@@ -231,6 +248,7 @@ class Run:
             text = task.text(self.tokenizer, b, ids)
             ids = ids[: self._cut(ids)]
             nfe, how = task.nfe(b) + int(frame.nfe[b]), task.request
+            assert isinstance(how.seed, int), "a task has a seed of its own"
             samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b)))
         return samples
 

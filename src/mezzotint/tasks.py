@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from types import NoneType
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mezzotint.checks import check_decoder, check_guide, check_length, decoder_named, guide_named
-from mezzotint.data.canvas import closed, free, prefixed, room, template_canvas
+from mezzotint.data.canvas import closed, free, prefixed, room, stacked, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
@@ -157,6 +157,31 @@ class Desk:
         for rows in batches:
             canvas = self._free(rows, prefix, settings)
             yield Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
+
+    def likeness(self, task: Task) -> Hashable:
+        """What tasks have to have in common to be written together without a change to any text."""
+        asked, given = task.request, task.canvas.given
+        # A writer from left to right goes on behind prefixes of one length only; guidance by what is given asks the
+        # network a second time where there is something; blocks go over texts of one length.
+        placed = bool(given.any()) if Can.INFILL in self.system.card.can else int(given[0].sum())
+        return (
+            asked.steps, asked.temperature, asked.top_p, asked.decoder, asked.threshold, asked.strength, asked.guidance,
+            asked.guide, asked.block, asked.reuse, asked.forbidden, placed,
+            None if asked.block is None else (given.shape[1], int(given[0].sum())),
+        )  # fmt: skip
+
+    def joined(self, tasks: Sequence[Task]) -> Request:
+        """Tasks of one likeness as one request: their rows under one another, each with its own stream."""
+        assert len({self.likeness(task) for task in tasks}) == 1, "these tasks differ in what all rows share"
+        first, *others = (task.request for task in tasks)
+        if not others:
+            return first
+        streams = [(task.request.seed, index) for task in tasks for index in task.canvas.index.tolist()]
+        return replace(
+            first,
+            canvas=stacked([task.request.canvas for task in tasks], self.tokenizer.pad),
+            seed=tuple((seed, index) for seed, index in streams if isinstance(seed, int)),
+        )
 
     def _request(self, canvas: Canvas, how: Settings, forbidden: Iterable[int]) -> Request:
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)

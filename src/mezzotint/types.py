@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from mezzotint.rng import Rng
+    from mezzotint.rng import Rng, Streams
     from mezzotint.spec.base import Spec
 
 
@@ -252,6 +252,13 @@ class Frame:
     """(B,) int64: network evaluations spent on each row so far."""
     done: bool
 
+    def part(self, rows: slice, width: int) -> Frame:
+        """The frame of some rows, as wide as they would be by themselves."""
+        known, confidence = self.known[rows, :width], self.confidence[rows, :width]
+        return replace(
+            self, t=self.t[rows], ids=self.ids[rows, :width], known=known, confidence=confidence, nfe=self.nfe[rows]
+        )
+
 
 @dataclass(frozen=True)
 class Request:
@@ -259,7 +266,8 @@ class Request:
 
     canvas: Canvas
     steps: int = 32
-    seed: int = 0
+    seed: int | Streams = 0
+    """Of all rows, or of each, where several requests are written as one."""
     temperature: float = 1.0
     top_p: float = 1.0
     decoder: Decoder = Decoder.EXACT

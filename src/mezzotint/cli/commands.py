@@ -6,7 +6,7 @@ Each returns the exit status. What is wrong with a call is found, and said, befo
 from __future__ import annotations
 
 import json
-import re
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -16,7 +16,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import mezzotint
-from mezzotint import CapabilityError, DataError, UsageError
+from mezzotint import CapabilityError, DataError, UsageError, literal
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, film, one_line, progress, say, stderr
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MINUTES = 10.0
 """How long a training lasts where neither minutes nor steps are given."""
+
+KEY = "MEZZOTINT_API_KEY"
+"""Where a server's key can stand instead of on the command line, which others on the machine can read."""
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -254,6 +257,20 @@ def bring(given: flags.Import) -> int:
     return 0
 
 
+def serve(given: flags.Serve) -> int:
+    """Answer for some runs over HTTP until interrupted."""
+    key = given.api_key or os.environ.get(KEY) or None
+    mezzotint.check_serving(given.host, key, given.insecure, given.runs)
+    for run in given.runs:
+        mezzotint.check_run(run)
+    keep_memory()
+    mezzotint.serve_runs(
+        given.runs, host=given.host, port=given.port, key=key, insecure=given.insecure, device=given.device,
+        ready=lambda address: say(f"open {address} in a browser; Ctrl-C stops it"),
+    )  # fmt: skip
+    return 0
+
+
 def systems(given: flags.Systems) -> int:
     """List the systems."""
     cards = [_card(card) for card in mezzotint.cards()]
@@ -336,12 +353,6 @@ def gapped(text: str) -> str:
     """A template from a text: its third to fifth word are a gap."""
     words = literal(text).split(" ")
     return " ".join([*words[:2], "[3]", *words[5:]])
-
-
-def literal(text: str, before: str = "") -> str:
-    """A text as it is written in a template, its brackets and backslashes for themselves, in front of `before`."""
-    brackets = r"(\\*)(\[|$)" if before.lstrip("\\").startswith("[") else r"(\\*)(\[)"
-    return re.sub(brackets, lambda m: m[1] * 2 + m[2].replace("[", r"\["), text)
 
 
 def _after_sample(card: Card, run: Path, text: str) -> str:

@@ -42,6 +42,11 @@ def word(help: str, metavar: str, read: Reader = str) -> Argument:
     return {"help": help, "metavar": metavar, "type": read, "nargs": "?"}
 
 
+def words(help: str, metavar: str, read: Reader = str) -> Argument:
+    """One word or more without a flag."""
+    return {"help": help, "metavar": metavar, "type": read, "nargs": "*"}
+
+
 def value(help: str, metavar: str, read: Reader = str) -> Argument:
     """A flag with one value; the last one counts."""
     return {"help": help, "metavar": metavar, "type": read}
@@ -458,6 +463,21 @@ class Import:
     heads: Annotated[int | None, value("heads of the network, where no configuration says it", "N", whole())] = None
     length: Annotated[int | None, value("tokens of a window, where no configuration says it", "N", whole())] = None
     json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Answer for runs over HTTP, as OpenAI's clients ask, with a page on which text is seen emerging."""
+
+    example: ClassVar[str] = "mezzotint serve runs/reviews --port 8000"
+    runs: Annotated[tuple[Path, ...], words("run folders, or owner/name of runs on the hub", "RUN", Path)]
+    host: Annotated[str, value("the address to listen on; others than this machine's need a key", "HOST")] = "127.0.0.1"
+    port: Annotated[int, value("the port to listen on", "N", whole(0))] = 8000
+    api_key: Annotated[
+        str | None, value("what every request has to show (also in MEZZOTINT_API_KEY)", "KEY", unicode)
+    ] = None
+    insecure: Annotated[bool, switch("let others in without a key")] = False
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "latent analogy": (flags.LatentAnalogy, latent.analogy),
     "latent transfer": (flags.LatentTransfer, latent.transfer),
     "import": (flags.Import, commands.bring),
+    "serve": (flags.Serve, commands.serve),
     "systems": (flags.Systems, commands.systems),
 }
 

@@ -37,7 +37,7 @@ class _Typed:
 
     @property
     def is_word(self) -> bool:
-        return self.argument.get("nargs") == "?"
+        return self.argument.get("nargs") in ("?", "*")
 
     @property
     def is_required(self) -> bool:

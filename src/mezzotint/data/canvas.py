@@ -109,6 +109,21 @@ def closed(canvas: Canvas, length: int, end: int, pad: int, *, known: bool = Tru
     return Canvas(ids, given, torch.ones_like(real), canvas.index, start)
 
 
+def stacked(canvases: Sequence[Canvas], pad: int) -> Canvas:
+    """The rows of some canvases under one another, their streams numbered from 0; narrower ones are padded."""
+    width = max(canvas.ids.shape[1] for canvas in canvases)
+    rows = sum(len(canvas.ids) for canvas in canvases)
+
+    def under(tensors: Sequence[Tensor], value: int = 0) -> Tensor:
+        return torch.cat([pad_last(tensor, (0, width - tensor.shape[1]), value=value) for tensor in tensors])
+
+    starts = [torch.zeros_like(c.ids, dtype=torch.int8) if c.start is None else c.start for c in canvases]
+    return Canvas(
+        under([c.ids for c in canvases], pad), under([c.given for c in canvases]), under([c.real for c in canvases]),
+        _index(range(rows)), under(starts),
+    )  # fmt: skip
+
+
 def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
     """ids and real (B, L + 2) with the id `frame` before the first and after the last real position of every row.
 

@@ -115,6 +115,12 @@ def parse_template(text: str) -> Template:
     return Template(tuple(pieces))
 
 
+def literal(text: str, before: str = "") -> str:
+    """A text as it is written in a template, its brackets and backslashes for themselves, in front of `before`."""
+    brackets = r"(\\*)(\[|$)" if before.lstrip("\\").startswith("[") else r"(\\*)(\[)"
+    return re.sub(brackets, lambda m: m[1] * 2 + m[2].replace("[", r"\["), text)
+
+
 def _gap(mark: re.Match[str]) -> Gap:
     if mark["low"] is None:
         return Gap(1, 8)

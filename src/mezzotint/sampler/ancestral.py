@@ -52,6 +52,5 @@ class LegacyAncestral:
     @staticmethod
     def _noise(rng: Rng, rows: Tensor, positions: Tensor, width: int) -> Tensor:
         """(K, width) float32 uniforms on the grid of 2^-24 that torch.rand has: the largest is what cuts the tail."""
-        index = [rng.index[b] * 2**20 + i for b, i in zip(rows.tolist(), positions.tolist(), strict=True)]
-        u = Rng(rng.seed, index, rng.at("gumbel").purpose).uniform(width)
+        u = rng.at("gumbel").pairs(rows.tolist(), positions.tolist()).uniform(width)
         return ((u * 2**24).floor() * 2**-24).float()

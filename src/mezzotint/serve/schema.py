@@ -1,0 +1,205 @@
+"""What is asked and answered over HTTP; the OpenAPI document is drawn from here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from mezzotint import Decoder, Towards, unknown
+
+GREATEST = 2**53 - 1
+"""The largest whole number that every JSON reader keeps."""
+
+
+def _is_whole(value: Any) -> Any:
+    """JSON has one kind of number, and true is none."""
+    if isinstance(value, bool | str):
+        raise ValueError("should be a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_is_whole)]
+Number = Annotated[float, BeforeValidator(_is_whole)]
+Temperature = Annotated[Number, Field(ge=0, le=100, allow_inf_nan=False, description="0 takes the likeliest token")]
+TopP = Annotated[Number, Field(gt=0, le=1, allow_inf_nan=False, description="keep the likeliest tokens to this share")]
+Count = Annotated[Whole, Field(ge=1, description="how many texts; limited by the server")]
+Steps = Annotated[Whole, Field(ge=1, description="steps from noise to text; limited by the server")]
+Seed = Annotated[
+    Whole,
+    Field(
+        ge=0,
+        le=GREATEST,
+        description="where all random numbers come from. Those of text i hang on the seed and i alone, not on what "
+        "else is written meanwhile; rounding in the network can, and on rare occasions another token is taken for it",
+    ),
+]
+
+
+class Asked(BaseModel):
+    """Base of what is asked: fields that are not known are refused, with the nearest spelling."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def known(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name not in cls.model_fields:
+                raise ValueError(str(unknown("field", str(name)[:50], cls.model_fields)))
+        return values
+
+
+class StreamOptions(Asked):
+    include_usage: bool = False
+
+
+class CompletionAsked(Asked):
+    """OpenAI's completions; with a suffix, what stands between the two."""
+
+    model: str
+    prompt: Annotated[str, Field(description="how every text begins, byte for byte")] = ""
+    suffix: Annotated[str | None, Field(description="how it ends: the model fills the gap between")] = None
+    max_tokens: Annotated[
+        Annotated[Whole, Field(ge=1, le=GREATEST)] | None,
+        Field(description="where a completion is cut; with a suffix, the longest gap (8 unless given)"),
+    ] = None
+    n: Count | None = 1
+    seed: Seed | None = 0
+    temperature: Temperature | None = 1.0
+    top_p: TopP | None = 1.0
+    stop: Annotated[str | list[str] | None, Field(description="texts before which a completion is cut")] = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    echo: Annotated[bool | None, Field(description="put the prompt in front")] = False
+    user: Annotated[str | None, Field(description="taken, and not kept")] = None
+    steps: Steps = 32
+
+
+class CanvasAsked(Asked):
+    """Text in its own form: free, with a beginning, or with gaps; and the drafts on the way."""
+
+    model: str
+    template: Annotated[
+        str | None,
+        Field(description=r"text with gaps: [3] of three tokens, [1-4] of one to four, [ ] of one to eight; \[ for ["),
+    ] = None
+    prefix: Annotated[str | None, Field(description="how every text begins, where there is no template")] = None
+    n: Count = 1
+    steps: Steps = 32
+    seed: Seed = 0
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    decoder: Decoder = Decoder.EXACT
+    threshold: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    strength: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    guidance: Annotated[Number, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    guide: Towards | None = None
+    length: Annotated[Whole, Field(ge=1, le=GREATEST)] | None = None
+    block: Annotated[Whole, Field(ge=1, le=GREATEST)] | None = None
+    reuse: bool = False
+    stream: Annotated[bool, Field(description="send every draft as a server-sent event")] = False
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    network_evaluations: Annotated[int, Field(description="of all texts together, as if each had been alone")]
+
+
+class Choice(BaseModel):
+    index: int
+    text: str
+    finish_reason: Literal["stop", "length"] | None
+    logprobs: None = None
+
+
+class Completion(BaseModel):
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+class Piece(BaseModel):
+    """One position of a draft."""
+
+    text: str
+    known: bool
+    given: bool
+    confidence: Annotated[float, Field(description="the probability with which it was chosen")]
+
+
+class Frame(BaseModel):
+    """One moment of a generation, as an event."""
+
+    object: Literal["canvas.frame"] = "canvas.frame"
+    step: int
+    steps: int
+    t: Annotated[list[float], Field(description="where each text is, from noise (1) to text (0)")]
+    rows: list[list[Piece]]
+    nfe: list[int]
+    done: bool
+
+
+class Text(BaseModel):
+    index: int
+    text: str
+    seed: int
+    steps: int
+    nfe: Annotated[int, Field(description="network evaluations")]
+    tokens: int
+    gaps: Annotated[list[int], Field(description="how many tokens each gap was filled with")]
+
+
+class Written(BaseModel):
+    """The finished texts."""
+
+    id: str
+    object: Literal["canvas"] = "canvas"
+    created: int
+    model: str
+    texts: list[Text]
+    usage: Usage
+
+
+class Model(BaseModel):
+    """A run that is served, and what its card says."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "mezzotint"
+    system: str
+    title: str
+    paper: str
+    can: list[str]
+    decoders: list[str]
+    unit: Annotated[Literal["word", "piece"], Field(description="what a gap's number counts")]
+    canvas: Annotated[int, Field(description="tokens that it writes at once")]
+    layout: str
+
+
+class Models(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Fault(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Failed(BaseModel):
+    """What every refusal looks like."""
+
+    error: Fault
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,59 @@
+"""A server in this process, until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import mezzotint
+from mezzotint import UsageError
+from mezzotint.serve.settings import Door, check_serving
+
+
+def serve_runs(
+    runs: Sequence[str | Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    key: str | None = None,
+    insecure: bool = False,
+    device: str = "auto",
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Load some runs and answer for them until interrupted; `ready` is told the address once there is one.
+
+    UsageError where the port is taken, or where others could reach the server and neither `key` nor `insecure` is
+    given; what `load` raises for the runs.
+    """
+    check_serving(host, key, insecure, runs)
+    import uvicorn
+
+    from mezzotint.serve.app import make_app
+
+    with bound(host, port) as listening:
+        door = Door(host, listening.getsockname()[1], key)
+        app = make_app([mezzotint.load(run, device=device) for run in runs], door)
+        # h11 and asyncio, which are there wherever uvicorn is, so that every installation behaves alike.
+        config = uvicorn.Config(
+            app, http="h11", loop="asyncio", ws="none", log_level="warning", access_log=False, server_header=False,
+            timeout_graceful_shutdown=3,
+        )  # fmt: skip
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{door.port}")
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there; UsageError where it cannot."""
+    if not 0 <= port < 2**16:
+        raise UsageError(f"a port is a whole number from 0 to {2**16 - 1}, not {port}")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{host}:{port} cannot be listened on ({reason}); try another --port") from None
+    return found
