@@ -260,6 +260,56 @@ class Frame:
         )
 
 
+class Update(Enum):
+    """How a state is moved against the gradient of what it is to be."""
+
+    SIGN = "sign"
+    """By the rate in every number, whatever its slope: Adagrad made anew for each update, as in Diffusion-LM's code."""
+    ADAGRAD = "adagrad"
+    """One Adagrad for the whole walk, whose steps shrink."""
+    BAYES = "bayes"
+    """By the variance of the step times the slope of log p(condition | state): samples of the conditional law, where
+    the condition's probability is exact and steps are many. It has no rate and no fluency."""
+
+
+@dataclass(frozen=True)
+class Push:
+    """How states of a walk through vectors are moved towards what they are to be (Diffusion-LM, §5)."""
+
+    update: Update = Update.SIGN
+    times: int = 3
+    """Updates a step."""
+    rate: float = 0.1
+    fluency: float = 0.01
+    """Weight of the distance from where the walk went by itself."""
+    since: float = 1.0
+    until: float = 0.05
+    """Steps that end at a time above `since` or below `until` are left as they are: published are the last 10
+    of 200."""
+
+
+class Control(Protocol):
+    """What a text is to be like, as systems meet it (`guidance/constraint`)."""
+
+    push: Push
+
+    def canvas(self, canvas: Canvas, vocab: int, forbidden: tuple[int, ...]) -> Canvas:
+        """The canvas with all in place that is settled before the first step; UsageError where nothing can satisfy."""
+        ...
+
+    def within(self, denoise: Denoiser) -> Denoiser:
+        """The denoiser under which what is excluded outright has probability zero."""
+        ...
+
+    def leaned(self, denoise: Denoiser, mask: int) -> Denoiser:
+        """The denoiser of states with masks that knows the rest, too."""
+        ...
+
+    def loss(self, denoise: Denoiser) -> Callable[[Noised, Canvas], Tensor] | None:
+        """(state of vectors, canvas) -> (B,) nats, with a gradient; None where nothing is left to be learned."""
+        ...
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked of a system: a canvas and how to fill it."""
@@ -289,6 +339,8 @@ class Request:
     """Ids that are never drawn."""
     spaced: Tensor | None = None
     """(V,) bool: which ids begin with a space; needed where the canvas has demands in `start`."""
+    control: Control | None = None
+    """What the text is to be like, beside what is given."""
 
 
 class Denoiser(Protocol):

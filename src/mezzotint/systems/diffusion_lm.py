@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.clamp import clamp
+from mezzotint.guidance.control import settled_request, within
 from mezzotint.guidance.settled import settled
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.projected import ProjectedTransformer
@@ -27,6 +28,7 @@ from mezzotint.process.gaussian import Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import Walk, solver
+from mezzotint.sampler.updated import pushed
 from mezzotint.space.learned import LearnedEmbedding
 from mezzotint.spec.diffusion_lm import CARD, DiffusionLMSpec
 from mezzotint.types import Canvas, Denoiser, Ending, Frame, Loss, Noised, Prediction, Request
@@ -95,9 +97,10 @@ class DiffusionLM:
     def sample(self, request: Request) -> Iterator[Frame]:
         """§4.3. What is given is put back at every step, clean, as in the paper's code: the network never learned what
         a clean vector among noisy ones is. Departure: at the first step too, where the code has it noised."""
-        canvas, space = request.canvas, self.net.space
-        counted = Counted(self.denoise, canvas)
-        said = spaces(forbid(counted, request.forbidden), request.spaced)
+        request, space = settled_request(request, self.spec.vocab), self.net.space
+        canvas, counted = request.canvas, Counted(self.denoise, request.canvas)
+        said = within(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
         guided = clamp(said, space.vectors.detach(), space.logits) if self.spec.clamp else said
-        step = Walk(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
+        walk = Walk(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
+        step = pushed(walk, said, request)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)

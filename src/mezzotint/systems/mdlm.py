@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.data.lengths import Lengths
+from mezzotint.guidance.control import settled_request, within
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import counted_bound, text_bound, timed_bound, turned
@@ -59,8 +60,11 @@ class MDLM:
         return self.nll(turned(canvas, self.process), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
+        request = settled_request(request, self.spec.vocab)
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
         counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
-        guided = spaces(forbid(counted, request.forbidden), request.spaced)
+        guided = within(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
+        if request.control is not None:
+            guided = request.control.leaned(guided, self.process.mask)
         step = rule(self.process, request)  # eq. 7, unless another rule is asked for
         return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)

@@ -1,0 +1,235 @@
+"""What a text is to be like, as constraints: each settles, excludes, or says how probable it is that a text is so.
+
+Control by the gradient of log p(condition | state) is that of Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5, with
+sums for compositions. Departure: what the denoiser's own odds tell (a length, a word) needs no classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mezzotint.errors import UsageError
+from mezzotint.types import Canvas, Noised
+
+LEAST = 1e-300
+"""A probability below this counts as it, with no slope."""
+
+
+class View:
+    """What a constraint sees: a state, its canvas, and the odds of tokens, which are asked for when first wanted."""
+
+    def __init__(self, noised: Noised, canvas: Canvas, odds: Callable[[], Tensor]) -> None:
+        self.noised = noised
+        self.canvas = canvas
+        self._odds = odds
+
+    @cached_property
+    def odds(self) -> Tensor:
+        """(B, L, V) float64: p(token at each position | state), certain where tokens are known."""
+        return self._odds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """Something that a text is to be like. Whatever a kind has no use for it leaves as it is."""
+
+    weight: float = 1.0
+    """By what log_chance is multiplied in a sum."""
+
+    @property
+    def multilinear(self) -> bool:
+        """Whether exp(log_chance) is linear in the odds of each position, so that its slope says what a token does."""
+        return False
+
+    def settle(self, canvas: Canvas) -> Canvas:
+        """The canvas with what can be fixed before the first step; UsageError where it contradicts what is given."""
+        return canvas
+
+    def banned(self, canvas: Canvas) -> tuple[Tensor, tuple[int, ...]] | None:
+        """Positions (B, L) bool and the ids that must not stand there."""
+        return None
+
+    def log_chance(self, view: View) -> Tensor | None:
+        """(B,) float64 nats: log p(the text will be so | state), with a gradient; None where nothing can be said."""
+        return None
+
+    def holds(self, ids: Tensor, canvas: Canvas) -> Tensor | None:
+        """(B,) bool: which finished texts (B, L) are so; None where a constraint cannot tell."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length(Constraint):
+    """Exactly `tokens` tokens. Where the canvas is filled up, `end` and `pad` are the ids that do it."""
+
+    tokens: int
+    end: int | None = None
+    pad: int | None = None
+
+    def settle(self, canvas: Canvas) -> Canvas:
+        """A canvas of that length; or one with end and padding behind it, given."""
+        width = canvas.ids.shape[1]
+        if self.tokens < 1:
+            raise UsageError(f"a text has at least 1 token; a length of {self.tokens} is none")
+        if self.end is None:
+            if bool(canvas.given[:, self.tokens :].any()):
+                raise UsageError(f"what is given reaches beyond the length {self.tokens}")
+            return _cut(canvas, self.tokens)
+        if self.tokens > width:
+            raise UsageError(f"a text of {self.tokens} tokens does not fit a canvas of {width}")
+        assert self.pad is not None, "a canvas that is filled up has a padding token"
+        behind = torch.arange(width, device=canvas.ids.device) >= self.tokens
+        ids = torch.full_like(canvas.ids, self.pad).index_fill(1, behind.nonzero()[:1, 0], self.end)
+        if bool((canvas.given & behind & (canvas.ids != ids)).any()):
+            raise UsageError(f"what is given reaches beyond the length {self.tokens}")
+        return replace(canvas, ids=torch.where(behind, ids, canvas.ids), given=canvas.given | behind)
+
+    def banned(self, canvas: Canvas) -> tuple[Tensor, tuple[int, ...]] | None:
+        """The end and padding before it."""
+        return None if self.end is None or self.pad is None else (self._inside(canvas.ids), (self.end, self.pad))
+
+    @property
+    def multilinear(self) -> bool:
+        return True
+
+    def log_chance(self, view: View) -> Tensor | None:
+        """Departure: of the odds; the code has the squared distance of the estimate from the end token's vector."""
+        if self.end is None or self.pad is None:
+            return None
+        closing = view.odds[..., [self.end, self.pad]].sum(-1)
+        inside = (_log(1 - closing) * self._inside(view.canvas.ids)).sum(1)
+        return inside + (_log(view.odds[:, self.tokens, self.end]) if self.tokens < closing.shape[1] else 0)
+
+    def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
+        if self.end is None:
+            return canvas.real.sum(1) == self.tokens
+        closing = (ids == self.end) | (ids == self.pad)
+        ended = ids[:, self.tokens] == self.end if self.tokens < ids.shape[1] else torch.ones_like(closing[:, 0])
+        return ~closing[:, : self.tokens].any(1) & ended
+
+    def _inside(self, ids: Tensor) -> Tensor:
+        return (torch.arange(ids.shape[1], device=ids.device) < self.tokens).expand(ids.shape)
+
+
+def _cut(canvas: Canvas, length: int) -> Canvas:
+    """A canvas all of whose rows have that length."""
+
+    def sized(x: Tensor) -> Tensor:
+        return F.pad(x[:, :length], (0, max(0, length - x.shape[1])))
+
+    real = torch.ones_like(sized(canvas.ids), dtype=torch.bool)
+    start = None if canvas.start is None else sized(canvas.start)
+    return Canvas(sized(canvas.ids), sized(canvas.given), real, canvas.index, start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned(Constraint):
+    """Tokens at their positions, counted from 0."""
+
+    words: Mapping[int, int]
+
+    def settle(self, canvas: Canvas) -> Canvas:
+        """Given there."""
+        ids, given = canvas.ids.clone(), canvas.given.clone()
+        for place, word in self.words.items():
+            if place < 0 or place >= ids.shape[1] or not bool(canvas.real[:, place].all()):
+                least = int(canvas.real.sum(1).min())
+                raise UsageError(f"a word is pinned at position {place}, and the text has {least}, counted from 0")
+            if bool((canvas.given[:, place] & (ids[:, place] != word)).any()):
+                raise UsageError(f"two different tokens are wanted at position {place}; a position has one")
+            ids[:, place], given[:, place] = word, True
+        return replace(canvas, ids=ids, given=given)
+
+    @property
+    def multilinear(self) -> bool:
+        return True
+
+    def log_chance(self, view: View) -> Tensor:
+        return torch.stack([_log(view.odds[:, place, word]) for place, word in self.words.items()]).sum(0)
+
+    def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
+        return torch.stack([ids[:, place] == word for place, word in self.words.items()]).all(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forbidden(Constraint):
+    """Ids that stand nowhere."""
+
+    ids: tuple[int, ...]
+
+    def banned(self, canvas: Canvas) -> tuple[Tensor, tuple[int, ...]]:
+        return canvas.real, self.ids
+
+    @property
+    def multilinear(self) -> bool:
+        return True
+
+    def log_chance(self, view: View) -> Tensor:
+        return (_log(1 - view.odds[..., list(self.ids)].sum(-1)) * view.canvas.free).sum(1)
+
+    def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
+        return ~(torch.isin(ids, torch.tensor(self.ids, device=ids.device)) & canvas.real).any(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contains(Constraint):
+    """At least one of some phrases, each a run of ids, somewhere in the text.
+
+    Its probability takes positions for independent given the state, and phrases of several tokens for apart.
+    """
+
+    phrases: tuple[tuple[int, ...], ...]
+
+    @property
+    def multilinear(self) -> bool:
+        return all(len(phrase) == 1 for phrase in self.phrases)
+
+    def log_chance(self, view: View) -> Tensor:
+        absent = torch.zeros(len(view.odds), dtype=view.odds.dtype, device=view.odds.device)
+        single = sorted({phrase[0] for phrase in self.phrases if len(phrase) == 1})
+        if single:
+            absent = absent + (_log(1 - view.odds[..., single].sum(-1)) * view.canvas.real).sum(1)
+        for phrase in self.phrases:
+            count = view.odds.shape[1] - len(phrase) + 1
+            if len(phrase) > 1 and count > 0:
+                begins = torch.stack([view.odds[:, k : k + count, word] for k, word in enumerate(phrase)]).prod(0)
+                absent = absent + (_log(1 - begins) * view.canvas.real[:, len(phrase) - 1 :]).sum(1)
+        return _log(-torch.expm1(absent))
+
+    def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
+        found = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        for phrase in self.phrases:
+            count = ids.shape[1] - len(phrase) + 1
+            if count > 0:
+                there = torch.stack([ids[:, k : k + count] == word for k, word in enumerate(phrase)]).all(0)
+                found |= (there & canvas.real[:, len(phrase) - 1 :]).any(1)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified(Constraint):
+    """A classifier of the user's own: `log_p` gives log p(condition | state) (B,) of a view, with a gradient.
+
+    One that reads noisy vectors takes `view.noised`; one that reads odds of tokens serves masked systems too.
+    """
+
+    log_p: Callable[[View], Tensor]
+    judge: Callable[[Tensor, Canvas], Tensor] | None = None
+    """(ids, canvas) -> (B,) bool, where there is one."""
+
+    def log_chance(self, view: View) -> Tensor:
+        return self.log_p(view)
+
+    def holds(self, ids: Tensor, canvas: Canvas) -> Tensor | None:
+        return None if self.judge is None else self.judge(ids, canvas)
+
+
+def _log(p: Tensor) -> Tensor:
+    """log p with a finite slope everywhere."""
+    return p.clamp(min=LEAST).log()

@@ -1,0 +1,226 @@
+"""Constraints together: what they settle, what they exclude, and how the rest bends what a denoiser says.
+
+Sources: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5.2: losses are summed; for masks, Bayes' rule position by
+position as in Nisonoff et al. 2024, arXiv:2406.01572, whose first order is exact where a probability is linear in the
+odds of each position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mezzotint.errors import CapabilityError, UsageError
+from mezzotint.guidance.constraint import Constraint, Contains, Length, View
+from mezzotint.types import Canvas, Control, Denoiser, Noised, Prediction, Push, Request
+
+NEVER = 1e-9
+"""A ratio of probabilities within this of zero is zero."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """A `Control`. `hard` settles and excludes what can be; `soft` follows probabilities, of what hard leaves open."""
+
+    parts: Sequence[Constraint]
+    push: Push = field(default_factory=Push)
+    hard: bool = True
+    soft: bool = True
+
+    def canvas(self, canvas: Canvas, vocab: int, forbidden: tuple[int, ...] = ()) -> Canvas:
+        """UsageError, before any work, where constraints contradict each other or what is given, or have no room."""
+        lengths = {part.tokens for part in self.parts if isinstance(part, Length)}
+        if len(lengths) > 1:
+            raise UsageError(f"a text cannot be {' and '.join(map(str, sorted(lengths)))} tokens long at once")
+        settled = canvas
+        for part in sorted(self.parts, key=lambda part: not isinstance(part, Length)):
+            settled = part.settle(settled)
+        self._refuse_given(settled)
+        excluded = self._excluded(settled, vocab, forbidden)
+        if bool((excluded.all(-1) & settled.free).any()):
+            raise UsageError("every token is forbidden; allow some")
+        _refuse_absent([part for part in self.parts if isinstance(part, Contains)], settled, excluded)
+        return settled if self.hard else canvas
+
+    def _refuse_given(self, canvas: Canvas) -> None:
+        """UsageError where a token is given or pinned where it is forbidden."""
+        for where, ids in filter(None, (part.banned(canvas) for part in self.parts)):
+            wrong = where & canvas.given & torch.isin(canvas.ids, torch.tensor(ids, device=canvas.ids.device))
+            if bool(wrong.any()):
+                place = int(wrong.any(0).nonzero()[0])
+                raise UsageError(
+                    f"the token that is given or pinned at position {place} is forbidden; drop one of the two"
+                )
+
+    def _excluded(self, canvas: Canvas, vocab: int, forbidden: tuple[int, ...]) -> Tensor:
+        """(B, L, V) bool: what cannot stand where; position by position."""
+        excluded = torch.zeros(*canvas.ids.shape, vocab, dtype=torch.bool, device=canvas.ids.device)
+        excluded[..., list(forbidden)] = True
+        for part in self.parts:
+            ban = part.banned(canvas)
+            if ban is not None:
+                excluded |= ban[0][..., None] & _among(ban[1], vocab, canvas.ids.device)
+        return excluded
+
+    def within(self, denoise: Denoiser) -> Denoiser:
+        if not self.hard:
+            return denoise
+
+        def excluding(
+            noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+        ) -> Prediction:
+            said = denoise(noised, cond, previous, at)
+            logits = said.logits
+            for ban in filter(None, (part.banned(cond) for part in self.parts)):
+                where = ban[0] if at is None else ban[0][at]
+                banned = _among(ban[1], logits.shape[-1], logits.device)
+                logits = logits.masked_fill(where[..., None] & banned, -inf)
+            return Prediction(logits, said.estimate, said.carry)
+
+        return excluding
+
+    @property
+    def _led(self) -> list[Constraint]:
+        """Those whose probabilities are followed: with `hard`, those that hard means do not see to."""
+        if not self.soft:
+            return []
+        return [p for p in self.parts if not self.hard or not _is_seen_to(p)]
+
+    def leaned(self, denoise: Denoiser, mask: int) -> Denoiser:
+        """Each token's logit is raised by log p(condition | state and the token) - log p(condition | state)."""
+        led = self._led
+        if not led:
+            return denoise
+
+        def leaning(
+            noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+        ) -> Prediction:
+            assert at is not None, "a denoiser of masks is asked about masked positions: say which"
+            rows, places = (cond.free & (noised.z == mask)).nonzero(as_tuple=True)
+            masked = (rows, places)
+            logits = denoise(noised, cond, previous, masked).logits
+            p_KV = logits.detach().double().softmax(-1)
+            known = F.one_hot(noised.z.clamp(max=p_KV.shape[1] - 1), p_KV.shape[1]).double()
+            gain = sum((_gain(part, noised, cond, known, masked, p_KV) for part in led), torch.zeros_like(p_KV))
+            moved = logits + gain.to(logits.dtype)
+            moved = moved.where(moved.isfinite().any(-1, keepdim=True), logits)
+            place = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))
+            return Prediction(moved[place[at]])
+
+        return leaning
+
+    def loss(self, denoise: Denoiser) -> Callable[[Noised, Canvas], Tensor] | None:
+        """The weighted sum of -log p(condition | state); the denoiser is asked once, and only if odds are wanted."""
+        led = self._led
+        if not led:
+            return None
+
+        def summed(noised: Noised, cond: Canvas) -> Tensor:
+            def odds() -> Tensor:
+                logits = denoise(noised, cond).logits
+                certain = F.one_hot(cond.ids, logits.shape[-1]).double()
+                return torch.where(cond.given[..., None], certain, logits.double().softmax(-1))
+
+            view, total = View(noised, cond, odds), noised.z.new_zeros(len(noised.z), dtype=torch.float64)
+            for part in led:
+                log_chance = part.log_chance(view)
+                total = total if log_chance is None else total - part.weight * log_chance
+            return total
+
+        return summed
+
+    def holds(self, ids: Tensor, canvas: Canvas) -> list[Tensor | None]:
+        """For each constraint (B,) bool: which finished texts satisfy it; None where it cannot tell."""
+        return [part.holds(ids, canvas) for part in self.parts]
+
+
+def _gain(
+    part: Constraint, noised: Noised, cond: Canvas, known: Tensor, masked: tuple[Tensor, Tensor], p_KV: Tensor
+) -> Tensor:
+    """(K, V) nats: what each token at each masked position does to the log-probability of a constraint, weighted."""
+    with torch.enable_grad():
+        leaf = p_KV.detach().requires_grad_()
+        log_chance = part.log_chance(View(noised, cond, lambda: known.index_put(masked, leaf)))
+        if log_chance is None or not log_chance.requires_grad:
+            return torch.zeros_like(p_KV)
+        (slope,) = torch.autograd.grad(log_chance.sum(), leaf)
+    change = slope - (slope * p_KV).sum(-1, keepdim=True)
+    if not part.multilinear:
+        return part.weight * change
+    return part.weight * torch.where(change > NEVER - 1, change.clamp(min=NEVER - 1).log1p(), -inf)
+
+
+def _among(ids: tuple[int, ...], vocab: int, device: torch.device) -> Tensor:
+    """(V,) bool."""
+    return torch.zeros(vocab, dtype=torch.bool, device=device).index_fill(0, torch.tensor(ids, device=device), True)
+
+
+def _is_seen_to(part: Constraint) -> bool:
+    """Whether settling and excluding leave nothing of it open: it has rules of its own for either."""
+    kind = type(part)
+    return kind.settle is not Constraint.settle or kind.banned is not Constraint.banned
+
+
+# ---- of a request ---
+
+
+def settled_request(request: Request, vocab: int) -> Request:
+    """The request with all on its canvas that its control settles; UsageError where nothing can satisfy that.
+
+    CapabilityError for texts that are written block by block: positions would not be the text's.
+    """
+    if request.control is None:
+        return request
+    if request.block is not None:
+        raise CapabilityError("a text that is written in blocks cannot be controlled; leave length and block out")
+    return replace(request, canvas=request.control.canvas(request.canvas, vocab, request.forbidden))
+
+
+def within(denoise: Denoiser, control: Control | None) -> Denoiser:
+    """The denoiser under which what a control excludes has probability zero."""
+    return denoise if control is None else control.within(denoise)
+
+
+# ---- what cannot be --------------------------------------------------------------------------------------------------
+
+
+def _refuse_absent(wanted: Sequence[Contains], canvas: Canvas, excluded: Tensor) -> None:
+    """UsageError where what is to be contained is forbidden, or has no room in the shortest row.
+
+    Only what cannot be is refused: words that could share a position count once.
+    """
+    for row in range(len(canvas.ids)):
+        free, allowed = canvas.free[row], ~excluded[row]
+        open_ids = allowed[free].any(0)
+        groups: list[tuple[set[int], int]] = []
+        for part in wanted:
+            if bool(part.holds(canvas.ids[row : row + 1], _only_given(canvas, row))[0]):
+                continue
+            held = set(canvas.ids[row][canvas.given[row]].tolist())
+            possible = [p for p in part.phrases if all(bool(open_ids[i]) or i in held for i in p)]
+            if not possible:
+                raise UsageError(f"what the text is to contain (ids {part.phrases}) is forbidden or has no free place")
+            need = min(1 if held & set(p) else len(p) for p in possible)
+            groups = _joined(groups, {i for p in possible for i in p}, need)
+        least, room = sum(need for _, need in groups), int(free.sum())
+        if least > room:
+            raise UsageError(f"a text with {room} free tokens has no room for {least} that are required")
+
+
+def _joined(groups: list[tuple[set[int], int]], ids: set[int], need: int) -> list[tuple[set[int], int]]:
+    """The groups with one more, merged with those that it shares ids with; a group needs what one of it needs most."""
+    apart = [group for group in groups if not group[0] & ids]
+    for other, most in (group for group in groups if group[0] & ids):
+        ids, need = ids | other, max(need, most)
+    return [*apart, (ids, need)]
+
+
+def _only_given(canvas: Canvas, row: int) -> Canvas:
+    """A row's canvas in which only what is given is real."""
+    one = canvas.rows(slice(row, row + 1))
+    return Canvas(one.ids, one.given, one.given, one.index)

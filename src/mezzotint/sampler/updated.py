@@ -1,0 +1,94 @@
+"""A walk whose states are moved, step by step, towards what the text is to be like.
+
+Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5.1 and its code: after each step some updates against the
+gradient of loss + fluency |z - mean|^2 / deviation, none in the last steps; no noise beside the step's own. `BAYES` is
+classifier guidance instead (Dhariwal and Nichol 2021, arXiv:2105.05233, Alg. 1), its slope taken at the drawn state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mezzotint.errors import CapabilityError
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import Grid, State, Step
+from mezzotint.sampler.gaussian import Walk, Walked
+from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Push, Request, Update
+
+Cost = Callable[[Noised, Canvas], Tensor]
+"""(state, canvas) -> (B,) nats, with a gradient to the state."""
+TINY = 1e-10
+"""Adagrad's."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is remembered: the walk's own memory, and the squares of Adagrad's slopes (B, L, D)."""
+
+    walked: object
+    squares: Tensor | None = None
+
+
+class Updated:
+    """The walk's step, then the updates; they move free positions only."""
+
+    def __init__(self, walk: Walk, cost: Cost, push: Push) -> None:
+        self.walk = walk
+        self.cost = cost
+        self.push = push
+
+    def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
+        grid, state = self.walk.begin(canvas, times, rng)
+        return grid, replace(state, memory=Kept(state.memory))
+
+    def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
+        kept = state.memory
+        assert isinstance(kept, Kept)
+        moved = self.walk(denoise, replace(state, memory=kept.walked), s, cond, rng)
+        assert isinstance(moved.memory, Walked) and moved.memory.before is not None
+        due = (s > 0) & (s >= self.push.until) & (s <= self.push.since)
+        if not bool(due.any()):
+            return replace(moved, memory=Kept(moved.memory, kept.squares))
+        mean, deviation = self.walk.process.posterior(state.noised, moved.memory.before.value, s)
+        movable = cond.free[..., None] & due[:, None, None]
+        z, squares = moved.noised.z, kept.squares
+        for _ in range(self.push.times):
+            slope = self._slope(Noised(z, s), cond, mean, deviation) * movable
+            squares = slope**2 if squares is None else squares + slope**2
+            z = z - self._step(slope, squares, deviation)
+        return replace(moved, noised=Noised(z, s), memory=Kept(moved.memory, squares))
+
+    def _slope(self, noised: Noised, cond: Canvas, mean: Tensor, deviation: Tensor) -> Tensor:
+        """(B, L, D): that of the cost, and of the fluency where the update has one."""
+        with torch.enable_grad():
+            leaf = noised.z.detach().requires_grad_()
+            total = self.cost(Noised(leaf, noised.t), cond).sum()
+            if self.push.update is not Update.BAYES:
+                # As in the code: the deviation, not twice its square.
+                total = total + self.push.fluency * (((leaf - mean) ** 2 / deviation) * cond.free[..., None]).sum()
+            (slope,) = torch.autograd.grad(total, leaf)
+        return slope
+
+    def _step(self, slope: Tensor, squares: Tensor, deviation: Tensor) -> Tensor:
+        if self.push.update is Update.SIGN:
+            return self.push.rate * slope.sign()
+        if self.push.update is Update.ADAGRAD:
+            return self.push.rate * slope / (squares.sqrt() + TINY)
+        return deviation**2 / self.push.times * slope
+
+
+def pushed(walk: Walk, said: Denoiser, request: Request) -> Step:
+    """The walk, updated where the request's control has a loss under what the denoiser says, unclamped.
+
+    CapabilityError for a walk without noise: there is no deviation to measure a distance with.
+    """
+    cost = None if request.control is None else request.control.loss(said)
+    if request.control is None or cost is None:
+        return walk
+    if request.decoder is not Decoder.EXACT:
+        raise CapabilityError(f"control moves the steps of decoder 'exact'; '{request.decoder.value}' cannot be moved")
+    return Updated(walk, cost, request.control.push)

@@ -1,0 +1,356 @@
+"""Constraints: their probabilities by enumeration, their sums, what they refuse; guided samples against Bayes' rule."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mezzotint.errors import CapabilityError, UsageError
+from mezzotint.guidance.constraint import Classified, Contains, Forbidden, Length, Pinned, View
+from mezzotint.guidance.control import Constraints, settled_request
+from mezzotint.process.absorbing import Absorbing
+from mezzotint.process.gaussian import Gaussian, SqrtVariance
+from mezzotint.process.schedule import LogLinear
+from mezzotint.rng import Rng
+from mezzotint.sampler.drive import drive
+from mezzotint.sampler.gaussian import Walk, ancestral
+from mezzotint.sampler.reveal import Reveal
+from mezzotint.sampler.updated import Updated, pushed
+from mezzotint.spec.diffusion_lm import DiffusionLMSpec
+from mezzotint.spec.mdlm import MDLMSpec
+from mezzotint.spec.qe_cdlm import QECDLMSpec
+from mezzotint.spec.transformer import TransformerSpec
+from mezzotint.systems.diffusion_lm import DiffusionLM
+from mezzotint.systems.mdlm import MDLM
+from mezzotint.systems.qe_cdlm import QECDLM
+from mezzotint.types import Canvas, Decoder, Ending, Noised, Prediction, Push, Request, Update
+from tests.oracle import GaussianOracle, blank, chi_square_p
+
+V, L = 4, 3
+TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
+WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
+
+
+def odds(rows: int = 2, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, L, V, generator=torch.Generator().manual_seed(seed)).double().softmax(-1)
+
+
+def view(p: torch.Tensor, canvas: Canvas | None = None) -> View:
+    return View(Noised(torch.zeros(len(p), L), torch.ones(len(p))), canvas or blank(len(p), L), lambda: p)
+
+
+def mass(p: torch.Tensor, holds) -> list[float]:
+    """By enumeration: the probability of the texts that hold, positions being independent."""
+    texts = list(itertools.product(range(V), repeat=L))
+    each = [torch.stack([p[:, i, token] for i, token in enumerate(text)]).prod(0) for text in texts]
+    chosen = [q for text, q in zip(texts, each, strict=True) if holds(text)]
+    return torch.stack(chosen).sum(0).tolist()
+
+
+# ---- one constraint --------------------------------------------------------------------------------------------------
+
+CASES = [
+    (Pinned(words={0: 1, 2: 3}), lambda t: t[0] == 1 and t[2] == 3),
+    (Forbidden(ids=(0, 2)), lambda t: not {0, 2} & set(t)),
+    (Contains(phrases=((1,), (2,))), lambda t: bool({1, 2} & set(t))),
+    (Length(tokens=2, end=0, pad=3), lambda t: t[2] == 0 and not {0, 3} & set(t[:2])),
+    (Length(tokens=3, end=0, pad=3), lambda t: not {0, 3} & set(t)),
+]
+
+
+@pytest.mark.parametrize(("part", "holds"), CASES)
+def test_the_probability_of_a_constraint_is_that_of_its_texts(part, holds):
+    assert part.log_chance(view(odds())).exp().tolist() == pytest.approx(mass(odds(), holds))
+    texts = torch.tensor(list(itertools.product(range(V), repeat=L)))
+    found = part.holds(texts, blank(len(texts), L))
+    assert found.tolist() == [holds(tuple(text)) for text in texts.tolist()]
+
+
+def test_a_phrase_is_a_run_and_its_places_count_as_independent():
+    p, phrase = odds(), Contains(phrases=((1, 2),))
+    begins = [p[:, i, 1] * p[:, i + 1, 2] for i in (0, 1)]
+    assert torch.allclose(phrase.log_chance(view(p)).exp(), 1 - (1 - begins[0]) * (1 - begins[1]))
+    texts = torch.tensor([[0, 1, 2], [1, 2, 0], [1, 0, 2], [2, 1, 1]])
+    assert phrase.holds(texts, blank(4, L)).tolist() == [True, True, False, False]
+    padded = replace(blank(4, L), real=torch.tensor([[True, True, False]] * 4))
+    assert phrase.holds(texts, padded).tolist() == [False, True, False, False]
+    assert Contains(phrases=((0,) * 9,)).holds(texts, blank(4, L)).tolist() == [False] * 4
+
+
+def test_certain_and_impossible_odds_have_finite_slopes():
+    p = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2]]), V).double().requires_grad_()
+    for part in (*(case[0] for case in CASES), Contains(phrases=((3,),)), Contains(phrases=((1, 2),))):
+        (slope,) = torch.autograd.grad(part.log_chance(view(p)).sum(), p)
+        assert bool(slope.isfinite().all())
+
+
+def said(p: torch.Tensor):
+    """A denoiser of those odds, whatever the state, and a count of its calls."""
+
+    def denoise(noised, cond, previous=None, at=None):
+        denoise.calls += 1
+        logits = p[: len(noised.z)].log() + 0 * noised.z.sum().double()
+        return Prediction(logits if at is None else logits[at])
+
+    denoise.calls = 0
+    return denoise
+
+
+def test_a_composition_is_the_weighted_sum_and_asks_the_denoiser_once():
+    p, canvas = odds(), blank(2, L)
+    parts = [Contains(phrases=((1,),), weight=2.0), Pinned(words={1: 0}, weight=0.5)]
+    judge = Classified(log_p=lambda view: view.noised.z.flatten(1).sum(1).double(), weight=3.0)
+    denoise, noised = said(p), Noised(torch.ones(2, L, 1), torch.ones(2))
+    total = Constraints([*parts, judge], hard=False).loss(denoise)(noised, canvas)
+    expected = -2 * parts[0].log_chance(view(p)) - 0.5 * parts[1].log_chance(view(p)) - 3 * L
+    assert torch.allclose(total, expected) and denoise.calls == 1
+    Constraints([judge]).loss(denoise)(noised, canvas)
+    assert denoise.calls == 1
+
+
+def test_hard_means_leave_soft_ones_only_what_they_do_not_see_to():
+    pinned, wanted = Pinned(words={1: 0}), Contains(phrases=((1,),))
+    assert Constraints([pinned, Forbidden(ids=(1,)), Length(tokens=2)]).loss(said(odds())) is None
+    assert Constraints([pinned, wanted]).loss(said(odds())) is not None
+    assert Constraints([pinned, wanted], soft=False).loss(said(odds())) is None
+    canvas = Constraints([pinned], hard=False).canvas(blank(1, L), V)
+    assert not bool(canvas.given.any())
+
+
+# ---- settling and refusing -------------------------------------------------------------------------------------------
+
+
+def test_what_can_be_settled_is():
+    canvas = Constraints([Pinned(words={4: 3}), Length(tokens=5)]).canvas(blank(2, L), V)
+    assert canvas.ids.shape == (2, 5) and bool(canvas.real.all())
+    assert canvas.ids[:, 4].tolist() == [3, 3] and canvas.given.sum().item() == 2
+    filled = Constraints([Length(tokens=1, end=2, pad=3)]).canvas(blank(1, 4), V)
+    assert filled.ids.tolist() == [[0, 2, 3, 3]] and filled.given.tolist() == [[False, True, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ([Length(tokens=0)], "at least 1"),
+        ([Length(tokens=2), Length(tokens=3)], "2 and 3 tokens"),
+        ([Length(tokens=9, end=0, pad=3)], "does not fit"),
+        ([Length(tokens=2), Pinned(words={2: 1})], "position 2"),
+        ([Pinned(words={0: 1}), Pinned(words={0: 2})], "two different"),
+        ([Pinned(words={0: 1}), Forbidden(ids=(1,))], "forbidden"),
+        ([Length(tokens=2, end=0, pad=3), Pinned(words={1: 0})], "forbidden"),
+        ([Forbidden(ids=(0, 1, 2, 3))], "every token"),
+        ([Contains(phrases=((1,),)), Forbidden(ids=(1,))], "contain"),
+        ([Contains(phrases=((1, 2, 1, 2),))], "no room for 4"),
+        ([Length(tokens=2), *(Contains(phrases=((i,),)) for i in range(3))], "no room for 3"),
+        ([Pinned(words={0: 0, 1: 0}), Contains(phrases=((1,),)), Contains(phrases=((2,),))], "no room for 2"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence_before_any_work(parts, sentence):
+    for hard in (True, False):
+        with pytest.raises(UsageError, match=sentence):
+            Constraints(parts, hard=hard).canvas(blank(2, L), V)
+
+
+def test_what_can_be_is_not_refused():
+    shared = [Contains(phrases=((1,), (2,))), Contains(phrases=((2,), (3,)))]
+    for parts in (
+        [Length(tokens=1), *shared],
+        [Pinned(words={0: 1, 1: 2, 2: 3}), *(Contains(phrases=((i,),)) for i in (1, 2, 3))],
+        [Contains(phrases=((1,), (2,))), Forbidden(ids=(1,))],
+        [Pinned(words={0: 1}), Contains(phrases=((1, 2),)), Length(tokens=2)],
+    ):
+        Constraints(parts).canvas(blank(1, L), V)
+
+
+def test_blocks_and_walks_without_noise_are_refused():
+    control = Constraints([Contains(phrases=((1,),))])
+    with pytest.raises(CapabilityError, match="blocks"):
+        settled_request(Request(blank(1, L), control=control, block=2), V)
+    walk = Walk(Gaussian(SqrtVariance()), ancestral, torch.zeros(1, L, 2))
+    with pytest.raises(CapabilityError, match="ddim"):
+        pushed(walk, said(odds()), Request(blank(1, L), control=control, decoder=Decoder.DDIM))
+    assert pushed(walk, said(odds()), Request(blank(1, L))) is walk
+
+
+# ---- updates of a state ----------------------------------------------------------------------------------------------
+
+
+class Slope:
+    """A cost with a known slope, the same everywhere."""
+
+    def __init__(self, slope: torch.Tensor) -> None:
+        self.slope, self.calls = slope, 0
+
+    def __call__(self, noised, cond):
+        self.calls += 1
+        return (noised.z * self.slope).flatten(1).sum(1)
+
+
+def walked(push: Push, s: float = 0.4, moves: int = 1, cost: Slope | None = None, canvas: Canvas | None = None):
+    """A state after some steps with updates less the same without, and the cost that was followed."""
+    g = torch.Generator().manual_seed(0)
+    estimate, slope = (torch.randn(2, L, 2, dtype=torch.float64, generator=g) for _ in range(2))
+    cost, canvas = cost or Slope(slope), canvas or blank(2, L)
+    walk = Walk(Gaussian(SqrtVariance()), ancestral, torch.zeros(2, L, 2, dtype=torch.float64))
+    ends = []
+    for step in (Updated(walk, cost, push), walk):
+        _, state = step.begin(canvas, torch.tensor([1.0, s], dtype=torch.float64), Rng(0, [0, 1]))
+        for move in range(moves):
+            to = torch.full((2,), s * 0.9**move, dtype=torch.float64)
+            denoise = lambda *asked: Prediction(torch.zeros(2, L, V), estimate)  # noqa: E731
+            state = step(denoise, state, to, canvas, Rng(0, [0, 1], f"{move}"))
+        ends.append(state.noised.z)
+    return ends[0] - ends[1], cost
+
+
+def test_sign_updates_move_every_number_by_exactly_the_rate():
+    moved, cost = walked(Push(times=3, rate=0.125, fluency=0.0))
+    assert torch.allclose(moved, -3 * 0.125 * cost.slope.sign(), atol=1e-12) and cost.calls == 3
+
+
+def test_a_lasting_adagrad_takes_steps_that_shrink():
+    moved, cost = walked(Push(update=Update.ADAGRAD, times=3, rate=0.1, fluency=0.0))
+    assert torch.allclose(moved, -0.1 * (1 + 2**-0.5 + 3**-0.5) * cost.slope.sign(), atol=1e-8)
+
+
+def test_fluency_pulls_back_to_the_mean_of_the_step():
+    # With no slope but fluency's, one step of Bayes does nothing, and signs go to the mean.
+    nothing = Slope(torch.zeros(2, L, 2, dtype=torch.float64))
+    still, _ = walked(Push(update=Update.BAYES), cost=nothing)
+    assert not bool(still.any())
+    back, _ = walked(Push(times=1, rate=0.01, fluency=1.0), cost=Slope(torch.zeros(2, L, 2, dtype=torch.float64)))
+    assert torch.allclose(back.abs(), torch.full_like(back, 0.01))
+    away, cost = walked(Push(times=1, rate=0.01, fluency=1e9))
+    assert torch.allclose(away, back) and not torch.allclose(away, -0.01 * cost.slope.sign())
+
+
+def test_bayes_moves_by_the_variance_times_the_slope():
+    moved, cost = walked(Push(update=Update.BAYES, times=2))
+    process, t, s = Gaussian(SqrtVariance()), *(torch.tensor([v], dtype=torch.float64) for v in (1.0, 0.4))
+    _, deviation = process.posterior(Noised(torch.zeros(1, 1, 1), t), torch.zeros(1, 1, 1, dtype=torch.float64), s)
+    assert torch.allclose(moved, -(float(deviation) ** 2) * cost.slope)
+
+
+def test_the_last_steps_the_early_ones_and_what_is_given_are_left_alone():
+    assert walked(Push(until=0.5))[1].calls == 0 and walked(Push(since=0.3))[1].calls == 0
+    assert walked(Push(until=0.0), s=0.0)[1].calls == 0
+    canvas = blank(2, L)
+    canvas.given[:, 1] = True
+    moved, _ = walked(Push(), canvas=canvas)
+    assert not bool(moved[:, 1].any()) and bool(moved[:, 0].all())
+
+
+# ---- Bayes' rule -----------------------------------------------------------------------------------------------------
+
+
+class Smooth(GaussianOracle):
+    """The exact denoiser, with a gradient where a token is impossible too."""
+
+    def __call__(self, noised, cond, previous=None, at=None):
+        onehot = torch.nn.functional.one_hot(self.texts, len(self.vectors)).double()
+        p_BLV = torch.einsum("bn,nlv->blv", self.posterior(noised, cond.free), onehot)
+        return Prediction(p_BLV.clamp(min=1e-30).log(), p_BLV @ self.vectors)
+
+
+def law(holds) -> dict[tuple[int, ...], float]:
+    kept = {tuple(t): w for t, w in zip(TEXTS, WEIGHTS, strict=True) if holds(t)}
+    return {t: w / sum(kept.values()) for t, w in kept.items()}
+
+
+@pytest.mark.parametrize("case", ["place", "text"])
+def test_guided_walks_with_the_exact_classifier_follow_bayes_rule(case):
+    process = Gaussian(SqrtVariance())
+    g = torch.Generator().manual_seed(5)
+    e = torch.randn(3, 4, dtype=torch.float64, generator=g)
+    oracle = Smooth(TEXTS, WEIGHTS, 2 * e / e.norm(dim=-1, keepdim=True) * 2, process)
+    if case == "place":  # the denoiser's own odds are the classifier
+        part, holds = Pinned(words={1: 1}), lambda t: t[1] == 1
+    else:
+        has = torch.tensor([2 in t for t in TEXTS])
+        read = lambda view: oracle.posterior(view.noised, view.canvas.free)[:, has].sum(1).log()  # noqa: E731
+        part, holds = Classified(log_p=read), lambda t: 2 in t
+    control = Constraints([part], Push(update=Update.BAYES, times=1, until=0.0), hard=False)
+    canvas = blank(300, L)
+    step = Updated(Walk(process, ancestral, oracle.vectors[canvas.ids]), control.loss(oracle), control.push)
+    *_, last = drive(oracle, step, canvas, 80, Rng(0, range(300)), torch.zeros(300, dtype=torch.int64))
+    found = Counter(map(tuple, last.ids.tolist()))
+    off = sum(n for text, n in found.items() if not holds(text))
+    assert off <= 6
+    kept = {text: n for text, n in found.items() if holds(text)}
+    assert chi_square_p(kept, law(holds)) > 1e-3
+    # Unguided, the corpus itself: the test can tell the two apart.
+    assert chi_square_p(kept, law(lambda t: True)) < 1e-6
+
+
+def masked(parts, rows: int = 1500, steps: int = 500, **how) -> tuple[Counter, torch.Tensor, Constraints]:
+    """Texts of independent positions, written under masks one token at a time."""
+    p, control = odds(1).expand(rows, -1, -1), Constraints(parts, **how)
+    canvas = control.canvas(blank(rows, L), V)
+    denoise = control.leaned(control.within(said(p)), V)
+    process = Absorbing(LogLinear(), V)
+    *_, last = drive(denoise, Reveal(process), canvas, steps, Rng(0, range(rows)), torch.zeros(rows, dtype=torch.int64))
+    return Counter(map(tuple, last.ids.tolist())), last.ids, control
+
+
+@pytest.mark.parametrize("hard", [True, False])
+@pytest.mark.parametrize("case", range(4))
+def test_masked_writing_follows_bayes_rule_where_positions_are_independent(case, hard):
+    part, holds = CASES[case]
+    found, ids, control = masked([part], hard=hard)
+    texts = {t: mass(odds(1), lambda u, t=t: u == t)[0] for t in itertools.product(range(V), repeat=L) if holds(t)}
+    exact = {t: q / sum(texts.values()) for t, q in texts.items()}
+    if steps_are_apart(part):
+        assert bool(control.holds(ids, blank(len(ids), L))[0].all())
+    kept = {t: n for t, n in found.items() if t in exact}
+    assert sum(kept.values()) >= 0.99 * len(ids)
+    assert chi_square_p(kept, exact) > 1e-3
+
+
+def steps_are_apart(part) -> bool:
+    """Whether it holds even if several tokens are drawn at once: it speaks of each position by itself."""
+    return not isinstance(part, Contains)
+
+
+def test_composed_constraints_hold_together_under_masks():
+    parts = [Pinned(words={0: 0}), Contains(phrases=((1,),)), Forbidden(ids=(3,))]
+    _, ids, control = masked(parts, rows=200)
+    *hard, wanted = (held.float().mean() for held in (control.holds(ids, blank(200, L))[i] for i in (0, 2, 1)))
+    assert hard == [1.0, 1.0] and float(wanted) > 0.98
+
+
+# ---- the systems -----------------------------------------------------------------------------------------------------
+
+SYSTEMS = {"mdlm": (MDLM, MDLMSpec), "diffusion-lm": (DiffusionLM, DiffusionLMSpec), "qe-cdlm": (QECDLM, QECDLMSpec)}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_systems_keep_to_lengths_pins_and_bans_whatever_they_learned(name):
+    kind, spec_of = SYSTEMS[name]
+    made = kind(spec_of(vocab=9, canvas=8, ending=Ending.FILL, net=TransformerSpec(dim=16, depth=1, heads=2)), None)
+    made.initialise(0)
+    parts = [Length(tokens=5, end=0, pad=1), Pinned(words={1: 4}), Forbidden(ids=(3, 6)), Contains(phrases=((8,),))]
+    control, canvas = Constraints(parts), blank(12, 8)
+    *_, last = made.sample(Request(canvas, steps=20, forbidden=(2,), control=control))
+    length, pinned, banned, wanted = control.holds(last.ids, canvas)
+    assert bool(length.all()) and bool(pinned.all()) and bool(banned.all())
+    assert not bool((last.ids == 2).any())
+    *_, plain = made.sample(Request(canvas, steps=20, forbidden=(2,), control=Constraints(parts, soft=False)))
+    before = control.holds(plain.ids, canvas)[3]
+    if name == "mdlm":  # all but those whose last tokens were drawn at once
+        assert int(wanted.sum()) > int(before.sum())
+    else:  # untrained, it says the same of any state: there is nothing to follow
+        # Three updates in each of 19 steps that end at 0.05 or above, each with an evaluation of its own.
+        assert last.nfe.tolist() == [20 + 3 * 19] * 12 and plain.nfe.tolist() == [20] * 12
+    *_, alone = made.sample(Request(canvas.rows(slice(3, 4)), steps=20, forbidden=(2,), control=control))
+    assert torch.equal(alone.ids[0], last.ids[3])
+
+
+def test_a_system_refuses_what_cannot_be_before_any_work():
+    made = MDLM(MDLMSpec(vocab=9, canvas=8, ending=Ending.LENGTH, net=TransformerSpec(dim=16, depth=1, heads=2)), None)
+    parts = [Length(tokens=3), *(Contains(phrases=((i,),)) for i in range(7))]
+    with pytest.raises(UsageError, match="3 free tokens has no room for 7"):
+        made.sample(Request(blank(1, 5), control=Constraints(parts)))
