@@ -295,6 +295,14 @@ def test_a_lost_teacher_file_is_said(made):
         list(mezzotint.resume(made / "lost"))
 
 
+def test_a_teacher_without_weights_is_said_and_leaves_nothing(made):
+    shutil.copytree(made / "teacher", made / "empty")
+    (made / "empty/model.safetensors").unlink()
+    with pytest.raises(RunError, match=r"model\.safetensors is missing"):
+        list(mezzotint.distill_run(made / "empty", out=made / "of nobody"))
+    assert not (made / "of nobody").exists()
+
+
 def test_other_systems_take_no_pupils(made):
     config = mezzotint.check_run(made / "teacher")
     with pytest.raises(CapabilityError, match="ar learns from nobody"):

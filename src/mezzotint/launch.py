@@ -150,11 +150,14 @@ def distill_run(
     team = join()
     folder = team.ahead(lambda: located(teacher))
 
-    def read() -> tuple[Recipe, Prepared, dict[str, Any]]:
+    def read() -> tuple[Recipe, Prepared, dict[str, Any], Base]:
         files.check_new(out)
         check_seed(seed)
         pick_device(device)
         config = check_run(folder)
+        weights = folder / files.MODEL
+        if not weights.exists():
+            raise RunError(f"{weights} is missing; a trained run has one")
         recipe = lesson(
             system, teacher, config, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
@@ -167,11 +170,11 @@ def distill_run(
         corpus = corpus_of(texts, held, named_field, layout_named(config["data"]["layout"]))
         words = Tokenizer.load(folder / files.TOKENIZER)
         recipe, prepared = prepare(recipe, corpus, layout_named(config["data"]["layout"]), words, folder)
-        return recipe, prepared, _source(corpus, prepared, texts, held, named_field)
+        told = {"teacher": {"run": str(folder.absolute()), "sha256": files.digest(weights)}}
+        base = Base(partial(read_weights, weights), told)
+        return recipe, prepared, _source(corpus, prepared, texts, held, named_field), base
 
-    weights = folder / files.MODEL
-    told = {"teacher": {"run": str(folder.absolute()), "sha256": files.digest(weights)}}
-    return _begun(out, system, seed, device, team, *team.ahead(read), Base(partial(read_weights, weights), told))
+    return _begun(out, system, seed, device, team, *team.ahead(read))
 
 
 def _begun(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from mezzotint.spec.base import Size
 from mezzotint.spec.mdlm import MDLMSpec
-from mezzotint.spec.recipe import Corpus, Recipe, by_size, training
-from mezzotint.spec.transformer import NEIGHBOURS, SHAPES, Positions, TransformerSpec
-from mezzotint.types import Ending, Layout
+from mezzotint.spec.recipe import Corpus, Recipe, by_size, training, two_way
+from mezzotint.types import Ending
 
 
 def tiny(corpus: Corpus) -> Recipe:
@@ -28,13 +27,7 @@ def base(corpus: Corpus) -> Recipe:
 
 
 def _recipe(size: Size, corpus: Corpus, tied: bool) -> Recipe:
-    shape = SHAPES[size]
-    # In a window any place is as good as another; in a text both its edges matter.
-    positions = Positions.NONE if corpus.layout is Layout.WINDOWS else Positions.EDGES
-    net = TransformerSpec(
-        dim=shape.dim, depth=shape.depth, heads=shape.heads, tied=tied, positions=positions, neighbours=NEIGHBOURS
-    )
-    spec = MDLMSpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=net)
+    spec = MDLMSpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=two_way(size, corpus, tied))
     return Recipe(spec, training(size))
 
 

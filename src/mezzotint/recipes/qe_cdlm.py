@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from mezzotint.spec.base import Size
 from mezzotint.spec.qe_cdlm import QECDLMSpec
-from mezzotint.spec.recipe import Corpus, Recipe, by_size, training
-from mezzotint.spec.transformer import NEIGHBOURS, SHAPES, Positions, TransformerSpec
-from mezzotint.types import Ending, Layout
+from mezzotint.spec.recipe import Corpus, Recipe, by_size, training, two_way
+from mezzotint.types import Ending
 
 
 def tiny(corpus: Corpus) -> Recipe:
@@ -25,14 +24,11 @@ def base(corpus: Corpus) -> Recipe:
 
 
 def _recipe(size: Size, corpus: Corpus, width: int) -> Recipe:
-    shape = SHAPES[size]
-    positions = Positions.NONE if corpus.layout is Layout.WINDOWS else Positions.EDGES
-    net = TransformerSpec(
-        dim=shape.dim, depth=shape.depth, heads=shape.heads, positions=positions, neighbours=NEIGHBOURS
-    )
     # Departure: the paper pads every text to one length and learns the padding. Drawn lengths are our default wherever
     # there is a choice: small networks learn padding slowly, and tables compare systems under one cost of lengths.
-    spec = QECDLMSpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=net, width=width)
+    spec = QECDLMSpec(
+        vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=two_way(size, corpus), width=width
+    )
     return Recipe(spec, training(size))
 
 

@@ -7,10 +7,9 @@ FAITHFUL undoes it.
 from __future__ import annotations
 
 from mezzotint.spec.base import Size
-from mezzotint.spec.recipe import Corpus, Recipe, by_size, training
+from mezzotint.spec.recipe import Corpus, Recipe, by_size, training, two_way
 from mezzotint.spec.sed import SEDSpec, SelfCondition
-from mezzotint.spec.transformer import NEIGHBOURS, SHAPES, Positions, TransformerSpec
-from mezzotint.types import Ending, Layout
+from mezzotint.types import Ending
 
 FAITHFUL = {
     "speaks": "vector", "evidence": "false", "noise_factor": "1", "singly": "0", "self_condition": "both",
@@ -34,14 +33,9 @@ def base(corpus: Corpus) -> Recipe:
 
 
 def _recipe(size: Size, corpus: Corpus) -> Recipe:
-    shape = SHAPES[size]
-    positions = Positions.NONE if corpus.layout is Layout.WINDOWS else Positions.EDGES
-    net = TransformerSpec(
-        dim=shape.dim, depth=shape.depth, heads=shape.heads, positions=positions, neighbours=NEIGHBOURS
-    )
     spec = SEDSpec(
-        vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=net, noise_factor=3.0, singly=0.5,
-        self_condition=SelfCondition.COIN,
+        vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=two_way(size, corpus),
+        noise_factor=3.0, singly=0.5, self_condition=SelfCondition.COIN,
     )  # fmt: skip
     return Recipe(spec, training(size))
 

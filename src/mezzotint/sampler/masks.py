@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mezzotint.process.absorbing import Absorbing
 from mezzotint.sampler.drive import Grid, State
 from mezzotint.types import Canvas, Denoiser, Noised
 
@@ -30,6 +31,14 @@ def visits(slot: Tensor, times: Tensor, device: torch.device) -> Grid:
     s = times[torch.where(resting, last, visits)]
     t = torch.where(resting, s, times[torch.where(resting, 1, visits) - 1])
     return Grid(t.T.contiguous().to(device), s.T.contiguous().to(device))
+
+
+def together(process: Absorbing, canvas: Canvas, times: Tensor) -> tuple[Grid, State]:
+    """All rows at the same times (N + 1,), from masks everywhere; no step where nothing is to be written."""
+    grid = times.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
+    moves = len(times) - 1 if bool(canvas.free.any()) else 0
+    state = State(process.prior(canvas), canvas.given, canvas.given.float())
+    return Grid(grid[:moves], grid[1 : moves + 1]), state
 
 
 def ask(denoise: Denoiser, noised: Noised, cond: Canvas, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:

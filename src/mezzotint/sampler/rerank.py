@@ -18,7 +18,7 @@ from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.sampler.masks import ask, write
+from mezzotint.sampler.masks import ask, together, write
 from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Denoiser, Noised
 
@@ -48,10 +48,7 @@ class Rerank:
         self.top_p = top_p
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
-        grid = times.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
-        moves = len(times) - 1 if bool(canvas.free.any()) else 0
-        state = State(self.process.prior(canvas), canvas.given, canvas.given.float())
-        return Grid(grid[:moves], grid[1 : moves + 1]), state
+        return together(self.process, canvas, times)
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         z, t = state.noised.z, state.noised.t

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mezzotint.errors import unknown
 from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.training import TrainingSpec
-from mezzotint.spec.transformer import SHAPES
+from mezzotint.spec.transformer import NEIGHBOURS, SHAPES, Positions, TransformerSpec
 from mezzotint.types import Layout
 
 FROM_TOKENIZER = ("vocab", "end", "pad")
@@ -59,3 +59,13 @@ def training(size: Size, ema: float = 0.999) -> TrainingSpec:
     slower there, docs/log.md), so 3.3e-4 at 768, where MDLM has 3e-4."""
     shape = SHAPES[size]
     return TrainingSpec(batch=shape.batch, lr=2e-3 * 128 / shape.dim, ema=ema)
+
+
+def two_way(size: Size, corpus: Corpus, tied: bool = True) -> TransformerSpec:
+    """The transformer of a size for systems that look both ways."""
+    shape = SHAPES[size]
+    # In a window any place is as good as another; in a text both its edges matter.
+    positions = Positions.NONE if corpus.layout is Layout.WINDOWS else Positions.EDGES
+    return TransformerSpec(
+        dim=shape.dim, depth=shape.depth, heads=shape.heads, tied=tied, positions=positions, neighbours=NEIGHBOURS
+    )
