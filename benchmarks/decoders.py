@@ -1,7 +1,8 @@
-"""`e2e-decoders`: every decoder of a masked diffusion run, quality against measured evaluations, under one judge.
+"""`e2e-decoders`: every decoder of a run, quality against measured evaluations, under one judge.
 
     python -m benchmarks.decoders [--run runs/e2e-mdlm] [--n 1000] [--steps 4 8 16 32 64] [--decoders confidence ...]
     python -m benchmarks.decoders --matched [--sweep-steps 16]
+    python -m benchmarks.decoders --run runs/e2e-sed --steps 8 16 32 64 128 1000
 
 Each decoder at each number of steps; the threshold decoder at each threshold, with as many steps as there are
 positions, so that the threshold alone says how many evaluations a text costs. With --matched, judge NLL where a sweep
@@ -40,19 +41,6 @@ def arms(decoders: list[str], steps: tuple[int, ...], positions: int) -> Iterato
             yield from ((n, how) for n in steps)
 
 
-class Done:
-    """The measurements that the file of results holds."""
-
-    def __init__(self, n: int, judge: str) -> None:
-        from benchmarks.rows import RESULTS, read
-
-        rows = [row for row in read(RESULTS / f"{NAME}.json") if row.judge == judge and row.n == n]
-        self.found = {(row.metric, row.variant, row.steps) for row in rows}
-
-    def __call__(self, metric: str, variant: str, steps: int) -> bool:
-        return (metric, variant, steps) in self.found
-
-
 def reference_entropy(measured: Any) -> float:
     """Word entropy of the exact decoder's samples."""
     from mezzotint.evaluate.diversity import entropies
@@ -69,18 +57,17 @@ def main() -> None:
     import mezzotint
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
-    from benchmarks.rows import record
+    from benchmarks.rows import has, record
     from benchmarks.unconditional import Measured, of_data
     from mezzotint.assess import Judge, Texts, training_text
+    from mezzotint.errors import unknown
     from mezzotint.evaluate.judge import tag
 
-    (card,) = (card for card in mezzotint.cards() if card.name == "mdlm")
-    names = [decoder.value for decoder in mezzotint.Decoder if decoder in card.decoders]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/e2e-mdlm"))
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
-    parser.add_argument("--decoders", nargs="+", choices=names, default=names)
+    parser.add_argument("--decoders", nargs="+", help="all that the run has, where none is named")
     parser.add_argument("--matched", action="store_true")
     parser.add_argument("--sweep-steps", type=int, default=SWEEP_STEPS)
     parser.add_argument("--device", default="auto")
@@ -89,19 +76,28 @@ def main() -> None:
     judge, run = Judge(mezzotint.load(RECIPES["e2e"].kept)), mezzotint.load(given.run, device=given.device)
     training = training_text(run)
     measured = Measured("e2e", run, judge, training, given.n, NAME)
-    done, device = Done(given.n, tag(judge)), str(run.device)
+    names = [decoder.value for decoder in mezzotint.Decoder if decoder in run.card.decoders]
+    decoders = given.decoders or names
+    for name in decoders:
+        if name not in names:
+            raise unknown("decoder", name, names)
+
+    def missing(metric: str, how: How, steps: int) -> bool:
+        facts = {**measured.identity, "judge": tag(judge), "n": given.n}
+        return not has(NAME, **facts, metric=metric, variant=measured.called(how), steps=steps)
+
     if given.matched:
         target = reference_entropy(measured)
-        for steps, how in arms(given.decoders, (given.sweep_steps,), run.spec.canvas):
-            if not done("judge_nll_matched", measured.called(how), steps):
-                record(measured.matched(target, steps, TEMPERATURES, **how), device=device)
+        for steps, how in arms(decoders, (given.sweep_steps,), run.spec.canvas):
+            if missing("judge_nll_matched", how, steps):
+                record(measured.matched(target, steps, TEMPERATURES, **how), device=str(run.device))
         return
-    if not done("judge_nll", "default", None):
+    if not has(NAME, system="data", metric="judge_nll", judge=tag(judge), n=given.n):
         held_out = Texts(run, [prepared("e2e").test])
-        record(of_data("e2e", held_out.like_samples(given.n), judge, training, NAME), device=device)
-    for steps, how in arms(given.decoders, tuple(given.steps), run.spec.canvas):
-        if not done("judge_nll", measured.called(how), steps):
-            record(measured.quality(steps, **how), device=device)
+        record(of_data("e2e", held_out.like_samples(given.n), judge, training, NAME), device=str(run.device))
+    for steps, how in arms(decoders, tuple(given.steps), run.spec.canvas):
+        if missing("judge_nll", how, steps):
+            record(measured.quality(steps, **how), device=str(run.device))
 
 
 if __name__ == "__main__":

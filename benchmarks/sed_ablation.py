@@ -76,6 +76,8 @@ def _budget(minutes: float, steps: int | None) -> dict[str, Any]:
 
 def measurements(measured: Any, held_out: Any, given: argparse.Namespace, entropy: float) -> Iterator[Measurement]:
     """What is measured of a run: what its rows must have, and how they are made."""
+    from benchmarks.unconditional import matched_to
+
     steps = given.steps
     bound = measured.called({"bound": "chain"})
     yield (
@@ -85,18 +87,20 @@ def measurements(measured: Any, held_out: Any, given: argparse.Namespace, entrop
     sampled = {"variant": measured.called({}), "steps": steps, "judge": given.judge}
     yield {**sampled, "metric": "judge_nll", "n": given.n}, lambda: measured.quality(steps)
     if given.matched:
-        yield {**sampled, "metric": "judge_nll_matched"}, lambda: measured.matched(entropy, steps)
+        to = matched_to("e2e")
+        yield (
+            {**sampled, "metric": "judge_nll_matched", "variant": measured.called(to)},
+            lambda: measured.matched(entropy, steps, to=to),
+        )
 
 
-def entropy_of_data(held_out: Any, given: argparse.Namespace, judge: Any, training: Any) -> float:
-    """Word entropy of as many held-out texts; all that is said of them is recorded, if it was not before."""
-    from benchmarks.rows import has, read, record
+def score_data(held_out: Any, given: argparse.Namespace, judge: Any, training: Any) -> None:
+    """What is said of as many held-out texts is recorded, if it was not before."""
+    from benchmarks.rows import has, record
     from benchmarks.unconditional import of_data
 
     if not has(NAME, given.out, system="data", metric="judge_nll", judge=given.judge, n=given.n):
         record(of_data("e2e", held_out.like_samples(given.n), judge, training), results=given.out)
-    rows = read(given.out / f"{NAME}.json")
-    return next(row.value for row in rows if (row.system, row.metric) == ("data", "entropy_words"))
 
 
 def arguments() -> argparse.Namespace:
@@ -137,19 +141,20 @@ def main() -> None:
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
-    from benchmarks.unconditional import Measured
+    from benchmarks.unconditional import Measured, entropy_of
     from mezzotint.assess import Judge, Texts, training_text
     from mezzotint.evaluate.judge import tag
 
     ablation = Ablation(given, until)
     judge = Judge(mezzotint.load(RECIPES["e2e"].kept, device=given.device))
     given.judge = tag(judge)
+    entropy = entropy_of("e2e", given.n)
     for seed in given.seeds:
         for arm in arms(ablation.settings):
             folder, named = ablation.run(arm, seed)
             run = mezzotint.load(folder, device=given.device)
             training, held_out = training_text(run), Texts(run, [prepared("e2e").test])
-            entropy = entropy_of_data(held_out, given, judge, training)
+            score_data(held_out, given, judge, training)
             measured = Measured("e2e", run, judge, training, given.n, variant=named)
             for facts, rows in measurements(measured, held_out, given, entropy):
                 if has(NAME, given.out, system="sed", seed=seed, **facts):

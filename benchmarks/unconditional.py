@@ -1,11 +1,13 @@
-"""`e2e-unconditional` and `prose-unconditional`: mdlm and ar on real text, under one judge, beside the data's values.
+"""`e2e-unconditional` and its like: systems on the same text, under one judge, beside the data's values.
 
-    python -m benchmarks.unconditional e2e [--n 1000]
+    python -m benchmarks.unconditional e2e [--n 1000] [--systems mdlm ar sed] [--train-minutes 30]
     python -m benchmarks.unconditional prose [--n 256]
+    python -m benchmarks.unconditional bistro --systems sed mdlm ar diffusion-lm
 
 Trains what is missing under runs/ (or goes on with it), then scores on the test split: the bound, and the bound against
 training time on the valid split; samples at 4, 16, 64 and 256 steps; a sweep over temperature for judge NLL at the
-data's own entropy. The judge is made by `python -m benchmarks.judge`.
+data's own entropy. The judge is made by `python -m benchmarks.judge`. What is measured already, with as many texts and
+the same judge, is left out.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import argparse
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from mezzotint.cli.allocator import keep_memory
 STEPS = (4, 16, 64, 256)
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1)
 SWEEP_STEPS = 64
-BOUNDS = {"ar": "exact", "mdlm": "any-order", "sed": "chain"}
+BOUNDS = {"ar": "exact", "mdlm": "any-order", "sed": "chain", "diffusion-lm": "chain"}
 """Which bound a system's likelihood is, as variants say it."""
 SEED = 0
 
@@ -39,10 +42,16 @@ class Setting:
     batch: dict[str, int] = field(default_factory=dict)
     """Rows of a batch by system, where they are not the recipe's."""
     settings: dict[str, str] = field(default_factory=dict)
+    entropy: str = "test"
+    """The split whose word entropy samples are brought to before they are compared."""
 
 
+HALVED = {"mdlm": 32, "sed": 32, "diffusion-lm": 32}
+"""What needs steps more than rows."""
 SETTINGS = {
-    "e2e": Setting(15, batch={"mdlm": 32}),
+    "bistro": Setting(10, batch={**HALVED, "ar": 32}),
+    # Its held-out texts are five words longer than those that the systems learn from: no sample reaches their entropy.
+    "e2e": Setting(15, batch=HALVED, entropy="train"),
     "prose": Setting(
         40, "windows", {"mdlm": 16, "ar": 16}, {"dim": "256", "depth": "6", "canvas": "128", "lr": "1e-3"}
     ),
@@ -114,6 +123,11 @@ class Measured:
         }  # fmt: skip
         self.row = Row
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What every row of this run has."""
+        return {name: self.common[name] for name in ("system", "seed", "size", "train_minutes")}
+
     def _row(self, score: Any, **more: Any) -> Any:
         value = score.value if score.value == score.value else None
         judge = score.judge or None
@@ -157,12 +171,18 @@ class Measured:
         print(f"{what}, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True)
         for text in texts[:4]:
             print(f"    {text[:200]!r}", flush=True)
-        for score in of_texts(texts, self.judge, self.training, False):
+        for score in of_texts(texts, self.judge, self.training, self.name == "bistro"):
             yield self._row(score, steps=steps, variant=self.called(how), **cost)
 
     def matched(
-        self, target: float, steps: int = SWEEP_STEPS, temperatures: Sequence[float] = TEMPERATURES, **how: Any
+        self,
+        target: float,
+        steps: int = SWEEP_STEPS,
+        temperatures: Sequence[float] = TEMPERATURES,
+        to: Mapping[str, str] | None = None,
+        **how: Any,
     ) -> Iterator[Any]:
+        """Judge NLL where a sweep over temperature reaches the entropy `target`; `to` names it in the variant."""
         from mezzotint.evaluate.fluency import Swept, matched_sweep
 
         asked, what = None if self.system == "ar" else steps, f"{self.system} {self.called(how)}"
@@ -174,7 +194,7 @@ class Measured:
             print(f"{what} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
         score = matched_sweep(sweep, target)
         print(f"{what} at the entropy {target:.3f}: {score.value} ± {score.stderr} ({score.note})", flush=True)
-        yield self._row(score, steps=asked, variant=self.called(how), nfe=sum(nfe) / len(nfe))
+        yield self._row(score, steps=asked, variant=self.called({**(to or {}), **how}), nfe=sum(nfe) / len(nfe))
 
 
 def _minutes(training: Mapping[str, Any] | None) -> float | None:
@@ -194,7 +214,7 @@ def of_data(name: str, texts: Sequence[str], judge: Any, training: Any, benchmar
             benchmark=benchmark or f"{name}-unconditional", system="data", metric=s.name, value=s.value,
             stderr=s.stderr, n=s.n, split="test", judge=s.judge or None,
         )
-        for s in of_texts(texts, judge, training, False)
+        for s in of_texts(texts, judge, training, name == "bistro")
     ]  # fmt: skip
 
 
@@ -203,30 +223,79 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(SETTINGS))
     parser.add_argument("--n", type=int)
     parser.add_argument("--systems", nargs="+", default=["mdlm", "ar"])
+    parser.add_argument("--train-minutes", type=float, help="where it is not what the corpus says")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the trainings")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     given = parser.parse_args()
     keep_memory()
     import mezzotint
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
-    from benchmarks.rows import record
+    from benchmarks.rows import has, record
     from mezzotint.assess import Judge, Texts, training_text
+    from mezzotint.evaluate.judge import tag
 
     name = given.name
-    n = given.n or {"e2e": 1000, "prose": 256}[name]
-    folders = [trained(name, system) for system in given.systems]
+    n = given.n or {"prose": 256}.get(name, 1000)
+    folders = [training_run(name, system, given.train_minutes, given.seed) for system in given.systems]
     judge = Judge(mezzotint.load(RECIPES[name].kept))
-    runs = [mezzotint.load(folder) for folder in folders]
-    training = training_text(runs[0])
-    held_out = Texts(runs[0], [prepared(name).test])
+    training = training_text(mezzotint.load(folders[0]))
+    held_out = Texts(mezzotint.load(folders[0]), [prepared(name).test])
     data = of_data(name, held_out.like_samples(n), judge, training)
     record(data)
-    entropy = next(row.value for row in data if row.metric == "entropy_words")
-    for run in runs:
+    entropy = entropy_of(name, n)
+    print(f"entropy of the {SETTINGS[name].entropy} texts: {entropy:.4f}", flush=True)
+    for folder in folders:
+        run = mezzotint.load(folder)
         measured = Measured(name, run, judge, training, n)
-        record(measured.bound(Texts(run, [prepared(name).test])))
-        for steps in (None,) if run.card.name == "ar" else STEPS:
-            record(measured.quality(steps))
-        record(measured.matched(entropy))
+        for facts, rows in measurements(measured, Texts(run, [prepared(name).test]), given.steps, entropy):
+            if not has(f"{name}-unconditional", **{**measured.identity, "judge": tag(judge), **facts}):
+                record(rows())
+
+
+def training_run(name: str, system: str, minutes: float | None, seed: int) -> Path:
+    """The run of a system, trained for as many minutes as its corpus says, or for others."""
+    marks = ([f"{minutes:g}m"] if minutes else []) + ([f"s{seed}"] if seed else [])
+    how = {"minutes": minutes} if minutes else {}
+    return trained(name, system, Path("runs") / "-".join([name, system, *marks]), seed=seed, **how)
+
+
+def measurements(
+    measured: Measured, held_out: Any, steps: Sequence[int], entropy: float
+) -> Iterator[tuple[dict[str, Any], Callable[[], Iterator[Any]]]]:
+    """What is measured of a run: what its rows must have, and how they are made."""
+    system = measured.system
+    bound = {"metric": "bound_nats_per_token", "split": "test", "judge": None}
+    yield {**bound, "variant": measured.called({"bound": BOUNDS[system]})}, lambda: measured.bound(held_out)
+    for each in (None,) if system == "ar" else steps:
+        yield (
+            {"metric": "judge_nll", "steps": each, "variant": measured.called({}), "n": measured.n},
+            partial(measured.quality, each),
+        )
+    asked, to = None if system == "ar" else SWEEP_STEPS, matched_to(measured.name)
+    yield (
+        {"metric": "judge_nll_matched", "steps": asked, "variant": measured.called(to)},
+        lambda: measured.matched(entropy, to=to),
+    )
+
+
+def matched_to(name: str) -> dict[str, str]:
+    """What names the entropy that sweeps go to, where it is not the held-out texts'."""
+    split = SETTINGS[name].entropy
+    return {} if split == "test" else {"entropy": split}
+
+
+def entropy_of(name: str, n: int) -> float:
+    """Word entropy of n texts, evenly spread over the split that samples are to be compared with."""
+    from benchmarks.data import prepared
+    from mezzotint import bistro_texts
+    from mezzotint.evaluate.diversity import entropies
+    from mezzotint.evaluate.words import words
+
+    split = SETTINGS[name].entropy
+    file = getattr(prepared(name), split)
+    texts = bistro_texts(split) if file == "bistro" else Path(file).read_text(encoding="utf-8").splitlines()
+    return float(entropies([words(text) for text in texts[:: max(1, len(texts) // n)][:n]]).mean())
 
 
 if __name__ == "__main__":
