@@ -1,11 +1,17 @@
-"""SED's ablation on e2e (`e2e-unconditional`): random or pretrained vectors, without or with self-conditioning.
+"""SED's arms, one thing changed at a time (`bistro-unconditional`, `e2e-unconditional`).
 
-    python -m benchmarks.sed_ablation [--train-minutes 10 | --train-steps 2000] [--set speaks=vector] [--minutes 9]
+    python -m benchmarks.sed_ablation [--question paper|trap|width] [--corpus e2e|bistro]
+                                      [--train-minutes 10 | --train-steps 2000] [--set speaks=vector] [--minutes 9]
 
-Strudel et al. 2022, arXiv:2211.04236: both are large gains there. The four arms begin with equal networks, are
-trained for as long, with seeds 0 and 1, and are scored by their bound, by the judge on samples and, with --matched, by
-the judge at the data's own word entropy. The pretrained vectors are learned once, for all seeds, in --vector-minutes or
---vector-steps that come on top. --set goes to every arm and into the variant.
+    paper       random or pretrained vectors, without or with self-conditioning: both are large gains in Strudel et al.
+                2022, arXiv:2211.04236
+    trap        our recipe, and what each of its departures is worth: each taken back alone, then all at once
+    width       vectors of 16, 32 and 64 numbers
+
+The arms of a question begin with equal networks, are trained for as long, and are scored by their bound, by the judge
+on samples and, with --matched, by the judge at the entropy that sweeps of that corpus go to. The pretrained vectors are
+learned once, for all seeds, in --vector-minutes or --vector-steps that come on top. --set goes to every arm and into
+the variant.
 
 Runs stand in runs/sed-ablation, under all that they were asked for; what is measured already, with as many texts and
 the same judge, is left out. So what was stopped, or had too few --minutes, is continued by the same call.
@@ -15,12 +21,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
 
-NAME = "e2e-unconditional"
 RUNS = Path("runs/sed-ablation")
 STEPS = 64
 WIDTH = 32
@@ -29,11 +34,22 @@ Settings = Mapping[str, str]
 Measurement = tuple[dict[str, Any], Callable[[], Iterable[Any]]]
 
 
-def arms(settings: Settings) -> Iterator[dict[str, str]]:
-    """The settings of the four arms, the paper's best one last."""
-    for table in ("random", "pretrained"):
-        for conditioned in ("none", "both"):
-            yield {**settings, "table": table, "self_condition": conditioned}
+QUESTIONS: Mapping[str, Sequence[Settings]] = {
+    "paper": [
+        {"table": table, "self_condition": conditioned}
+        for table in ("random", "pretrained")
+        for conditioned in ("none", "coin")
+    ],
+    "trap": [
+        {},
+        {"speaks": "vector"},
+        {"evidence": "false"},
+        {"singly": "0"},
+        {"noise_factor": "1"},
+        {"evidence": "false", "noise_factor": "1", "singly": "0", "speaks": "vector"},
+    ],
+    "width": [{"width": "16"}, {"width": "32"}, {"width": "64"}],
+}
 
 
 class Ablation:
@@ -42,6 +58,7 @@ class Ablation:
     def __init__(self, given: argparse.Namespace, until: float) -> None:
         self.until, self.device, self.batch = until, given.device, given.batch
         self.settings: dict[str, str] = dict(given.set)
+        self.corpus = given.corpus
         self.budget = _budget(given.train_minutes, given.train_steps)
         self.vector_budget = _budget(given.vector_minutes, given.vector_steps)
 
@@ -54,19 +71,27 @@ class Ablation:
 
     def run(self, arm: Settings, seed: int) -> tuple[Path, dict[str, object]]:
         """An arm's run, and what names it in rows."""
-        how: dict[str, Any] = {"embeddings": self.vectors()} if arm["table"] == "pretrained" else {}
+        from benchmarks.unconditional import SETTINGS
+
+        settings = {**self.settings, **arm}
+        how: dict[str, Any] = {"embeddings": self.vectors()} if arm.get("table") == "pretrained" else {}
         steps = {"train_steps": self.budget["max_steps"]} if self.budget["max_steps"] else {}
-        batch = {"batch": self.batch} if self.batch else {}
-        return self._trained("sed", self.budget, arm, seed, **how), {**arm, **steps, **batch}
+        batch = {"batch": self.batch or SETTINGS[self.corpus].batch["sed"]}
+        return self._trained("sed", self.budget, settings, seed, **how), {**settings, **steps, **batch}
 
     def _trained(self, system: str, budget: Mapping[str, Any], settings: Settings, seed: int, **how: Any) -> Path:
         from benchmarks.rows import variant
         from benchmarks.unconditional import trained
 
         known = {k: v for k, v in {**budget, "batch": self.batch, "seed": seed}.items() if v is not None}
-        out = RUNS / f"{system},{variant({**known, **settings})}"
-        how |= {"settings": dict(settings), "seed": seed, "batch_size": self.batch, **budget}
-        return trained("e2e", system, out, until=self.until, device=self.device, **how)
+        out = RUNS / f"{self.corpus},{system},{variant({**known, **settings})}"
+        how |= {
+            "settings": dict(settings),
+            "seed": seed,
+            **({"batch_size": self.batch} if self.batch else {}),
+            **budget,
+        }
+        return trained(self.corpus, system, out, until=self.until, device=self.device, **how)
 
 
 def _budget(minutes: float, steps: int | None) -> dict[str, Any]:
@@ -87,7 +112,7 @@ def measurements(measured: Any, held_out: Any, given: argparse.Namespace, entrop
     sampled = {"variant": measured.called({}), "steps": steps, "judge": given.judge}
     yield {**sampled, "metric": "judge_nll", "n": given.n}, lambda: measured.quality(steps)
     if given.matched:
-        to = matched_to("e2e")
+        to = matched_to(given.corpus)
         yield (
             {**sampled, "metric": "judge_nll_matched", "variant": measured.called(to)},
             lambda: measured.matched(entropy, steps, to=to),
@@ -99,14 +124,17 @@ def score_data(held_out: Any, given: argparse.Namespace, judge: Any, training: A
     from benchmarks.rows import has, record
     from benchmarks.unconditional import of_data
 
-    if not has(NAME, given.out, system="data", metric="judge_nll", judge=given.judge, n=given.n):
-        record(of_data("e2e", held_out.like_samples(given.n), judge, training), results=given.out)
+    name = f"{given.corpus}-unconditional"
+    if not has(name, given.out, system="data", metric="judge_nll", judge=given.judge, n=given.n):
+        record(of_data(given.corpus, held_out.like_samples(given.n), judge, training), results=given.out)
 
 
 def arguments() -> argparse.Namespace:
     from benchmarks.rows import RESULTS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--question", choices=sorted(QUESTIONS), default="paper")
+    parser.add_argument("--corpus", choices=("bistro", "e2e"), default="e2e")
     parser.add_argument("--train-minutes", type=float, default=10)
     parser.add_argument("--train-steps", type=int)
     parser.add_argument("--vector-minutes", type=float, default=5)
@@ -146,18 +174,18 @@ def main() -> None:
     from mezzotint.evaluate.judge import tag
 
     ablation = Ablation(given, until)
-    judge = Judge(mezzotint.load(RECIPES["e2e"].kept, device=given.device))
+    judge = Judge(mezzotint.load(RECIPES[given.corpus].kept, device=given.device))
     given.judge = tag(judge)
-    entropy = entropy_of("e2e", given.n)
+    entropy = entropy_of(given.corpus, given.n)
     for seed in given.seeds:
-        for arm in arms(ablation.settings):
+        for arm in QUESTIONS[given.question]:
             folder, named = ablation.run(arm, seed)
             run = mezzotint.load(folder, device=given.device)
-            training, held_out = training_text(run), Texts(run, [prepared("e2e").test])
+            training, held_out = training_text(run), Texts(run, [prepared(given.corpus).test])
             score_data(held_out, given, judge, training)
-            measured = Measured("e2e", run, judge, training, given.n, variant=named)
+            measured = Measured(given.corpus, run, judge, training, given.n, variant=named)
             for facts, rows in measurements(measured, held_out, given, entropy):
-                if has(NAME, given.out, system="sed", seed=seed, **facts):
+                if has(f"{given.corpus}-unconditional", given.out, **{**measured.identity, **facts}):
                     continue
                 if time.monotonic() > until:
                     raise SystemExit(f"{folder.name}: {facts['metric']} is still to be measured; call again to go on")

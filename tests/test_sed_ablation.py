@@ -54,7 +54,7 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     arms = {
         rows.variant({**named, "table": table, "self_condition": conditioned})
         for table in ("random", "pretrained")
-        for conditioned in ("none", "both")
+        for conditioned in ("none", "coin")
     }
     assert {row.variant for row in of_sed if row.metric == "judge_nll"} == arms
     assert {row.variant for row in of_sed if row.metric == "entropy_words"} == arms
@@ -73,7 +73,7 @@ def test_arms_differ_in_what_they_are_named_for(workshop, monkeypatch):
         config = json.loads((folder / "config.json").read_text())
         configs[config["spec"].get("table"), config["spec"].get("self_condition")] = (folder, config)
     vectors, _ = configs.pop((None, None))
-    assert set(configs) == {(table, c) for table in ("random", "pretrained") for c in ("none", "both")}
+    assert set(configs) == {(table, c) for table in ("random", "pretrained") for c in ("none", "coin")}
     for _, config in configs.values():
         config["spec"] |= {"table": "", "self_condition": ""}
         config["data"]["embeddings"] = None
@@ -94,3 +94,9 @@ def test_a_training_whose_time_is_up_is_saved_to_the_step_and_goes_on(workshop):
         with pytest.raises(SystemExit, match="stopped: 0% trained; call again to go on"):
             unconditional.trained("e2e", "mdlm", Path("stopped"), until=0.0, **how)
         assert steps_saved(Path("stopped"))[-1] > (before or [0])[-1]
+
+
+def test_each_departure_is_taken_back_alone_and_then_with_the_others():
+    own, *single, faithful = sed_ablation.QUESTIONS["trap"]
+    assert own == {} and all(len(arm) == 1 for arm in single)
+    assert faithful == {name: value for arm in single for name, value in arm.items()}
