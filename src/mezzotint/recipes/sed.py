@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe, by_size, training, two_way
-from mezzotint.spec.sed import SEDSpec, SelfCondition
+from mezzotint.spec.sed import SEDSpec, SelfCondition, Times
 from mezzotint.types import Ending
 
 FAITHFUL = {
-    "speaks": "vector", "evidence": "false", "noise_factor": "1", "singly": "0", "self_condition": "both",
+    "speaks": "vector", "evidence": "false", "noise_factor": "1", "singly": "0", "times": "uniform",
+    "self_condition": "both",
 }  # fmt: skip
 """Settings (`--set`) that make a run as the paper has it."""
 
@@ -35,7 +36,7 @@ def base(corpus: Corpus) -> Recipe:
 def _recipe(size: Size, corpus: Corpus) -> Recipe:
     spec = SEDSpec(
         vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=two_way(size, corpus),
-        noise_factor=3.0, singly=0.5, self_condition=SelfCondition.COIN,
+        noise_factor=3.0, singly=0.5, self_condition=SelfCondition.COIN, times=Times.WARPED,
     )  # fmt: skip
     return Recipe(spec, training(size))
 

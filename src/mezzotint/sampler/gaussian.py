@@ -102,8 +102,16 @@ class Walk:
     The text of a moment is what the logits of the estimate like best; at the end that is the text.
     """
 
-    def __init__(self, process: Gaussian, solver: Solver, z0: Tensor, stop: float = 0.0) -> None:
-        """`z0` (B, L, D) holds the clean vectors at given positions.
+    def __init__(
+        self,
+        process: Gaussian,
+        solver: Solver,
+        z0: Tensor,
+        stop: float = 0.0,
+        clock: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """`z0` (B, L, D) holds the clean vectors at given positions. `clock` moves the times (N,) of the grid, which
+        are even without it; it leaves 0 and 1 where they are.
 
         The walk ends when this share `stop` of the steps is left, and takes the text from its last estimate (Gao et al.
         2022, arXiv:2212.09412: five of twenty); one step is always gone.
@@ -112,9 +120,11 @@ class Walk:
         self.solver = solver
         self.z0 = z0
         self.stop = stop
+        self.clock = clock
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
-        grid = times.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
+        placed = times if self.clock is None else self.clock(times)
+        grid = placed.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
         noised = self.process.prior(canvas, self.z0, rng.at("prior"))
         moves = max(1, len(grid) - 1 - int(self.stop * (len(grid) - 1)))
         return Grid(grid[:-1][:moves], grid[1:][:moves]), State(

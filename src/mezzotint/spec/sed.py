@@ -67,6 +67,14 @@ class Streams(Enum):
     """In a stream of their own, with a mark."""
 
 
+class Times(Enum):
+    """How times are drawn in training, and how steps are placed in writing (process/warp.py)."""
+
+    UNIFORM = "uniform"
+    WARPED = "warped"
+    """Where the loss falls, as learned on the way."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SEDSpec(Spec):
     """Gaussian diffusion over `width`-dimensional vectors of `vocab` tokens, canvases of up to `canvas` positions."""
@@ -90,6 +98,7 @@ class SEDSpec(Spec):
     streams: Streams = Streams.IN_PLACE
     noise_factor: float = 1.0
     """How much larger the noise is beside the signal than the schedule has it; the paper has 1."""
+    times: Times = Times.UNIFORM
     spans: int = 5
     """The most spans that a text is cut into, every other one given; 1: nothing is ever given."""
     singly: float = 0.0

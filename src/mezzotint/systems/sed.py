@@ -10,6 +10,7 @@ the context adds; the estimate is the mean of the vectors under both. `speaks=ve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -30,12 +31,16 @@ from mezzotint.objective.length import LengthCost
 from mezzotint.objective.regression import squared_error
 from mezzotint.objective.rounding import token_nll
 from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, RescaledVariance, SqrtVariance
+from mezzotint.process.warp import Warp
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import SOLVERS, Walk
 from mezzotint.space.embedding import Embedding
-from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table
+from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table, Times
 from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
+
+CLOCK_WEIGHT = 0.01
+"""Of the clock's misfit in the loss: Adam does not see it, and what clips gradients should not either."""
 
 
 class Net(nn.Module):
@@ -48,6 +53,8 @@ class Net(nn.Module):
         outputs = {Speaks.VECTOR: spec.width, Speaks.TOKENS: spec.vocab}[spec.speaks]
         self.body = StreamTransformer(spec.net, streams, outputs, spec.canvas)
         self.tenth = nn.Parameter(torch.zeros(spec.vocab))
+        if spec.times is Times.WARPED:
+            self.warp = Warp(math.log(spec.vocab) if spec.speaks is Speaks.TOKENS else 1.0)
 
     @property
     def frequency(self) -> Tensor:
@@ -119,20 +126,28 @@ class SED:
         batch, _ = self._padded(batch, rng)
         given = given_either(batch.real, self.spec.spans, self.spec.singly, rng.at("spans"))
         batch = Canvas(batch.ids, given, batch.real, batch.index)
-        t = self._times(rng.at("time").stratified()).to(batch.ids.device)
+        t = self._times(1 - rng.at("time").stratified()).to(batch.ids.device)
         z0 = self.net.space.encode(batch.ids, self.spec.sigma0, rng.at("sigma0"))
         noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
         lost = (rng.at("drop").uniform() < self.spec.drop).to(batch.ids.device)
         noised = Noised(dropped(noised.z, batch.given & lost[:, None]), t)
-        error = torch.stack([self._error(said, z0, batch) for said in self._passes(noised, batch, rng)]).mean(0).sum()
+        errors = torch.stack([self._error(said, z0, batch) for said in self._passes(noised, batch, rng)]).mean(0)
+        error = errors.sum()
         rounding = token_nll(self.net.space.logits(z0.detach()), batch.ids, batch.free).sum()
         frequency = token_nll(self.net.frequency.expand(*batch.ids.shape, -1), batch.ids, batch.free).sum()
         parts = {"error": error.detach(), "rounding": rounding.detach(), "frequency": frequency.detach()}
-        yield Loss(error + rounding + frequency, parts, float(batch.free.sum()))
+        clock = self._misfit(t, errors, batch.free.sum(1))
+        yield Loss(error + rounding + frequency + clock, parts, float(batch.free.sum()))
 
     def _times(self, u: Tensor) -> Tensor:
-        """Uniform on (0, 1]."""
-        return 1 - u
+        """Times (N,) of uniform numbers (N,) in (0, 1]: where the loss falls, if they are warped."""
+        return self.net.warp.times(u.to(self.net.warp.tenth.device)) if self.spec.times is Times.WARPED else u
+
+    def _misfit(self, t: Tensor, errors: Tensor, free: Tensor) -> Tensor | float:
+        """What the clock still has to learn, small beside what the rest has."""
+        if self.spec.times is not Times.WARPED:
+            return 0.0
+        return CLOCK_WEIGHT * (self.net.warp.misfit(t, errors / free.clamp(min=1)) * free).sum()
 
     def _passes(self, noised: Noised, batch: Canvas, rng: Rng) -> Iterator[Prediction]:
         if self.spec.self_condition is SelfCondition.BOTH:
@@ -171,5 +186,5 @@ class SED:
         elif (request.temperature, request.top_p) != (1, 1):
             raise CapabilityError("a run with speaks=vector has no odds of tokens; leave temperature and top_p at 1")
         guided = classifier_free(denoise, request.guidance)
-        step = Walk(self.process, SOLVERS[request.decoder], F.embedding(canvas.ids, vectors))
+        step = Walk(self.process, SOLVERS[request.decoder], F.embedding(canvas.ids, vectors), clock=self._times)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
