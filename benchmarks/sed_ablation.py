@@ -46,7 +46,8 @@ QUESTIONS: Mapping[str, Sequence[Settings]] = {
         {"evidence": "false"},
         {"singly": "0"},
         {"noise_factor": "1"},
-        {"evidence": "false", "noise_factor": "1", "singly": "0", "speaks": "vector"},
+        {"times": "uniform"},
+        {"evidence": "false", "noise_factor": "1", "singly": "0", "speaks": "vector", "times": "uniform"},
     ],
     "width": [{"width": "16"}, {"width": "32"}, {"width": "64"}],
 }
@@ -62,11 +63,11 @@ class Ablation:
         self.budget = _budget(given.train_minutes, given.train_steps)
         self.vector_budget = _budget(given.vector_minutes, given.vector_steps)
 
-    def vectors(self) -> Path:
+    def vectors(self, settings: Settings) -> Path:
         """The run whose lookup is the pretrained table."""
-        width = self.settings.get("width", str(WIDTH))
+        width = settings.get("width", str(WIDTH))
         # What says how wide the network is, and how a text ends, is theirs too; the rest is sed's alone.
-        shared = {k: v for k, v in self.settings.items() if k in ("dim", "depth", "heads", "ending")}
+        shared = {k: v for k, v in settings.items() if k in ("dim", "depth", "heads", "ending")}
         return self._trained("mdlm", self.vector_budget, {**shared, "factor": width, "tied": "true"}, 0)
 
     def run(self, arm: Settings, seed: int) -> tuple[Path, dict[str, object]]:
@@ -74,7 +75,7 @@ class Ablation:
         from benchmarks.unconditional import SETTINGS
 
         settings = {**self.settings, **arm}
-        how: dict[str, Any] = {"embeddings": self.vectors()} if arm.get("table") == "pretrained" else {}
+        how: dict[str, Any] = {"embeddings": self.vectors(settings)} if settings.get("table") == "pretrained" else {}
         steps = {"train_steps": self.budget["max_steps"]} if self.budget["max_steps"] else {}
         batch = {"batch": self.batch or SETTINGS[self.corpus].batch["sed"]}
         return self._trained("sed", self.budget, settings, seed, **how), {**settings, **steps, **batch}
@@ -85,12 +86,8 @@ class Ablation:
 
         known = {k: v for k, v in {**budget, "batch": self.batch, "seed": seed}.items() if v is not None}
         out = RUNS / f"{self.corpus},{system},{variant({**known, **settings})}"
-        how |= {
-            "settings": dict(settings),
-            "seed": seed,
-            **({"batch_size": self.batch} if self.batch else {}),
-            **budget,
-        }
+        rows = {"batch_size": self.batch} if self.batch else {}
+        how |= {"settings": dict(settings), "seed": seed, **rows, **budget}
         return trained(self.corpus, system, out, until=self.until, device=self.device, **how)
 
 

@@ -224,6 +224,7 @@ def main() -> None:
     parser.add_argument("--n", type=int)
     parser.add_argument("--systems", nargs="+", default=["mdlm", "ar"])
     parser.add_argument("--train-minutes", type=float, help="where it is not what the corpus says")
+    parser.add_argument("--vector-minutes", type=float, default=0.0, help="of sed's training, spent on a table first")
     parser.add_argument("--seed", type=int, default=SEED, help="of the trainings")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     given = parser.parse_args()
@@ -237,27 +238,47 @@ def main() -> None:
 
     name = given.name
     n = given.n or {"prose": 256}.get(name, 1000)
-    folders = [training_run(name, system, given.train_minutes, given.seed) for system in given.systems]
+    asked = (given.train_minutes, given.seed, given.vector_minutes)
+    runs = [training_run(name, system, *asked) for system in given.systems]
     judge = Judge(mezzotint.load(RECIPES[name].kept))
-    training = training_text(mezzotint.load(folders[0]))
-    held_out = Texts(mezzotint.load(folders[0]), [prepared(name).test])
+    training = training_text(mezzotint.load(runs[0][0]))
+    held_out = Texts(mezzotint.load(runs[0][0]), [prepared(name).test])
     data = of_data(name, held_out.like_samples(n), judge, training)
     record(data)
     entropy = entropy_of(name, n)
     print(f"entropy of the {SETTINGS[name].entropy} texts: {entropy:.4f}", flush=True)
-    for folder in folders:
+    for folder, named in runs:
         run = mezzotint.load(folder)
-        measured = Measured(name, run, judge, training, n)
+        measured = Measured(name, run, judge, training, n, variant=named)
         for facts, rows in measurements(measured, Texts(run, [prepared(name).test]), given.steps, entropy):
             if not has(f"{name}-unconditional", **{**measured.identity, "judge": tag(judge), **facts}):
                 record(rows())
 
 
-def training_run(name: str, system: str, minutes: float | None, seed: int) -> Path:
-    """The run of a system, trained for as many minutes as its corpus says, or for others."""
+def training_run(
+    name: str, system: str, minutes: float | None, seed: int, of_vectors: float
+) -> tuple[Path, dict[str, object]]:
+    """The run of a system, trained for as many minutes as its corpus says, or for others; and what names it in rows.
+
+    With `of_vectors`, the first minutes of a sed are spent on its vectors of tokens.
+    """
     marks = ([f"{minutes:g}m"] if minutes else []) + ([f"s{seed}"] if seed else [])
-    how = {"minutes": minutes} if minutes else {}
-    return trained(name, system, Path("runs") / "-".join([name, system, *marks]), seed=seed, **how)
+    out = Path("runs") / "-".join([name, system, *marks])
+    setting = SETTINGS[name]
+    batch = {"batch": setting.batch[system]} if system in setting.batch else {}
+    if system != "sed" or not of_vectors:
+        return trained(name, system, out, seed=seed, **({"minutes": minutes} if minutes else {})), batch
+    table = vectors(name, Path("runs") / "-".join([name, "vectors", *marks]), seed=seed, minutes=of_vectors)
+    rest = (minutes or setting.minutes) - of_vectors
+    pretrained = {**setting.settings, "table": "pretrained"}
+    run = trained(name, system, out, seed=seed, minutes=rest, embeddings=table, settings=pretrained)
+    return run, {**batch, "table": "pretrained", "vector_minutes": f"{of_vectors:g}"}
+
+
+def vectors(name: str, out: Path, settings: Mapping[str, str] | None = None, width: int = 32, **how: Any) -> Path:
+    """A run whose lookup is a table for sed, as `mezzotint train-embeddings` makes it."""
+    narrow = {"factor": str(width), "tied": "true"}
+    return trained(name, "mdlm", out, settings={**(settings or SETTINGS[name].settings), **narrow}, **how)
 
 
 def measurements(
