@@ -10,21 +10,30 @@ is ever forgotten.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 BINS = 32
 FLOOR = 0.1
+LEAST = 1e-4
+"""Of F(1): the least that F climbs in a part when it is filled."""
 
 
 class Warp(nn.Module):
-    """F(t), linear within each of `BINS` equal parts of (0, 1], with F(0) = 0; at first a straight line."""
+    """F(t), linear within each of `BINS` equal parts of (0, 1], with F(0) = 0; at first a straight line to 1."""
 
-    def __init__(self, highest: float = 1.0) -> None:
-        """`highest`: F(1) at first, in the unit of the loss."""
+    def __init__(self) -> None:
         super().__init__()
-        self.tenth = nn.Parameter(torch.full((BINS,), math.log(highest / BINS) / 10))
+        self.tenth = nn.Parameter(torch.full((BINS,), -math.log(BINS) / 10))
+
+    @torch.no_grad()
+    def fill(self, level: Callable[[Tensor], Tensor]) -> None:
+        """Make F what a function of times (BINS,) above 0 says, where that rises."""
+        heights = level(torch.arange(1, BINS + 1, dtype=torch.float64) / BINS)
+        climbs = heights.diff(prepend=heights.new_zeros(1)).clamp(min=LEAST * float(heights[-1]))
+        self.tenth.copy_(climbs.log() / 10)
 
     @property
     def climbs(self) -> Tensor:

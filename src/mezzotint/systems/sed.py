@@ -10,7 +10,6 @@ the context adds; the estimate is the mean of the vectors under both. `speaks=ve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -42,6 +41,9 @@ from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Req
 CLOCK_WEIGHT = 0.01
 """Of the clock's misfit in the loss: Adam does not see it, and what clips gradients should not either."""
 
+PROBES = 256
+"""Tokens by which the clock is set before training."""
+
 
 class Net(nn.Module):
     """All that is trained or kept: the table, its read-out, the transformer, and how frequent each token is."""
@@ -54,7 +56,7 @@ class Net(nn.Module):
         self.body = StreamTransformer(spec.net, streams, outputs, spec.canvas)
         self.tenth = nn.Parameter(torch.zeros(spec.vocab))
         if spec.times is Times.WARPED:
-            self.warp = Warp(math.log(spec.vocab) if spec.speaks is Speaks.TOKENS else 1.0)
+            self.warp = Warp()
 
     @property
     def frequency(self) -> Tensor:
@@ -83,11 +85,25 @@ class SED:
         # Another stream than the noise's: drawn alike, the first noise would be the table.
         generator = torch.Generator().manual_seed(seed + 7_919)
         self.net.body.initialise(generator)
-        self.net.space.fill(torch.randn(self.net.space.table.shape, generator=generator))
+        self.embed(torch.randn(self.net.space.table.shape, generator=generator))
 
     def embed(self, table: Tensor) -> None:
         """§3: vectors that were learned before, which stay as they are."""
         self.net.space.fill(table)
+        if self.spec.times is Times.WARPED:
+            self.net.warp.fill(self._hidden)
+
+    def _hidden(self, t: Tensor) -> Tensor:
+        """(N,): what reading each token off its own noisy vector loses at times (N,); so training begins."""
+        rng, vectors = Rng(0, range(PROBES)), self.net.space.vectors
+        ids = (rng.at("id").uniform() * len(vectors)).long()[:, None]
+        everywhere = torch.ones_like(ids, dtype=torch.bool)
+
+        def loss(time: Tensor) -> Tensor:
+            noised = self.process.corrupt(vectors[ids], time.expand(PROBES), everywhere, rng.at("noise"))
+            return token_nll(self.process.evidence(noised, vectors), ids, everywhere).mean()
+
+        return torch.stack([loss(time) for time in t])
 
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
