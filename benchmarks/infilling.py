@@ -74,9 +74,7 @@ def continued(run: Any, chosen: Sequence[Cut], how: Mapping[str, Any]) -> list[A
     rows, nfe = [list(each.ids) for each in chosen], [0] * len(chosen)
     for gap in range(len(chosen[0].spans)):
         spans = [each.spans[gap] for each in chosen]
-        tasks = [
-            exactly(run, ids, *span, how | {"seed": i}) for i, (ids, span) in enumerate(zip(rows, spans, strict=True))
-        ]
+        tasks = [exactly(run, rows[i], *span, {**how, "seed": i}) for i, span in enumerate(spans)]
         for i, sample in enumerate(written(run, tasks)):
             rows[i][slice(*spans[i])] = sample.ids[slice(*spans[i])]
             nfe[i] += sample.nfe

@@ -56,7 +56,7 @@ RECIPES = {
             "validations": "5",
         },
     ),
-    "roc": Recipe(1000, Path("runs/judges/roc-bf16"), settings={"batch": "32"}),
+    "roc": Recipe(1000, Path("runs/judges/roc-bf16"), settings={"batch": "32", "canvas": "128"}),
 }
 
 
