@@ -23,30 +23,18 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.cuts import Cut, parted, writable
+
 STATE = Path("runs/gaps")
 LONGEST = 8
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A text with gaps cut into it."""
-
-    text: str
-    lengths: tuple[int, ...]
-    parts: tuple[str, ...]
-    """What is left, one part more than there are gaps, the space before each gap with the part before it."""
-
-    def template(self, gaps: Sequence[str]) -> str:
-        """The text as it is asked for, its gaps written so."""
-        return self.parts[0] + "".join(gap + part for gap, part in zip(gaps, self.parts[1:], strict=True))
 
 
 def cut(tokenizer: Any, text: str, gaps: int, rng: np.random.Generator) -> Cut | None:
@@ -54,17 +42,12 @@ def cut(tokenizer: Any, text: str, gaps: int, rng: np.random.Generator) -> Cut |
     ids = tokenizer.encode(text)
     lengths = [int(n) for n in rng.integers(1, LONGEST + 1, size=gaps)]
     kept = len(ids) - sum(lengths)
-    if kept < gaps or tokenizer.decode(ids) != text or "[" in text or "\\" in text:
+    if kept < gaps or not writable(tokenizer, text, ids):
         return None
     # Each gap stands behind another number of the tokens that are kept, so no two touch.
     places = sorted(int(n) for n in rng.choice(kept + 1, size=gaps, replace=False))
-    parts, done = [], 0
-    for place, before, length in zip(places, [0, *places], lengths, strict=False):
-        begin = done + place - before
-        space = " " if begin and tokenizer.spaced[ids[begin]] else ""
-        parts.append(tokenizer.decode(ids[done:begin], virtual_space=not done) + space)
-        done = begin + length
-    return Cut(text, tuple(lengths), (*parts, tokenizer.decode(ids[done:], virtual_space=False)))
+    begins = [place + sum(lengths[:i]) for i, place in enumerate(places)]
+    return parted(tokenizer, text, ids, [(begin, begin + n) for begin, n in zip(begins, lengths, strict=True)])
 
 
 def cuts(tokenizer: Any, texts: Sequence[str], gaps: int, longest: int) -> Iterator[Cut]:

@@ -2,9 +2,11 @@
 
     python -m benchmarks.judge bistro           writes src/mezzotint/evaluate/judges/bistro
     python -m benchmarks.judge e2e              writes benchmarks/judges/e2e
-    python -m benchmarks.judge prose            writes runs/judges/prose (too large to be committed)
+    python -m benchmarks.judge prose            writes runs/judges/prose-bf16 (too large to be committed)
+    python -m benchmarks.judge roc              writes runs/judges/roc-bf16 (its texts are not ours to pass on)
 
-The training run lies in runs/judges/ and goes on where it stopped. The steps were chosen on the valid split.
+The training run lies in runs/judges/ and goes on where it stopped. The steps were chosen on the valid split; those of
+roc not yet.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ RECIPES = {
             "validations": "5",
         },
     ),
+    "roc": Recipe(1000, Path("runs/judges/roc-bf16"), settings={"batch": "32", "canvas": "128"}),
 }
 
 
@@ -66,7 +69,7 @@ def train(name: str) -> Path:
         if out.exists()
         else mezzotint.train(
             "ar", [data.train], valid=data.valid and [data.valid], out=out, layout=recipe.layout,
-            max_steps=recipe.steps, seed=SEED, settings=recipe.settings,
+            max_steps=recipe.steps, seed=SEED, settings=recipe.settings, tokenizer=data.tokenizer,
         )
     )  # fmt: skip
     for record in records:
