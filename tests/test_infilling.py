@@ -16,7 +16,7 @@ from benchmarks.cuts import cuts, parted, portions, sentence
 from benchmarks.infilling import continued, filled, rightness
 from mezzotint.data.template import parse_template
 from mezzotint.data.tokenizer import train_tokenizer
-from mezzotint.types import Canvas
+from mezzotint.types import Canvas, Request
 from tests.trained import few
 
 LETTERS = train_tokenizer("word", ["a b c d e f g h i j k l"] * 2, [])
@@ -149,6 +149,18 @@ def test_a_writer_from_left_to_right_sees_what_stands_before_and_writes_as_much(
     drawn, again, alone = (continued(run, these, {**how, "temperature": 1.0}) for these in (chosen, chosen, chosen[:1]))
     assert drawn == again and alone == drawn[:1]
     assert len({sample.ids[each.spans[0][0]] for each, sample in zip(chosen, drawn, strict=True)}) > 2
+
+
+def test_equal_beginnings_go_on_differently_and_as_the_gap_begins(workshop, monkeypatch):
+    run, how = workshop["ar"], {"steps": 1, "temperature": 1.0}
+    (each,) = some(run, HALVES, 1)
+    assert len({tuple(sample.ids) for sample in continued(run, [each] * 12, how)}) > 3
+    begin, end = each.spans[0]
+    for spaced, demand in ((True, 1), (False, -1)):
+        monkeypatch.setattr(run.tokenizer, "spaced", [spaced] * run.tokenizer.size)
+        monkeypatch.setattr(run.desk, "_request", lambda canvas, *_: Request(canvas))
+        canvas = infilling.exactly(run, each.ids, begin, end, how).canvas
+        assert canvas.start.tolist() == [[0] * begin + [demand] + [0] * (end - begin - 1)]
 
 
 def test_what_comes_after_a_gap_does_not_reach_it_and_it_does_not_end(workshop, monkeypatch):
