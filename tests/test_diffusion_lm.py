@@ -199,6 +199,17 @@ def test_losses_do_not_depend_on_how_a_batch_is_parted():
     assert float(whole.total.detach()) == pytest.approx(sum(float(p) for p in whole.parts.values()))
 
 
+def test_seeds_give_tables_of_their_own_and_none_is_a_noise():
+    tables = []
+    for seed in (0, 1):
+        made = system()
+        made.initialise(seed)
+        tables.append(made.net.space.table.detach())
+    assert not torch.allclose(*tables)
+    for other in (torch.randn(V, W, generator=torch.Generator().manual_seed(0)), Rng(0, range(V)).normal(W)):
+        assert abs(float(torch.corrcoef(torch.stack([tables[0].flatten(), other.flatten().double()]))[0, 1])) < 0.6
+
+
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
