@@ -9,9 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.process.gaussian import CosineVariance, Gaussian
 from mezzotint.rng import Rng
-from mezzotint.spec.sed import GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table
+from mezzotint.spec.sed import SEDSpec, SelfCondition, Speaks, Streams, Table
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems import sed
 from mezzotint.systems.sed import SED
@@ -58,7 +57,7 @@ def noisy() -> torch.Tensor:
 
 
 def nll(logits: torch.Tensor, ids: torch.Tensor, where: torch.Tensor) -> float:
-    return float(-logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0][where].sum())
+    return float(-logits.detach().log_softmax(-1).gather(-1, ids[..., None])[..., 0][where].sum())
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -253,7 +252,7 @@ def test_without_temperature_every_estimate_handed_on_is_a_token_s_vector():
         assert bool((nearest < 1e-5).all()) is whole
 
 
-# ---- the bound and the process ---------------------------------------------------------------------------------------
+# ---- the bound -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chosen", list(SelfCondition))
@@ -277,17 +276,3 @@ def test_the_bound_is_the_chain_s_of_two_passes_and_the_cost_of_the_length(chose
     monkeypatch.setattr(sed, "chain_bound", lambda *how: torch.zeros(4, dtype=torch.float64))
     assert torch.allclose(made.nll(batch, streams(4)), made.length(batch.real).double()) and bool((whole > 0).all())
     assert told == [50] and bool((made.length(batch.real) > 0).all())
-
-
-def test_the_process_is_the_one_that_is_set():
-    t = torch.tensor([1 / 50, 0.4], dtype=torch.float64)
-    for noise in (GaussianNoise.COSINE, GaussianNoise.COSINE_FLOORED):
-        alpha, _ = system(noise=noise, beta1=0.01, chain=50).process.alpha_sigma(t)
-        assert float(1 - alpha[0] ** 2) == pytest.approx(0.01, rel=1e-6)
-    floored, plain = (system(noise=n).process.signal_to_noise(t) for n in (noise, GaussianNoise.COSINE))
-    assert not torch.allclose(floored, plain)
-    assert torch.allclose(plain, Gaussian(CosineVariance()).signal_to_noise(t))
-    assert torch.allclose(plain / 9, system(noise_factor=3.0).process.signal_to_noise(t))
-    first = torch.tensor([1 / 2000], dtype=torch.float64)
-    _, sigma = system(noise=GaussianNoise.SQRT).process.alpha_sigma(first)
-    assert float(sigma) == pytest.approx(0.121, abs=1e-5)
