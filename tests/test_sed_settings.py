@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from mezzotint.errors import UsageError
+from mezzotint.data.tokenizer import train_tokenizer
+from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.process.gaussian import CosineVariance, Gaussian
 from mezzotint.recipes.sed import FAITHFUL, tiny
 from mezzotint.spec.recipe import Corpus
-from mezzotint.spec.sed import GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams
+from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.sed import SED
-from mezzotint.types import Ending, Layout
+from mezzotint.tasks import Desk
+from mezzotint.types import Can, Ending, Layout
 
 
 def system(**settings) -> SED:
@@ -71,6 +75,20 @@ def test_every_cosine_that_is_not_refused_only_adds_noise(chain):
 def test_beta1_is_that_of_the_noise_and_leaves_adam_s_alone():
     plain, set_apart = recipe(), recipe(beta1="0.01")
     assert (set_apart.spec.beta1, set_apart.training.beta1) == (0.01, plain.training.beta1) == (0.01, 0.9)
+
+
+def test_which_estimate_is_carried_is_asked_for_in_words_and_only_where_there_is_guidance():
+    tokenizer = train_tokenizer("word", ["a b c d e"] * 2, [])
+    made = SED(replace(system().spec, vocab=tokenizer.size), None)
+    desk = Desk({"data": {}}, made, tokenizer, None, torch.device("cpu"))
+    for carried in (True, False):
+        (task,) = desk.tasks(1, "a [2] c", None, 1, {"guidance": 2.0, "carry_guided": carried})
+        assert task.request.carry_guided is carried
+    with pytest.raises(UsageError, match="carry_guided must be True or False, not 'plain'"):
+        list(desk.tasks(1, None, None, 1, {"carry_guided": "plain"}))
+    made.card = replace(CARD, can=CARD.can - {Can.GUIDE})
+    with pytest.raises(CapabilityError, match="cannot guide"):
+        list(desk.tasks(1, None, None, 1, {"carry_guided": False}))
 
 
 def test_the_faithful_settings_are_the_paper_s():

@@ -211,17 +211,19 @@ def test_odds_are_the_network_s_and_the_exact_ones_of_each_noisy_vector():
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("guided", [True, False])
 @torch.no_grad()
-def test_a_walk_hands_on_the_guided_estimate_and_the_blind_branch_gets_nothing():
+def test_a_walk_hands_on_the_estimate_that_is_asked_for_and_the_blind_branch_gets_nothing(guided):
     made, batch = system(), texts(2)
     batch.given[:, :1] = True
-    list(made.sample(Request(batch, steps=3, guidance=2.5)))
+    list(made.sample(Request(batch, steps=3, guidance=2.5, carry_guided=guided)))
     told, carried = [], []
     for (noised, _, previous, known), (blind, _, nothing, plain) in zip(made.asked[::2], made.asked[1::2], strict=True):
         assert nothing is None and torch.equal(blind.z, noised.z.masked_fill(batch.given[..., None], 0))
         assert torch.equal(noised.z[batch.given], made.net.space.vectors[batch.ids][batch.given])
         told.append(previous)
-        carried.append(plain.estimate + 2.5 * (known.estimate - plain.estimate))
+        scale = 2.5 if guided else 1
+        carried.append(plain.estimate + scale * (known.estimate - plain.estimate))
     assert told[0] is None and len(told) == 3
     for previous, said in zip(told[1:], carried, strict=False):
         assert torch.allclose(previous, said, atol=1e-5)

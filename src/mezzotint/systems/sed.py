@@ -177,6 +177,6 @@ class SED:
             denoise = mean_under(denoise, vectors, request.temperature, request.top_p)
         elif (request.temperature, request.top_p) != (1, 1):
             raise CapabilityError("a run with speaks=vector has no odds of tokens; leave temperature and top_p at 1")
-        guided = classifier_free(denoise, request.guidance)
+        guided = classifier_free(denoise, request.guidance, request.carry_guided)
         step = Walk(self.process, SOLVERS[request.decoder], F.embedding(canvas.ids, vectors))
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
