@@ -247,6 +247,21 @@ def test_clamping_takes_the_nearest_row_that_is_allowed_and_twice_is_once():
     assert bool(without.logits[..., best].isneginf().all())
 
 
+@pytest.mark.parametrize("clamped", [True, False])
+@torch.no_grad()
+def test_writing_goes_towards_the_nearest_vector_where_estimates_are_clamped(clamped):
+    made, batch, asked = system(clamp=clamped), texts(1), []
+    denoise = made.denoise
+    made.denoise = lambda noised, *how: asked.append((noised, said := denoise(noised, *how))) or said
+    list(made.sample(Request(batch, steps=2, decoder=Decoder.DDIM)))
+    (first, said), (second, _) = asked
+    table = made.net.space.vectors
+    estimate = table[torch.cdist(said.estimate[0], table).argmin(-1)][None] if clamped else said.estimate
+    (a, b), (c, d) = (made.process.wide(n.t, table) for n in (first, second))
+    assert torch.allclose(second.z, c * estimate + d / b * (first.z - a * estimate), atol=1e-9)
+    assert not torch.allclose(said.estimate, table[torch.cdist(said.estimate[0], table).argmin(-1)], atol=1e-3)
+
+
 # ---- an exact denoiser -----------------------------------------------------------------------------------------------
 
 

@@ -187,11 +187,15 @@ def test_what_stands_in_for_an_estimate_is_the_mean_under_each_noisy_vector_alon
 
 
 @torch.no_grad()
-def test_the_network_is_told_the_time():
-    made, batch = system(speaks=Speaks.VECTOR, evidence=False), texts(1)
+def test_the_network_is_told_the_time_from_0_to_1000():
+    made, batch, told = system(speaks=Speaks.VECTOR, evidence=False), texts(1), []
+    made.net.body.time.register_forward_hook(lambda _, inputs, __: told.append(inputs[0]))
     z = noisy()
     early, late = (made.denoise(Noised(z, torch.tensor([t])), batch).estimate for t in (0.4, 0.41))
     assert not torch.allclose(early, late)
+    # The first of the cosines and the first of the sines have frequency 1.
+    angle = torch.tensor(410.0, dtype=torch.float64)
+    assert torch.allclose(told[1][0, [0, 8]], torch.stack([angle.cos(), angle.sin()]), atol=1e-3)
 
 
 @torch.no_grad()
