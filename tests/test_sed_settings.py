@@ -86,6 +86,8 @@ def test_which_estimate_is_carried_is_asked_for_in_words_and_only_where_there_is
         assert task.request.carry_guided is carried
     with pytest.raises(UsageError, match="carry_guided must be True or False, not 'plain'"):
         list(desk.tasks(1, None, None, 1, {"carry_guided": "plain"}))
+    with pytest.raises(UsageError, match="guidance must be from 0 to 100, not 1e\\+30"):
+        list(desk.tasks(1, "a [2] c", None, 1, {"guidance": 1e30}))
     made.card = replace(CARD, can=CARD.can - {Can.GUIDE})
     with pytest.raises(CapabilityError, match="cannot guide"):
         list(desk.tasks(1, None, None, 1, {"carry_guided": False}))

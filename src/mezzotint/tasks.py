@@ -68,7 +68,7 @@ class Settings:
             (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
             (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
             ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
-            (0 <= settings.guidance < inf, f"guidance must be at least 0, not {settings.guidance}"),
+            (0 <= settings.guidance <= 100, f"guidance must be from 0 to 100, not {settings.guidance}"),
             (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
         ):
             if not holds:
