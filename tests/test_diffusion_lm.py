@@ -199,6 +199,17 @@ def test_losses_do_not_depend_on_how_a_batch_is_parted():
     assert float(whole.total.detach()) == pytest.approx(sum(float(p) for p in whole.parts.values()))
 
 
+def test_seeds_give_tables_of_their_own_and_none_is_a_noise():
+    tables = []
+    for seed in (0, 1):
+        made = system()
+        made.initialise(seed)
+        tables.append(made.net.space.table.detach())
+    assert not torch.allclose(*tables)
+    for other in (torch.randn(V, W, generator=torch.Generator().manual_seed(0)), Rng(0, range(V)).normal(W)):
+        assert abs(float(torch.corrcoef(torch.stack([tables[0].flatten(), other.flatten().double()]))[0, 1])) < 0.6
+
+
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +245,21 @@ def test_clamping_takes_the_nearest_row_that_is_allowed_and_twice_is_once():
     without = clamp(forbid(made.denoise, (best,)), table, made.net.space.logits)(noised, batch)
     assert torch.equal(without.estimate[0, 0], table[torch.cdist(said.estimate[0, :1], table)[0].argsort()[1]])
     assert bool(without.logits[..., best].isneginf().all())
+
+
+@pytest.mark.parametrize("clamped", [True, False])
+@torch.no_grad()
+def test_writing_goes_towards_the_nearest_vector_where_estimates_are_clamped(clamped):
+    made, batch, asked = system(clamp=clamped), texts(1), []
+    denoise = made.denoise
+    made.denoise = lambda noised, *how: asked.append((noised, said := denoise(noised, *how))) or said
+    list(made.sample(Request(batch, steps=2, decoder=Decoder.DDIM)))
+    (first, said), (second, _) = asked
+    table = made.net.space.vectors
+    estimate = table[torch.cdist(said.estimate[0], table).argmin(-1)][None] if clamped else said.estimate
+    (a, b), (c, d) = (made.process.wide(n.t, table) for n in (first, second))
+    assert torch.allclose(second.z, c * estimate + d / b * (first.z - a * estimate), atol=1e-9)
+    assert not torch.allclose(said.estimate, table[torch.cdist(said.estimate[0], table).argmin(-1)], atol=1e-3)
 
 
 # ---- an exact denoiser -----------------------------------------------------------------------------------------------

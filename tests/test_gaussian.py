@@ -16,11 +16,12 @@ from mezzotint.process.gaussian import (
     Gaussian,
     RescaledVariance,
     SqrtVariance,
+    Variance,
 )
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import Estimate, Walk, ancestral, ddim, multistep
-from mezzotint.types import Canvas, Noised
+from mezzotint.types import Canvas, Noised, Prediction
 from tests.oracle import GaussianOracle, blank, chi_square_p
 
 VARIANCES = [CosineVariance(), FlooredCosineVariance(), SqrtVariance(), RescaledVariance(CosineVariance(), 3.0)]
@@ -61,6 +62,10 @@ def test_floored_cosine_never_adds_less_than_beta1():
     beta = 1 - share[1:] / share[:-1]
     assert beta.min() > 2e-3 - 1e-12 and beta.max() < 0.999 + 1e-12
     assert beta[0] == pytest.approx(2e-3)
+    usual = torch.cos((torch.tensor([0.5, 0.501], dtype=torch.float64) + 0.008) / 1.008 * torch.pi / 2) ** 2
+    assert float(beta[500]) == pytest.approx(float(1 - usual[1] / usual[0]))
+    between = FlooredCosineVariance(2e-3, 1000).share(times(0.5, 0.5005, 0.501))
+    assert float(between[1]) == pytest.approx(float(between[0] * between[2]) ** 0.5)
 
 
 def test_sqrt_has_the_values_of_the_published_chain():
@@ -159,8 +164,39 @@ def test_a_row_does_not_depend_on_its_batch():
     assert torch.allclose(together.confidence[5], alone.confidence[0], atol=1e-6)
 
 
+def test_multistep_takes_the_estimate_halfway_to_where_it_goes():
+    """An estimate that is linear in log alpha/sigma is carried on exactly, however uneven the steps are."""
+    process, g = Gaussian(CosineVariance()), torch.Generator().manual_seed(0)
+    z, start, slope = (torch.randn(1, 2, 3, dtype=torch.float64, generator=g) for _ in range(3))
+    earlier, here, there = (times(v) for v in (0.8, 0.7, 0.2))
+
+    def place(t):
+        alpha, sigma = process.wide(t, z)
+        return torch.log(alpha / sigma)
+
+    before, now = (Estimate(start + place(t) * slope, t) for t in (earlier, here))
+    halfway = Estimate(start + (place(here) + place(there)) / 2 * slope, here)
+    noised, rng = Noised(z, here), Rng(0, [0])
+    expected = ddim(process, noised, there, halfway, None, rng)
+    assert torch.allclose(multistep(process, noised, there, now, before, rng), expected, atol=1e-9)
+    assert not torch.allclose(ddim(process, noised, there, now, None, rng), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_walk_hands_each_call_what_the_last_one_carried(solver):
+    process, told = Gaussian(CosineVariance()), []
+    oracle = GaussianOracle(TEXTS, WEIGHTS, vectors(), process)
+
+    def telling(noised, cond, previous=None, at=None):
+        told.append(previous)
+        return replace(oracle(noised, cond, previous, at), carry=len(told))
+
+    write(process, telling, solver, 1, 4)
+    assert told == [None, 1, 2, 3]
+
+
 def test_evidence_is_the_log_density():
-    process, e = Gaussian(CosineVariance()), vectors(5)
+    process, e = Gaussian(CosineVariance()), vectors(5) * torch.linspace(0.5, 2, 5)[:, None]
     noised = process.corrupt(e[[0, 3]][None], times(0.5), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))
     alpha, sigma = process.alpha_sigma(times(0.5))
     density = torch.distributions.Normal(alpha * e, sigma).log_prob(noised.z[0][:, None]).sum(-1)
@@ -205,6 +241,29 @@ def test_the_bound_of_an_exact_denoiser_falls_to_the_entropy_of_the_corpus():
         error = float(nats.std()) / rows**0.5
         assert gaps[-1] > -4 * error
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.03 + 4 * error
+
+
+class Faint(Variance):
+    """A chain that does not end in noise alone."""
+
+    def share(self, t):
+        return 1 - t / 2
+
+
+def test_a_denoiser_that_knows_the_text_pays_for_where_the_chain_ends_alone():
+    texts = torch.tensor(TEXTS)
+    canvas = replace(blank(len(texts), 3), ids=texts)
+    canvas.given[:, 0] = True
+    e = vectors()[texts]
+    for factor in (1.0, 2.0):
+        knows = Prediction(1e4 * torch.nn.functional.one_hot(texts, 3).double(), e)
+        nats = chain_bound(
+            lambda *asked, said=knows: said, Gaussian(Faint(), factor), vectors(), canvas, 100, Rng(0, range(5))
+        )
+        end = torch.distributions.Normal(0.5**0.5 * e, 0.5**0.5 * factor)
+        prior = torch.distributions.Normal(torch.zeros_like(e), torch.full_like(e, factor))
+        kl = torch.distributions.kl_divergence(end, prior).sum(-1)
+        assert torch.allclose(nats, (kl * canvas.free).sum(1), atol=1e-6) and bool((nats > 1).all())
 
 
 def test_what_is_given_costs_nothing():

@@ -138,11 +138,16 @@ def test_guidance_is_the_paper_s_line_through_two_predictions():
     batch.given[0, :3] = True
     noised, carry = state(made, batch, 0.6), torch.randn(1, L, 4, dtype=torch.float64)
     assert classifier_free(made.denoise, 1.0) == made.denoise
-    known = made.denoise(noised, batch, carry).estimate
+    said = made.denoise(noised, batch, carry)
+    known = said.estimate
     blind = Noised(noised.z.masked_fill(batch.given[..., None], 0), noised.t)
-    plain = made.denoise(blind, batch, None).estimate
+    unsaid = made.denoise(blind, batch, None)
+    plain = unsaid.estimate
     guided = classifier_free(made.denoise, 2.5)(noised, batch, carry)
     assert torch.allclose(guided.estimate, plain + 2.5 * (known - plain), atol=1e-9)
+    assert torch.allclose(guided.logits, unsaid.logits + 2.5 * (said.logits - unsaid.logits), atol=1e-9)
+    banned = classifier_free(forbid(made.denoise, (4,)), 2.5)(noised, batch, carry).logits
+    assert bool(banned[..., 4].isneginf().all()) and bool(banned[..., :4].isfinite().all())
     assert torch.equal(guided.carry, guided.estimate)
     assert torch.allclose(classifier_free(made.denoise, 2.5, carry_guided=False)(noised, batch, carry).carry, known)
 
@@ -160,12 +165,14 @@ def test_clamping_takes_the_nearest_vector():
 @pytest.mark.parametrize("chosen", list(SelfCondition))
 def test_losses_do_not_depend_on_how_a_batch_is_parted(chosen):
     made, batch = system(self_condition=chosen), texts(4)
-    (whole,) = made.losses(batch, Rng(0, range(4), "train/3", 4))
-    parts = [
-        next(iter(made.losses(batch.rows(slice(a, a + 2)), Rng(0, range(a, a + 2), "train/3", 4)))) for a in (0, 2)
-    ]
-    assert float(whole.total.detach()) == pytest.approx(sum(float(p.total.detach()) for p in parts), rel=1e-6)
-    assert whole.count == sum(p.count for p in parts)
+    for step in range(6):  # a coin falls alike for both parts in one step of two
+        (whole,) = made.losses(batch, Rng(0, range(4), f"train/{step}", 4))
+        parts = [
+            next(iter(made.losses(batch.rows(slice(a, a + 2)), Rng(0, range(a, a + 2), f"train/{step}", 4))))
+            for a in (0, 2)
+        ]
+        assert float(whole.total.detach()) == pytest.approx(sum(float(p.total.detach()) for p in parts), rel=1e-6)
+        assert whole.count == sum(p.count for p in parts)
 
 
 @torch.no_grad()

@@ -153,7 +153,9 @@ class Run:
 
         `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
         of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
-        strength (0.04) for "remask". For distilled runs: guide ("reward"), with guidance (1.0), how strongly it pulls.
+        strength (0.04) for "remask". For sed, where something is given: guidance (1.0), how strongly it pulls, and
+        carry_guided (True), whether the network is told the guided estimate next. For distilled runs: guide ("reward"),
+        with guidance for its pull.
         For runs of windows: length, above the run's canvas, which is written `block` tokens at a time (a quarter of the
         canvas), with `steps` steps each; `reuse` is faster and approximate.
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.

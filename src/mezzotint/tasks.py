@@ -36,6 +36,7 @@ class Settings:
     block: int | None = None
     reuse: bool = False
     guidance: float = 1.0
+    carry_guided: bool = True
     guide: Towards = Towards.NOTHING
 
     @classmethod
@@ -57,6 +58,7 @@ class Settings:
             ("block", (int, NoneType), "a whole number"),
             ("reuse", bool, "True or False"),
             ("guidance", (int, float), "a number"),
+            ("carry_guided", bool, "True or False"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -66,7 +68,7 @@ class Settings:
             (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
             (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
             ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
-            (0 <= settings.guidance < inf, f"guidance must be at least 0, not {settings.guidance}"),
+            (0 <= settings.guidance <= 100, f"guidance must be from 0 to 100, not {settings.guidance}"),
             (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
         ):
             if not holds:
@@ -140,7 +142,7 @@ class Desk:
         check_decoder(self.system.card, settings.decoder, settings.threshold, settings.strength)
         check_length(self.system.card, self.config, settings.length, settings.block, settings.reuse)
         check_guide(self.system.card, settings.guide, settings.decoder)
-        if settings.guidance != 1 and settings.guide is Towards.NOTHING:
+        if not settings.carry_guided or (settings.guidance != 1 and settings.guide is Towards.NOTHING):
             self._require(Can.GUIDE)
         if template is not None and settings.length is not None:
             raise UsageError("a template says how long the text is; leave length out")
@@ -166,7 +168,7 @@ class Desk:
         placed = bool(given.any()) if Can.INFILL in self.system.card.can else int(given[0].sum())
         return (
             asked.steps, asked.temperature, asked.top_p, asked.decoder, asked.threshold, asked.strength, asked.guidance,
-            asked.guide, asked.block, asked.reuse, asked.forbidden, placed,
+            asked.carry_guided, asked.guide, asked.block, asked.reuse, asked.forbidden, placed,
             None if asked.block is None else (given.shape[1], int(given[0].sum())),
         )  # fmt: skip
 
@@ -187,8 +189,8 @@ class Desk:
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
         request = Request(
             canvas.to(self.device), steps=how.steps, seed=how.seed, temperature=how.temperature, top_p=how.top_p,
-            decoder=how.decoder, guidance=how.guidance, forbidden=tuple(sorted(forbidden)), spaced=spaced,
-            reuse=how.reuse, guide=how.guide,
+            decoder=how.decoder, guidance=how.guidance, carry_guided=how.carry_guided, guide=how.guide,
+            forbidden=tuple(sorted(forbidden)), spaced=spaced, reuse=how.reuse,
             block=None if how.length is None else how.block or max(1, self.spec.canvas // 4),
         )  # fmt: skip
         if how.threshold is not None:

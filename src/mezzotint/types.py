@@ -327,6 +327,8 @@ class Request:
     """How readily written tokens are masked again, 0 to 1 (Decoder.REMASK, REMASK_RESCALED)."""
     guidance: float = 1.0
     """How far to go from what is said without the given text towards what is said with it; 1 goes just there."""
+    carry_guided: bool = True
+    """With `guidance`, a network that reads its own last estimate is told the guided one; else the one before it."""
     guide: Towards = Towards.NOTHING
     """With a reward, `guidance` is how strongly it pulls."""
     block: int | None = None

@@ -292,7 +292,11 @@ class Writing:
     ] = None
     guidance: Annotated[
         float | None,
-        value("how strongly what is given pulls, where a system can guide, or the reward (1)", "S", number(least=0)),
+        value(
+            "how strongly what is given pulls, where a system can guide, or the reward (1)",
+            "S",
+            number(least=0, most=100),
+        ),
     ] = None
     guide: Annotated[
         str | None,

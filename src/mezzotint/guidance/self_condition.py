@@ -1,7 +1,7 @@
 """The estimate of one call as an input of the next.
 
 Sources: Chen et al. 2022 (Analog Bits), arXiv:2208.04202, §3, with a coin; Strudel et al. 2022 (SED), arXiv:2211.04236,
-§3, with both passes trained.
+§3, with both passes trained (the two losses are averaged, of which it says nothing).
 """
 
 from __future__ import annotations

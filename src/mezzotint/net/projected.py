@@ -2,7 +2,8 @@
 
 Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, App. B and its code. The three projections are made by a
 function, so that they can be made of something else.
-Departure: the blocks are ours (pre-norm, rotary); BERT's, which the paper's code takes, have their norms behind.
+Departure: the blocks are ours (pre-norm, rotary, neighbours mixed at the entrance, no dropout); BERT's, which the
+paper's code takes, have their norms behind and learned places.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 Source: Strudel et al. 2022 (SED), arXiv:2211.04236, §3: the streams are concatenated by feature and projected, the time
 is added, and a linear layer reads the result.
+Departure: the blocks are ours. Attention is rotary and as wide as the network, where the paper's has relative positions
+and is wider, so that its sizes of 135M and 420M parameters cannot be built; tokens are mixed with their neighbours at
+the entrance (`neighbours=0` leaves that out).
 """
 
 from __future__ import annotations

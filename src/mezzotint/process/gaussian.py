@@ -16,7 +16,8 @@ from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Noised
 
 LEAST = 1e-8
-"""The smallest alpha^2: the published chains cap their last beta at 0.999 instead, which leaves about this much."""
+"""The smallest alpha^2. Departure: the published chains cap their last beta at 0.999 instead, which leaves about this
+much (2e-9 of SED's cosine)."""
 CAP = 0.999
 """The greatest variance of a step in the published chains."""
 

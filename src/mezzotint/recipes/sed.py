@@ -1,7 +1,8 @@
 """sed at three sizes.
 
 What differs from the paper was chosen on the valid split of the bundled corpus, one change at a time (docs/log.md);
-FAITHFUL undoes it.
+FAITHFUL undoes it. What it leaves to be asked for: `neighbours=0`, the paper's padding (`ending=fill`, `padding=0.1`),
+and its vectors (`mezzotint train-embeddings`, then `--embeddings`).
 """
 
 from __future__ import annotations

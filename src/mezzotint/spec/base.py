@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
+from math import isfinite
 from typing import Any, Self, get_type_hints
 
 from mezzotint.errors import UsageError, unknown
+
+LARGEST = 2**53
+"""The greatest whole number that every reader of JSON reads as it was written."""
+WIDEST = 2**16
+"""Of vectors of tokens."""
+LONGEST = 10**6
+"""Steps of a discrete chain of noise."""
 
 
 class Size(Enum):
@@ -30,6 +38,11 @@ class Spec:
             elif type(value) is not kind:
                 raise UsageError(f"{name} must be {_word(kind)}, not {value!r}")
         self.validate()
+        for f in fields(self):
+            value = getattr(self, f.name)
+            # No JSON holds the first two, and no tensor's size the last.
+            if (type(value) is float and not isfinite(value)) or (type(value) is int and abs(value) > LARGEST):
+                raise UsageError(f"{f.name} must be a number of ordinary size, not {value}")
 
     def validate(self) -> None:
         """Raise UsageError where fields contradict each other."""

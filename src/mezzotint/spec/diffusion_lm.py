@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mezzotint.errors import UsageError
-from mezzotint.spec.base import Spec
+from mezzotint.spec.base import LONGEST, WIDEST, Spec
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.types import Can, Card, Decoder, Ending
 
@@ -42,5 +42,5 @@ class DiffusionLMSpec(Spec):
             raise UsageError(
                 "diffusion-lm looks both ways and adds the time to its input; causal and condition must be off"
             )
-        if self.width < 1 or self.chain < 2:
-            raise UsageError("width must be at least 1, chain at least 2")
+        if not 1 <= self.width <= WIDEST or not 2 <= self.chain <= LONGEST:
+            raise UsageError(f"width must be from 1 to {WIDEST}, chain from 2 to {LONGEST}")

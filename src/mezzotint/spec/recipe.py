@@ -32,9 +32,12 @@ class Recipe:
     training: TrainingSpec
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
-        """A copy with fields of either set from text, as in `--set dim=256 --set lr=1e-3`."""
+        """A copy with fields of either set from text, as in `--set dim=256 --set lr=1e-3`.
+
+        A name that both have is the system's: `beta1` of sed is that of its noise, and leaves Adam's as it is.
+        """
         ours = [name for name in self.spec.settings() if name not in FROM_TOKENIZER]
-        theirs = self.training.settings()
+        theirs = [name for name in self.training.settings() if name not in ours]
         for name in settings:
             if name not in (*ours, *theirs):
                 raise unknown("setting", name, (*ours, *theirs))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import pi, sin
 
 from mezzotint.errors import UsageError
-from mezzotint.spec.base import Spec
+from mezzotint.spec.base import LONGEST, WIDEST, Spec
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.types import Can, Card, Decoder, Ending
 
@@ -123,12 +124,16 @@ class SEDSpec(Spec):
             raise UsageError("padding is for canvases that are written whole: set ending=fill with it")
         if self.padding and self.end == self.pad:
             raise UsageError("padding needs a token of its own, and this tokenizer pads with its end; take another one")
-        if self.width < 1 or self.chain < 2 or self.spans < 1:
-            raise UsageError("width and spans must be at least 1, chain at least 2")
-        if self.noise_factor <= 0 or not 0 <= self.singly <= 1:
-            raise UsageError("noise_factor must be above 0, and singly a share from 0 to 1")
+        if not 1 <= self.width <= WIDEST or self.spans < 1 or not 2 <= self.chain <= LONGEST:
+            raise UsageError(f"width must be from 1 to {WIDEST}, chain from 2 to {LONGEST}, spans at least 1")
+        if not 0.01 <= self.noise_factor <= 100 or not 0 <= self.singly <= 1:
+            raise UsageError("noise_factor must be from 0.01 to 100, and singly a share from 0 to 1")
         if not (0 < self.beta1 < 1 and 0 <= self.sigma0 < 1 and 0 <= self.drop < 1 and 0 <= self.padding < 1):
             raise UsageError("beta1 must be between 0 and 1; sigma0, drop and padding at least 0 and below 1")
+        least = sin(pi / 2 / self.chain) ** 2
+        if self.noise is GaussianNoise.COSINE and self.beta1 < least:
+            # Else the curve would begin left of its top, and noise would first fall with time.
+            raise UsageError(f"a cosine chain of {self.chain} steps needs a beta1 of at least {least:.2g}")
 
     @property
     def pads_inside(self) -> bool:

@@ -6,6 +6,7 @@ the vectors of words at every step of writing. No self-conditioning, and nothing
 Departure: a text's length is drawn from the training lengths by default (`ending=length`) and costs -log p(length);
 the paper's padding, an ordinary token, is `ending=fill`.
 Departure: the network is told the true time on grids coarser than the chain; the paper's code says a little less.
+Departure: times are stratified over the batch, and means are over all its tokens; texts of one length have them alike.
 """
 
 from __future__ import annotations

@@ -6,6 +6,13 @@ clean vectors of whatever is given.
 Departure: by default the network says odds of tokens (`speaks=tokens`), as in CDCD (Dieleman et al. 2022,
 arXiv:2211.15089, §3), plus the exact odds of each token given its own noisy vector, so that it only has to learn what
 the context adds; the estimate is the mean of the vectors under both. `speaks=vector` is the paper's regression.
+Departure: the token frequencies that `_without` needs are learned beside, a third term of the loss that reaches nothing
+else.
+Departure: times are continuous and stratified over the batch, where the paper draws one of T steps for each text.
+Departure: the read-out is learned where a text is noised, not where it is given; a given vector has the noise of sigma0
+in training, as its target would, and none in writing.
+Departure: a text's length is drawn by default and costs -log p(length); the paper's padding is `ending=fill` with
+`padding=0.1`.
 """
 
 from __future__ import annotations
@@ -201,6 +208,6 @@ class SED:
             denoise = mean_under(denoise, vectors, request.temperature, request.top_p)
         elif (request.temperature, request.top_p) != (1, 1):
             raise CapabilityError("a run with speaks=vector has no odds of tokens; leave temperature and top_p at 1")
-        guided = classifier_free(denoise, request.guidance)
+        guided = classifier_free(denoise, request.guidance, request.carry_guided)
         step = Walk(self.process, SOLVERS[request.decoder], F.embedding(canvas.ids, vectors), clock=self._times)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)
