@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mezzotint.objective.alone import alone
 from mezzotint.objective.regression import squared_error
 from mezzotint.objective.rounding import token_nll
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Denoiser
+
+POINTS = 48
+"""Times at which it is measured what a step weighs."""
 
 
 def chain_bound(
@@ -40,11 +44,7 @@ def chain_bound(
     times = torch.arange(1 if read is None else 0, steps + 1, dtype=torch.float64) / steps
     ratios = process.signal_to_noise(times)
     gains = -ratios.diff()
-    # As often as a step would weigh if the numbers of the vectors were normal draws; uniform draws hardly ever meet the
-    # few steps that weigh thousands of times what others do.
-    size = float((vectors_VD.detach() ** 2).mean())
-    shares = -torch.log1p(size * ratios).diff()
-    odds = shares / shares.sum()
+    odds = _odds(process, vectors_VD.detach(), times, gains)
     i = torch.searchsorted(odds.cumsum(0), u, right=True).clamp(max=len(odds) - 1)
     weight, t = ((gains / odds)[i] / 2).to(e.device), times[i + 1].to(e.device)
     noised = process.corrupt(e, t, batch.free, rng.at("noise"))
@@ -54,6 +54,19 @@ def chain_bound(
     end = process.corrupt(e, torch.full_like(t, float(times[0])), batch.free, rng.at("start"))
     logits = denoise(end, batch).logits if read is None else read(end.z)
     return weight * error + token_nll(logits, batch.ids, batch.free).double() + _prior(process, e, batch)
+
+
+def _odds(process: Gaussian, vectors_VD: Tensor, times: Tensor, gains: Tensor) -> Tensor:
+    """(N,): how often each step is drawn: half by what it would weigh if the numbers of the vectors were normal draws,
+    half by what it weighs for who reads each token off its own vector. Uniform draws hardly ever meet the few steps
+    that weigh thousands of times what others do; the first half alone spends most where nothing is left to be lost."""
+    size = float((vectors_VD**2).mean())
+    normal = -torch.log1p(size * process.signal_to_noise(times)).diff()
+    places = torch.linspace(1, len(times) - 1, min(POINTS, len(times) - 1)).long()
+    _, errors = alone(process, vectors_VD, times[places])
+    between = F.interpolate(errors[None, None].double().cpu(), size=len(gains), mode="linear", align_corners=True)[0, 0]
+    read = gains * between
+    return (normal / normal.sum() + read / read.sum()) / 2
 
 
 def _prior(process: Gaussian, z0: Tensor, batch: Canvas) -> Tensor:

@@ -32,6 +32,7 @@ from mezzotint.guidance.self_condition import both, detached, twice
 from mezzotint.guidance.temperature import mean_under
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.streams import StreamTransformer
+from mezzotint.objective.alone import alone
 from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.regression import squared_error
@@ -47,9 +48,6 @@ from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Req
 
 CLOCK_WEIGHT = 0.01
 """Of the clock's misfit in the loss: Adam does not see it, and what clips gradients should not either."""
-
-PROBES = 256
-"""Tokens by which the clock is set before training."""
 
 
 class Net(nn.Module):
@@ -98,19 +96,7 @@ class SED:
         """§3: vectors that were learned before, which stay as they are."""
         self.net.space.fill(table)
         if self.spec.times is Times.WARPED:
-            self.net.warp.fill(self._hidden)
-
-    def _hidden(self, t: Tensor) -> Tensor:
-        """(N,): what reading each token off its own noisy vector loses at times (N,); so training begins."""
-        rng, vectors = Rng(0, range(PROBES)), self.net.space.vectors
-        ids = (rng.at("id").uniform() * len(vectors)).long()[:, None]
-        everywhere = torch.ones_like(ids, dtype=torch.bool)
-
-        def loss(time: Tensor) -> Tensor:
-            noised = self.process.corrupt(vectors[ids], time.expand(PROBES), everywhere, rng.at("noise"))
-            return token_nll(self.process.evidence(noised, vectors), ids, everywhere).mean()
-
-        return torch.stack([loss(time) for time in t])
+            self.net.warp.fill(lambda t: alone(self.process, self.net.space.vectors, t)[0])  # so training begins
 
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
