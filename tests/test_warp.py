@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
+from mezzotint.objective.alone import alone
+from mezzotint.process.gaussian import CosineVariance, Gaussian
 from mezzotint.process.warp import BINS, FLOOR, Warp
+from mezzotint.rng import Rng
+from mezzotint.spec.sed import SEDSpec, SelfCondition, Times
+from mezzotint.spec.transformer import TransformerSpec
+from mezzotint.systems.sed import CLOCK_WEIGHT, SED
+from mezzotint.types import Canvas, Ending, Request
 
 EVEN = torch.linspace(0, 1, 1001, dtype=torch.float64)
 
@@ -47,7 +54,7 @@ def test_every_time_counts_alike_in_the_misfit():
     loss = 2 * fine**2
     drawn = warp.times(fine)
     plain = ((warp(fine) - loss) ** 2).mean()
-    assert float(warp.misfit(drawn, 2 * drawn**2).detach().mean()) == pytest.approx(float(plain), rel=1e-4)
+    assert float(warp.misfit(drawn, 2 * drawn**2).detach().mean()) == pytest.approx(float(plain.detach()), rel=1e-4)
 
 
 def test_it_learns_the_loss_and_then_draws_times_as_fast_as_it_climbs():
@@ -68,3 +75,65 @@ def test_it_learns_the_loss_and_then_draws_times_as_fast_as_it_climbs():
     inside = float(((times > 0.3) & (times < 0.5)).double().mean())
     share = float((level(torch.tensor(0.5)) - level(torch.tensor(0.3))) / 4)
     assert inside == pytest.approx((1 - FLOOR) * share + FLOOR * 0.2, abs=0.05)
+
+
+# ---- in sed ----------------------------------------------------------------------------------------------------------
+
+
+def clocked(**settings) -> SED:
+    net = TransformerSpec(dim=16, depth=1, heads=2)
+    spec = SEDSpec(vocab=11, canvas=9, ending=Ending.FILL, net=net, width=4, times=Times.WARPED, **settings)
+    made = SED(spec, None)
+    made.initialise(0)
+    return made
+
+
+def texts(rows: int) -> Canvas:
+    ids = torch.randint(0, 11, (rows, 9), generator=torch.Generator().manual_seed(3))
+    return Canvas(
+        ids, torch.zeros_like(ids, dtype=torch.bool), torch.ones_like(ids, dtype=torch.bool), torch.arange(rows)
+    )
+
+
+def test_training_draws_by_the_clock_and_teaches_it_the_mean_loss_of_each_text(monkeypatch):
+    made, batch, seen = clocked(spans=1, self_condition=SelfCondition.NONE), texts(16), []
+    denoise = made.denoise
+    monkeypatch.setattr(
+        made, "denoise", lambda noised, *rest: seen.append((noised.t, denoise(noised, *rest))) or seen[-1][1]
+    )
+    rng = Rng(0, range(16), "train/3", 16)
+    (loss,) = made.losses(batch, rng)
+    loss.total.backward()
+    t, said = seen[-1]
+    assert torch.equal(t, made.net.warp.times(1 - rng.at("time").stratified()))
+    assert not torch.allclose(t, 1 - rng.at("time").stratified())
+    nll = -said.logits.detach().log_softmax(-1).gather(-1, batch.ids[..., None])[..., 0]
+    twin = clocked(spans=1).net.warp
+    (CLOCK_WEIGHT * 9 * twin.misfit(t, nll.mean(1))).sum().backward()
+    torch.testing.assert_close(made.net.warp.tenth.grad, twin.tenth.grad)
+
+
+def test_a_clock_begins_where_reading_each_vector_by_itself_begins_to_fail():
+    made = clocked(noise_factor=3.0)
+    edges = torch.arange(1, BINS + 1, dtype=torch.float64) / BINS
+    nats, _ = alone(made.process, made.net.space.vectors, edges)
+    torch.testing.assert_close(made.net.warp(edges).detach(), nats.double(), atol=0.02, rtol=0)
+    assert float(nats[0]) < 0.2 and float(nats[-1]) == pytest.approx(math.log(11), abs=0.01)
+
+
+def test_what_is_lost_alone_is_known_where_there_are_two_tokens():
+    process, vectors = Gaussian(CosineVariance()), torch.tensor([[1.0], [-1.0]])
+    nats, errors = alone(process, vectors, torch.tensor([0.001, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(nats, torch.tensor([0.0, math.log(2)]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(errors, torch.tensor([0.0, 1.0]), atol=1e-2, rtol=0)
+
+
+def test_a_walk_goes_by_the_clock():
+    made, canvas = clocked(), texts(2)
+    seen = []
+    denoise = made.denoise
+    made.denoise = lambda noised, *rest: seen.append(float(noised.t[0])) or denoise(noised, *rest)
+    for _ in made.sample(Request(canvas, steps=4)):
+        pass
+    even = torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64)
+    assert seen == pytest.approx(made.net.warp.times(even).tolist()) and seen != pytest.approx(even.tolist(), abs=0.02)
