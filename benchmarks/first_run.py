@@ -1,9 +1,10 @@
 """`first-run`: what a newcomer waits for, from a fresh clone in a fresh folder.
 
-    python -m benchmarks.first_run [--skip-tests]
+    python -m benchmarks.first_run [--skip-tests] [--longer 3 5]
 
 `make setup`, `make demo` and `make test`, each timed; how long after the installation the first text is seen; peak
-memory; the share of the demo's texts that the grammar accepts; and how fast `mezzotint --help` answers.
+memory; the share of the demo's texts that the grammar accepts, after its minute and after --longer ones; and how fast
+`mezzotint --help` answers.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ def watched(command: list[str], where: Path, moment: str = "$^") -> tuple[float,
     return time.monotonic() - began, seen, lines
 
 
+def scores(run: Path) -> list[dict[str, Any]]:
+    """What a demo's table says of the run's own texts."""
+    shown = ("valid_share", "judge_nll", "bound_nats_per_token")
+    table = json.loads((run / "results.json").read_text())
+    return [score for score in table if score["column"] == "mdlm" and score["name"] in shown]
+
+
 def peak_mb() -> float:
     """The largest resident memory of any process started so far, in 10^6 bytes."""
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
@@ -48,7 +56,8 @@ def peak_mb() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--skip-tests", action="store_true")
-    skip = parser.parse_args().skip_tests
+    parser.add_argument("--longer", type=int, nargs="*", default=[3, 5], help="minutes of further demos")
+    given = parser.parse_args()
     from benchmarks.rows import Row, record
 
     rows: list[Row] = []
@@ -65,12 +74,17 @@ def main() -> None:
         row("mdlm", "what=make demo", "wall_seconds", seconds)
         row("mdlm", "what=first text", "wall_seconds", seen or float("nan"))
         row("mdlm", "what=make demo", "peak_rss_mb", peak_mb())
-        for score in json.loads(next((clone / "runs").glob("*/results.json")).read_text()):
-            if score["column"] == "mdlm" and score["name"] in ("valid_share", "judge_nll", "bound_nats_per_token"):
-                row("mdlm", "what=make demo", score["name"], score["value"], stderr=score["stderr"], n=score["n"])
-        help_ = [watched([str(clone / ".venv/bin/mezzotint"), "--help"], clone)[0] for _ in range(5)]
+        for score in scores(next((clone / "runs").iterdir())):
+            row("mdlm", "what=make demo", score["name"], score["value"], stderr=score["stderr"], n=score["n"])
+        command = str(clone / ".venv/bin/mezzotint")
+        for minutes in given.longer:
+            watched([command, "demo", "--minutes", str(minutes), "--out", f"runs/demo-{minutes}"], clone)
+            for score in scores(clone / "runs" / f"demo-{minutes}"):
+                how = {"stderr": score["stderr"], "n": score["n"], "train_minutes": minutes}
+                row("mdlm", "what=demo", score["name"], score["value"], **how)
+        help_ = [watched([command, "--help"], clone)[0] for _ in range(5)]
         row("mdlm", "what=help", "wall_seconds", statistics.median(help_), n=5)
-        if not skip:
+        if not given.skip_tests:
             seconds, _, lines = watched(["make", "test"], clone)
             print(lines[-1], flush=True)
             row("mdlm", "what=make test", "wall_seconds", seconds)

@@ -1,6 +1,6 @@
 """`resume-after-kill`: runs killed at random moments and resumed end with the weights of an uninterrupted one.
 
-    python -m benchmarks.kill [--kills 20]
+    python -m benchmarks.kill [--kills 20] [--systems mdlm ar sed]
 
 One run of each system is killed (SIGKILL) again and again, during writes too: checkpoints are saved at every third
 step, so that much of the time is spent writing. Then it is resumed to its end, and raw and averaged weights and the
@@ -67,14 +67,15 @@ def equal(a: Path, b: Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    kills = parser.parse_args().kills
+    parser.add_argument("--systems", nargs="+", default=["mdlm", "ar", "sed"])
+    given = parser.parse_args()
     from benchmarks.rows import Row, record
 
     shutil.rmtree(ROOT, ignore_errors=True)
-    for system in ("mdlm", "ar"):
+    for system in given.systems:
         whole, cut = ROOT / f"{system}-whole", ROOT / f"{system}-cut"
         subprocess.run(start(system, whole), check=True, stderr=subprocess.DEVNULL)
-        hit, writing = killed(system, cut, kills, seed=0)
+        hit, writing = killed(system, cut, given.kills, seed=0)
         if not is_finished(cut):
             subprocess.run(start(system, cut), check=True, stderr=subprocess.DEVNULL)
         share = float(equal(whole, cut))
