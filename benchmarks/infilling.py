@@ -147,11 +147,6 @@ class Infilling(Measured):
             print(f"    {score.name} {score.value:.4f} ± {score.stderr}", flush=True)
             yield replace(row, metric=score.name, value=score.value, stderr=score.stderr, n=score.n, judge=None)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What every row of the run has."""
-        return {name: self.common[name] for name in ("system", "seed", "size", "train_minutes", "split")}
-
 
 def arms(card: Any, given: argparse.Namespace) -> Iterator[How]:
     """What a system is asked for, of all that is to be tried; what everybody does by default is left out."""
@@ -222,7 +217,14 @@ def measure(each: Infilling, given: argparse.Namespace, until: float) -> None:
 
     steps = given.steps if Can.INFILL in each.run.card.can else None
     for how in arms(each.run.card, given):
-        facts = {**each.facts, "variant": each.called(how), "steps": steps, "judge": given.judge, "n": each.n}
+        facts = {
+            **each.identity,
+            "split": "test",
+            "variant": each.called(how),
+            "steps": steps,
+            "judge": given.judge,
+            "n": each.n,
+        }
         if has(each.common["benchmark"], given.out, metric="judge_nll", **facts):
             continue
         if time.monotonic() > until:
@@ -258,7 +260,7 @@ def main() -> None:
         print(f"{name}, {cut}: {len(chosen)} texts, {sum(sum(c.lengths) for c in chosen)} tokens cut out", flush=True)
         of_the_data(name, cut, chosen, given, *ears)
         measured = [Infilling(name, cut, chosen, run, dict(given.named), *ears) for run in runs]
-        if len({str(each.facts) for each in measured}) < len(runs):
+        if len({str(each.identity) for each in measured}) < len(runs):
             raise SystemExit("two of these runs would have the same rows; call once for each, with --named")
         for each in measured:
             measure(each, given, until)
