@@ -229,6 +229,7 @@ def main() -> None:
     parser.add_argument("--vector-minutes", type=float, default=0.0, help="of sed's training, spent on a table first")
     parser.add_argument("--seed", type=int, default=SEED, help="of the trainings")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument("--temperatures", type=float, nargs="*", default=[], help="others than 1, at the sweep's steps")
     given = parser.parse_args()
     keep_memory()
     import mezzotint
@@ -252,7 +253,8 @@ def main() -> None:
     for folder, named in runs:
         run = mezzotint.load(folder)
         measured = Measured(name, run, judge, training, n, variant=named)
-        for facts, rows in measurements(measured, Texts(run, [prepared(name).test]), given.steps, entropy):
+        held_out = Texts(run, [prepared(name).test])
+        for facts, rows in measurements(measured, held_out, given.steps, given.temperatures, entropy):
             if not has(f"{name}-unconditional", **{**measured.identity, "judge": tag(judge), **facts}):
                 record(rows())
 
@@ -284,18 +286,19 @@ def vectors(name: str, out: Path, settings: Mapping[str, str] | None = None, wid
 
 
 def measurements(
-    measured: Measured, held_out: Any, steps: Sequence[int], entropy: float
+    measured: Measured, held_out: Any, steps: Sequence[int], temperatures: Sequence[float], entropy: float
 ) -> Iterator[tuple[dict[str, Any], Callable[[], Iterator[Any]]]]:
     """What is measured of a run: what its rows must have, and how they are made."""
     system = measured.system
     bound = {"metric": "bound_nats_per_token", "split": "test", "judge": None}
     yield {**bound, "variant": measured.called({"bound": BOUNDS[system]})}, lambda: measured.bound(held_out)
-    for each in (None,) if system == "ar" else steps:
-        yield (
-            {"metric": "judge_nll", "steps": each, "variant": measured.called({}), "n": measured.n},
-            partial(measured.quality, each),
-        )
     asked, to = None if system == "ar" else SWEEP_STEPS, matched_to(measured.name)
+    plain: list[tuple[int | None, dict[str, Any]]] = [(each, {}) for each in ((None,) if system == "ar" else steps)]
+    for each, how in plain + [(asked, {"temperature": temperature}) for temperature in temperatures]:
+        yield (
+            {"metric": "judge_nll", "steps": each, "variant": measured.called(how), "n": measured.n},
+            partial(measured.quality, each, **how),
+        )
     yield (
         {"metric": "judge_nll_matched", "steps": asked, "variant": measured.called(to)},
         lambda: measured.matched(entropy, to=to),
