@@ -231,7 +231,7 @@ def train(data: Path, out: Path, name: str, steps: int = 8, **more: object):
     )
 
 
-@pytest.mark.parametrize("name", ["ar-seq2seq", "difformer"])
+@pytest.mark.parametrize("name", ["ar-seq2seq", "cmlm", "difformer"])
 def test_a_run_left_off_and_resumed_ends_as_an_uninterrupted_one(data: Path, tmp_path: Path, name: str) -> None:
     list(train(data, tmp_path / "whole", name, settings={"dropout": "0.1"}))
     for progress in train(data, tmp_path / "cut", name, settings={"dropout": "0.1"}):
