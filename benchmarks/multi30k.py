@@ -166,7 +166,7 @@ def main(doc: str | None = __doc__, tasks: Mapping[str, Task] = TASKS, arms: Map
         task = replace(task, files={**task.files, "train": place(task, asked)})
         chosen = {f"{name}-distilled": replace(arm, data="distilled") for name, arm in chosen.items()}
     if given.what == "distil":
-        distil(task, asked)
+        distil(task, replace(asked, lines=40) if trial else asked)
         return
     if given.what == "table":
         print(table(task, asked.results))

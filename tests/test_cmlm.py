@@ -146,3 +146,10 @@ def test_a_source_is_read_once_whatever_is_written_from_it(monkeypatch: pytest.M
     monkeypatch.setattr(made.net.text.decoder, "recall", lambda s, real: read.append(len(s)) or recall(s, real))
     *_, frame = made.sample(Request(canvas, steps=5, decoder=Decoder.MASK_PREDICT))
     assert read == [2, 2] and len(canvas.ids) == 12 and int(frame.nfe.max()) <= 5
+    read.clear()
+    sketch = made.sketch(replace(rows_of([5, 2], 2), index=torch.tensor([7, 3])), 3, 2)
+    how = {"steps": 5, "decoder": Decoder.MASK_PREDICT}
+    *_, known = made.sample(Request(sketch.canvas, read=sketch.read, **how))
+    assert read == [2, 2]
+    *_, again = made.sample(Request(sketch.canvas, **how))
+    assert torch.equal(known.ids, again.ids) and len(known.ids.unique(dim=0)) > 2

@@ -290,6 +290,13 @@ def test_the_source_is_read_once_and_the_end_of_the_walk_left_out(monkeypatch, b
     monkeypatch.setattr(made.net.decoder, "recall", lambda s, real: read.append(len(s)) or recall(s, real))
     frames = list(made.sample(Request(canvas, steps=20)))
     assert read == [2, 2] and len(canvas.ids) == 12
+    read.clear()
+    source = rows_of([5, 2], 2)
+    sketch = made.sketch(replace(source, index=torch.tensor([7, 3])), 3, 2)  # in no order, as lines sorted by length
+    *_, known = made.sample(Request(sketch.canvas, steps=20, read=sketch.read))
+    assert read == [2, 2]
+    *_, again = made.sample(Request(sketch.canvas, steps=20))
+    assert torch.equal(known.ids, again.ids) and len(known.ids.unique(dim=0)) > 2
     assert [f.done for f in frames] == [False] * 15 + [True] and frames[-1].nfe.tolist() == [15] * 12
     assert float(frames[-1].t[0]) == pytest.approx(0.25)
 

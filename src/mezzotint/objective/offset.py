@@ -53,13 +53,15 @@ def candidate_lengths(log_p: Tensor, count: int, window: bool) -> list[list[int]
     return [[min(max(best + step, 1), longest) for step in steps] for best in (log_p.argmax(1) + 1).tolist()]
 
 
-def sketched(source: Canvas, log_p: Tensor, lengths: int, each: int, beam: LengthBeam, pad: int) -> Sketch:
+def sketched(
+    source: Canvas, log_p: Tensor, lengths: int, each: int, beam: LengthBeam, pad: int, read: object
+) -> Sketch:
     """Where candidates of each source are written: `each` of every one of the best `lengths` lengths under log_p
-    (B, longest)."""
+    (B, longest). `read` goes along."""
     tried = candidate_lengths(log_p, lengths, beam is LengthBeam.WINDOW)
     rows = [[n for n in row for _ in range(each)] for row in tried]
     chances = log_p.gather(1, torch.tensor(rows, device=log_p.device) - 1)
-    return Sketch(candidates(source, rows, pad), chances.flatten())
+    return Sketch(candidates(source, rows, pad), chances.flatten(), read)
 
 
 def length_nll(log_p: Tensor, real: Tensor) -> Tensor:

@@ -57,12 +57,12 @@ class CMLM:
     def initialise(self, seed: int) -> None:
         self.net.initialise(torch.Generator().manual_seed(seed))
 
-    def read(self, canvas: Canvas) -> tuple[Denoiser, Tensor]:
+    def read(self, canvas: Canvas, read: object = None) -> tuple[Denoiser, Tensor]:
         """What stands under the masks of the rows of a canvas, and log p of their lengths (B, longest), their sources
-        read once."""
+        read once; `read` is what the encoder said of the different sources, if that is known."""
         assert canvas.source is not None, "cmlm writes from a source"
         source, place = canvas.source.apart()
-        states = self.net.text.encode(source.ids, source.real)
+        states = read if isinstance(read, Tensor) else self.net.text.encode(source.ids, source.real)
         memory = self.net.text.decoder.recall(states, source.real)
         whose, seen = source.index[:0], memory
 
@@ -97,13 +97,15 @@ class CMLM:
     @torch.no_grad()
     def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
         """Where candidates of each source are written: `each` of every one of the best `lengths` lengths."""
-        log_p = self.net.length(self.net.text.encode(source.ids, source.real), source.real)
-        return sketched(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad)
+        apart, place = source.apart()
+        states = self.net.text.encode(apart.ids, apart.real)
+        log_p = self.net.length(states, apart.real)[place]
+        return sketched(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad, states)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
         with torch.no_grad():
-            denoise, _ = self.read(canvas)
+            denoise, _ = self.read(canvas, request.read)
         counted = Counted(denoise, canvas)
         guided = spaces(forbid(counted, request.forbidden), request.spaced)
         return drive(guided, rule(self.process, request), canvas, request.steps, rng, counted.calls)

@@ -136,11 +136,14 @@ class Difformer:
             first = denoise(noised, batch)
         return denoise(noised, batch, detached(first))
 
-    def _read(self, canvas: Canvas) -> tuple[Tensor, Memory, Tensor]:
-        """What the encoder says of each row's source, what the decoder sees of it, and what of it is real."""
+    def _read(self, canvas: Canvas, read: object = None) -> tuple[Tensor, Memory, Tensor]:
+        """What the encoder says of each row's source, what the decoder sees of it, and what of it is real.
+
+        `read` is what it said of the different sources, if that is known.
+        """
         assert canvas.source is not None, "difformer writes from a source"
         source, place = canvas.source.apart()
-        states = self.net.encode(source)
+        states = read if isinstance(read, Tensor) else self.net.encode(source)
         return states[place], self.net.decoder.recall(states, source.real).rows(place), source.real[place]
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
@@ -153,15 +156,17 @@ class Difformer:
     @torch.no_grad()
     def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
         """Where candidates of each source are written: `each` of every one of the best `lengths` lengths."""
-        log_p = self.net.length(self.net.encode(source), source.real)
-        return sketched(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad)
+        apart, place = source.apart()
+        states = self.net.encode(apart)
+        log_p = self.net.length(states, apart.real)[place]
+        return sketched(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad, states)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         if (request.temperature, request.top_p) != (1, 1):
             raise CapabilityError("difformer draws vectors and no tokens; leave temperature and top_p at 1")
         canvas = request.canvas
         with torch.no_grad():
-            _, memory, _ = self._read(canvas)
+            _, memory, _ = self._read(canvas, request.read)
             blank = self.net.space.vectors.new_zeros(*canvas.ids.shape, self.spec.width)
         counted = Counted(self.denoiser(memory), canvas)
         denoise = spaces(forbid(counted, request.forbidden), request.spaced)

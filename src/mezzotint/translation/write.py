@@ -193,7 +193,8 @@ def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Ask
     closing = () if run.spec.ending is Ending.LENGTH else (tokenizer.end,)
     request = Request(
         canvas, steps=asked.steps, seed=asked.seed, temperature=asked.temperature, top_p=asked.top_p,
-        decoder=asked.decoder, drafts=False, forbidden=tuple(sorted(tokenizer.special - set(closing))),
+        decoder=asked.decoder, forbidden=tuple(sorted(tokenizer.special - set(closing))),
+        read=sketch.read, drafts=False,
     )  # fmt: skip
     for frame in system.sample(request):
         last = frame
