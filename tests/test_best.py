@@ -46,10 +46,10 @@ def test_what_came_after_a_checkpoint_or_is_damaged_is_forgotten(tmp_path: Path)
 
 
 def test_half_precision_is_averaged_in_double(tmp_path: Path) -> None:
-    best = Best(tmp_path, 3)
-    for step, value in enumerate((256.0, 257.0, 259.0)):
-        best.add(step, 0.0, {"model.a": torch.tensor([value], dtype=torch.float16)})
-    assert best.mean()["model.a"].tolist() == [float(torch.tensor(772 / 3).half())]
+    best = Best(tmp_path, 2)
+    for step in range(2):
+        best.add(step, 0.0, {"model.a": torch.tensor([60000.0], dtype=torch.float16)})  # twice that is infinite
+    assert best.mean()["model.a"].tolist() == [60000] and best.mean()["model.a"].dtype == torch.float16
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +74,11 @@ def test_the_model_is_the_mean_of_the_best_also_when_it_was_cut_off(text, tmp_pa
         Best, "add", lambda self, step, valid, w: kept.update({step: {k: v.clone() for k, v in w.items()}})
         or add(self, step, valid, w),
     )  # fmt: skip
-    list(train(text, tmp_path / "whole", average_best="3"))
+    list(train(text, tmp_path / "whole", average_best="2"))
     log = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
     valid = {record["step"]: record["valid"] for record in log if "valid" in record}
     assert set(valid) == set(kept) and len(valid) == 6
-    best = sorted(valid, key=valid.__getitem__)[:3]
+    best = sorted(valid, key=valid.__getitem__)[:2]
     model = load_file(tmp_path / "whole/model.safetensors")
     for name, tensor in model.items():
         torch.testing.assert_close(tensor, torch.stack([kept[step][name] for step in best]).mean(0))
@@ -86,10 +86,12 @@ def test_the_model_is_the_mean_of_the_best_also_when_it_was_cut_off(text, tmp_pa
     assert any(not torch.equal(model[k], ema[k]) for k in ema)
     assert sorted(p.stem for p in (tmp_path / "whole/best").iterdir()) == sorted(map(str, best))
     # Left between two checkpoints, with a validation after the last one.
-    for record in train(text, tmp_path / "cut", average_best="3"):
+    for record in train(text, tmp_path / "cut", average_best="2"):
         if record.step >= 6:
             break
-    assert steps_saved(tmp_path / "cut") == [4] and (tmp_path / "cut/best/6.safetensors").exists()
+    assert steps_saved(tmp_path / "cut") == [4]
+    # None is given up before the run is saved without it.
+    assert {p.stem for p in (tmp_path / "cut/best").iterdir()} == {"2", "4", "6"}
     list(mezzotint.resume(tmp_path / "cut", device="cpu"))
     again = load_file(tmp_path / "cut/model.safetensors")
     assert all(torch.equal(model[k], again[k]) for k in model)
