@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +68,7 @@ def trained(
     """
     import mezzotint
     from benchmarks.data import prepared
+    from benchmarks.pieces import followed
 
     out, setting, data = out or Path("runs") / f"{name}-{system}", SETTINGS[name], prepared(name)
     asked: dict[str, Any] = {
@@ -80,15 +80,8 @@ def trained(
         if out.exists()
         else mezzotint.train(system, [data.train], valid=[data.valid], out=out, device=device, **asked)
     )
-    ending = False
-    for record in records:
-        if record.valid is not None:
-            print(f"{out.name}: {record.fraction:.0%}, held-out bound {record.valid:.4f}", flush=True)
-        if record.stopped is not None:
-            raise SystemExit(f"{out.name}: {record.fraction:.0%} trained; call again to go on")
-        if time.monotonic() > until and not ending:
-            ending = True
-            signal.raise_signal(signal.SIGTERM)  # which saves what there is, to the step
+    for _ in followed(out.name, records, until):
+        pass
     return out
 
 
@@ -119,7 +112,7 @@ class Measured:
             "benchmark": benchmark or f"{name}-unconditional", "system": run.card.name, "split": "test",
             "seed": config["seed"],
             "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
-            "train_minutes": _minutes(config["training"]),
+            "train_minutes": minutes_of(config["training"]),
             "variant": self.called({}),
             "precision": str(next(run.system.net.parameters()).dtype)[6:],
         }  # fmt: skip
@@ -199,7 +192,7 @@ class Measured:
         yield self._row(score, steps=asked, variant=self.called({**(to or {}), **how}), nfe=sum(nfe) / len(nfe))
 
 
-def _minutes(training: Mapping[str, Any] | None) -> float | None:
+def minutes_of(training: Mapping[str, Any] | None) -> float | None:
     """What a run was asked for, 15 for 15.0, as the keys of rows have it; None where it was steps, or nothing."""
     if training is None or training["max_steps"]:
         return None

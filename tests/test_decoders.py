@@ -13,6 +13,7 @@ from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
 from mezzotint.sampler.decoders import RULES, rule
 from mezzotint.sampler.drive import Counted, drive, uniform_times
+from mezzotint.sampler.mask_predict import MaskPredict
 from mezzotint.sampler.ordered import Ordered, certainty, confidence, margin
 from mezzotint.sampler.remask import Remask, capped, rescaled
 from mezzotint.spec.mdlm import CARD
@@ -242,6 +243,55 @@ def test_a_row_pays_for_the_calls_in_which_it_writes(oracle):
     assert float(again.nfe.double().mean()) > 10
 
 
+# -- mask-predict -----------------------------------------------------------------------------------------------------
+
+
+def mask_predicted(oracle, length: int, steps: int) -> tuple[list[int], list[float]]:
+    """One row by the paper's words: predict all masks, then mask again the N (T - t) / T least sure tokens."""
+    ids, sure = [oracle.vocab] * length, [0.0] * length
+    for step in range(1, steps + 1):
+        masks = [i for i in range(length) if ids[i] == oracle.vocab]
+        if masks:
+            logits = oracle(Noised(torch.tensor([ids]), torch.ones(1)), blank(1, length)).logits[0]
+            for i in masks:
+                p = logits[i].softmax(-1)
+                ids[i], sure[i] = int(p.argmax()), float(p.max())
+        count = length * (steps - step) // steps
+        for i in sorted(range(length), key=lambda i: (sure[i], -i))[:count]:
+            ids[i] = oracle.vocab
+    return ids, sure
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 9, 30])
+def test_mask_predict_is_the_published_loop(steps):
+    generator = torch.Generator().manual_seed(steps)
+    texts = torch.randint(4, (12, 6), generator=generator).tolist()
+    weights = torch.rand(12, generator=generator).tolist()
+    oracle = MaskedOracle(texts, weights, 4)
+    ids, sure = mask_predicted(oracle, 6, steps)
+    frame = write(oracle, MaskPredict(Absorbing(LogLinear(), 4), 0.0), blank(2, 6), steps)
+    assert frame.ids.tolist() == [ids, ids] and bool(frame.known.all())
+    assert frame.confidence.tolist() == [pytest.approx(sure)] * 2
+    assert frame.nfe.tolist() == [sum(6 * (steps - n) // steps > 0 for n in range(steps))] * 2
+
+
+def test_a_kept_token_keeps_its_probability_and_a_wrong_one_is_taken_back():
+    """By hand: alone the likeliest tokens are 0 and 1, which never stand together; the less sure one gives way."""
+    oracle = MaskedOracle([[0, 0], [0, 2], [1, 1], [2, 1]], [0.35, 0.25, 0.2, 0.2], 3)
+    _, first, last = frames(oracle, MaskPredict(PROCESS, 0.0), blank(1, 2), steps=2)
+    assert first.ids.tolist() == [[0, VOCAB]] and first.known.tolist() == [[True, False]]
+    assert first.confidence[0].tolist() == pytest.approx([0.6, 0])
+    assert last.ids.tolist() == [[0, 0]] and last.done
+    assert last.confidence[0].tolist() == pytest.approx([0.6, 0.35 / 0.6])
+
+
+def test_one_step_of_mask_predict_draws_every_token_by_itself(oracle):
+    frame = write(oracle, MaskPredict(PROCESS), blank(8000, 3), steps=1)
+    p = oracle(PROCESS.prior(blank(1, 3)), blank(1, 3)).logits.exp()[0].tolist()
+    law = {(a, b, c): p[0][a] * p[1][b] * p[2][c] for a, b, c in product(range(3), repeat=3)}
+    assert chi_square_p(counts(frame.ids), {k: v for k, v in law.items() if v > 0}) > 1e-3
+
+
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
@@ -309,7 +359,9 @@ def test_what_is_given_is_never_touched(oracle, decoder):
     inside = {k: v for k, v in found.items() if k in ((0, 1, 2), (0, 2, 1))}
     assert bool(seen[-1].known.all()) and seen[-1].done
     # With strength 0.5 the two gaps are often written in one call, as independent tokens.
-    if decoder not in (Decoder.REMASK, Decoder.REMASK_RESCALED, Decoder.LEGACY_FLOAT32, Decoder.EXACT):
+    # And mask-predict keeps what was likely, not what was drawn.
+    approximate = (Decoder.REMASK, Decoder.REMASK_RESCALED, Decoder.LEGACY_FLOAT32, Decoder.MASK_PREDICT, Decoder.EXACT)
+    if decoder not in approximate:
         assert chi_square_p(dict(found), {(0, 1, 2): 4 / 7, (0, 2, 1): 3 / 7}) > 1e-3
     assert sum(inside.values()) > 1000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -56,6 +57,7 @@ def test_the_schedule_is_the_published_one() -> None:
         (1052, 947, 0.2771, 0.0925, 0.8898, 0.3362),
         (1578, 1473, 0.1125, 0.0905, 0.8571, 0.4530),
         (1894, 1789, 0.0268, 0.1217, 0.6819, 0.7021),
+        (1999, 1894, 2.02e-7, 0.1638, 0.0027, 0.9865),
     ],
 )
 def test_a_strided_step_is_the_published_one(here, there, share, mean_of_estimate, mean_of_state, deviation) -> None:
@@ -65,6 +67,10 @@ def test_a_strided_step_is_the_published_one(here, there, share, mean_of_estimat
     assert float(mean) == pytest.approx(mean_of_estimate, abs=1e-4)
     assert float(spread) == pytest.approx(deviation, abs=1e-4)
     assert float(process.posterior(Noised(one, at(here)), zero, at(there))[0]) == pytest.approx(mean_of_state, abs=1e-4)
+    # Louder noise is as much more noise, and no other mean.
+    mean, louder = Gaussian(SqrtVariance(), 3.0).posterior(Noised(one, at(here)), one, at(there))
+    assert float(louder) == pytest.approx(3 * deviation, abs=3e-4)
+    assert float(mean) == pytest.approx(mean_of_estimate + mean_of_state, abs=2e-4)
 
 
 def test_both_forms_of_the_factor_have_one_signal_to_noise_ratio() -> None:
@@ -168,6 +174,60 @@ def test_self_conditioning_is_half_of_the_batches_and_without_gradient(monkeypat
     assert set(kinds) == {once, twice} and 10 < kinds.count(twice) < 30
 
 
+def test_the_bound_takes_the_second_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, earlier, batch = system(), [], pairs_of([3, 6], [5, 2])
+    forward = made.net.forward
+    monkeypatch.setattr(made.net, "forward", lambda *args: earlier.append(bool(args[1].any())) or forward(*args))
+    with torch.no_grad():
+        twice = made.nll(batch, Rng(0, range(2)))
+        assert earlier == [False, True, False, True]
+        once = Difformer(replace(SPEC, self_condition=False))
+        once.net = made.net
+        alone, length = once.nll(batch, Rng(0, range(2))), made.net.length(*made._read(batch)[::2])
+        assert (alone - twice).abs().min() > 1e-3
+        chain = chain_bound(
+            made.denoiser(made._read(batch)[1]), made.process, made.net.space.vectors, batch, 2000, Rng(0, range(2))
+        )
+    torch.testing.assert_close(alone, chain + length_nll(length, batch.real).double())
+
+
+# ------------------------------------------------------------ the network
+
+
+def test_the_network_is_told_the_time_as_the_code_counts_it() -> None:
+    made, told, heard = system(), [], []
+    made.net.time[0].register_forward_hook(lambda module, args, out: told.append(args[0]))
+    made.net.decoder.register_forward_hook(lambda module, args, out: heard.append(args[0]))
+    _, memory, _ = made._read(pairs_of([3], [5]))
+    z, real = torch.zeros(1, 3, 6).double(), torch.ones(1, 3, dtype=torch.bool)
+    for t in (at(0), at(1999)):
+        made.net(z, z, t, real, memory)
+    for index, features in zip((0, 1999), told, strict=True):
+        angles = [(index + 1) / 2 * 10000 ** (-k / 8) for k in range(8)]
+        expected = [math.cos(a) for a in angles] + [math.sin(a) for a in angles]
+        assert features[0].tolist() == pytest.approx(expected, abs=1e-4)
+    # The same at every position, beside what is there.
+    apart = heard[0] - heard[1]
+    torch.testing.assert_close(apart, apart[:, :1].expand_as(apart))
+    assert apart.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("norm", list(EmbedNorm))
+def test_the_norm_stands_where_it_is_said_to(norm: EmbedNorm) -> None:
+    made, entered = system(embed_norm=norm, net=replace(NET, norms=NormPlace.POST)), []
+    made.net.decoder.layers[0].register_forward_hook(lambda module, args, out: entered.append(args[0]))
+    _, memory, _ = made._read(pairs_of([3], [5]))
+    z = 30 * torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0)).double()
+    made.net(z, z, at(500), torch.ones(1, 3, dtype=torch.bool), memory)
+    weight = made.net.decoder.norm_in.weight if norm is EmbedNorm.INPUT else torch.ones(16)
+    rows = entered[0] / weight
+    assert torch.allclose(rows.square().mean(-1), torch.ones(1, 3).double(), atol=1e-3) == (norm is EmbedNorm.INPUT)
+    table = made.net.space.vectors
+    if norm is EmbedNorm.TABLE:
+        table = (table - made.net.space.norm.bias) / made.net.space.norm.weight
+    assert torch.allclose(table.square().mean(-1), torch.ones(9).double(), atol=1e-2) == (norm is EmbedNorm.TABLE)
+
+
 # ------------------------------------------------------------ lengths
 
 
@@ -192,6 +252,9 @@ def test_candidate_lengths_are_a_window_or_the_likeliest() -> None:
     assert candidate_lengths(log_p, 1, window=True) == [[2], [1]]
     assert candidate_lengths(log_p, 3, window=False) == [[2, 4, 3], [1, 7, candidate_lengths(log_p, 3, False)[1][2]]]
     assert len(candidate_lengths(log_p, 9, window=False)[0]) == 9
+    # An even window has one more below than above, as published: 3, 4, 5, 6 around 5.
+    likeliest_5 = torch.tensor([[0.0, 1, 2, 3, 9, 4, 3, 2]])
+    assert candidate_lengths(likeliest_5, 4, window=True) == [[5, 4, 6, 3]]
 
 
 # ------------------------------------------------------------ writing
@@ -227,6 +290,13 @@ def test_the_source_is_read_once_and_the_end_of_the_walk_left_out(monkeypatch, b
     monkeypatch.setattr(made.net.decoder, "recall", lambda s, real: read.append(len(s)) or recall(s, real))
     frames = list(made.sample(Request(canvas, steps=20)))
     assert read == [2, 2] and len(canvas.ids) == 12
+    read.clear()
+    source = rows_of([5, 2], 2)
+    sketch = made.sketch(replace(source, index=torch.tensor([7, 3])), 3, 2)  # in no order, as lines sorted by length
+    *_, known = made.sample(Request(sketch.canvas, steps=20, read=sketch.read))
+    assert read == [2, 2]
+    *_, again = made.sample(Request(sketch.canvas, steps=20))
+    assert torch.equal(known.ids, again.ids) and len(known.ids.unique(dim=0)) > 2
     assert [f.done for f in frames] == [False] * 15 + [True] and frames[-1].nfe.tolist() == [15] * 12
     assert float(frames[-1].t[0]) == pytest.approx(0.25)
 
@@ -243,6 +313,34 @@ def test_the_text_is_that_of_the_last_estimate() -> None:
     assert torch.equal(frame.ids, logits.argmax(-1) + 2)
     expected = F.pad(logits, (2, 0), value=-math.inf).softmax(-1).amax(-1)
     torch.testing.assert_close(frame.confidence.double(), expected.double(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decoder", [Decoder.EXACT, Decoder.MULTISTEP])
+def test_what_nobody_looks_at_is_not_read_and_the_end_is_the_same(monkeypatch, decoder: Decoder) -> None:
+    made, read = system(), []
+    canvas, logits = made.sketch(rows_of([5, 2], 2), 2, 2).canvas, made.net.space.logits
+    monkeypatch.setattr(made.net.space, "logits", lambda x: read.append(x.numel()) or logits(x))
+    asked = Request(canvas, steps=8, seed=4, decoder=decoder, forbidden=(0, 1))
+    shown, hidden = (list(made.sample(replace(asked, drafts=drafts))) for drafts in (True, False))
+    assert read[:6] == [read[0]] * 6 and read[6:] == [0] * 5 + [read[0]]
+    assert torch.equal(shown[-1].ids, hidden[-1].ids) and torch.equal(shown[-1].known, hidden[-1].known)
+    assert torch.equal(shown[-1].confidence, hidden[-1].confidence)
+    assert all(bool(a.known.any()) and not b.known.any() for a, b in zip(shown[1:-1], hidden[1:-1], strict=True))
+
+
+def test_each_step_is_told_what_the_last_one_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, calls = system(), []
+    canvas, forward = made.sketch(rows_of([5, 2], 2), 1, 1).canvas, made.net.forward
+
+    def watched(z, earlier, t, *rest):
+        calls.append((earlier, t, forward(z, earlier, t, *rest)))
+        return calls[-1][2]
+
+    monkeypatch.setattr(made.net, "forward", watched)
+    list(made.sample(Request(canvas, steps=4)))
+    assert not calls[0][0].any() and len(calls) == 3
+    assert all(torch.equal(later[0], call[2]) for call, later in itertools.pairwise(calls))
+    assert [float(t[0]) for _, t, _ in calls] == [1, 0.75, 0.5]
 
 
 def test_padding_does_not_reach_the_bound() -> None:

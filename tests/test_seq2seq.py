@@ -149,6 +149,16 @@ def test_a_beam_of_one_is_greedy() -> None:
     assert beams(made, source, 1)[0] == greedy(made, source)
 
 
+@pytest.mark.parametrize("decoder", [Decoder.EXACT, Decoder.BEAM])
+def test_what_is_forbidden_is_never_written(decoder: Decoder) -> None:
+    made = system()
+    canvas = made.sketch(rows_of([5, 2, 8, 3], 2), 1, 3).canvas
+    asked = Request(canvas, decoder=decoder, seed=4)
+    free, bound = ([*made.sample(replace(asked, forbidden=ids))][-1] for ids in ((), (2, 5, 7)))
+    assert {2, 5, 7} & set(free.ids[free.known].tolist())
+    assert not {2, 5, 7} & set(bound.ids[bound.known].tolist()) and bool(bound.known.any(1).all())
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_a_beam_as_wide_as_the_tree_finds_what_enumeration_finds(penalty: float) -> None:
     vocab, room, rows = 3, 4, 2
@@ -231,7 +241,7 @@ def train(data: Path, out: Path, name: str, steps: int = 8, **more: object):
     )
 
 
-@pytest.mark.parametrize("name", ["ar-seq2seq", "difformer"])
+@pytest.mark.parametrize("name", ["ar-seq2seq", "cmlm", "difformer"])
 def test_a_run_left_off_and_resumed_ends_as_an_uninterrupted_one(data: Path, tmp_path: Path, name: str) -> None:
     list(train(data, tmp_path / "whole", name, settings={"dropout": "0.1"}))
     for progress in train(data, tmp_path / "cut", name, settings={"dropout": "0.1"}):

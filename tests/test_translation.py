@@ -7,16 +7,19 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sacrebleu import corpus_bleu
 
 import mezzotint
 from mezzotint.cli.main import main
+from mezzotint.data.canvas import sources
 from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.evaluate.overlap import bleu, overlap
 from mezzotint.guidance.choose import best_scored, most_agreed, sentence_bleu
 from mezzotint.translation.write import log_p_of
+from mezzotint.types import Request
 
 WORDS = ["rot", "blau", "alt", "neu", "haus", "fluss", "am", "steht"]
 SETTINGS = {"dim": "32", "depth": "1", "heads": "2", "hidden": "32", "batch": "16", "lr": "0.01"}
@@ -32,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory):
     text = "".join(json.dumps({"de": " ".join(w), "en": " ".join(w[::-1]).upper()}) + "\n" for w in lines)
     (root / "pairs.jsonl").write_text(text)
     made = {}
-    for name, seed in (("ar-seq2seq", 0), ("difformer", 0), ("scorer", 1)):
+    for name, seed in (("ar-seq2seq", 0), ("cmlm", 0), ("difformer", 0), ("scorer", 1)):
         system = "ar-seq2seq" if name == "scorer" else name
         more = {"width": "16"} if system == "difformer" else {}
         list(
@@ -46,10 +49,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory):
     patch.undo()
 
 
-BOTH = ["ar-seq2seq", "difformer"]
+ALL = {"ar-seq2seq": 5, "cmlm": 5, "difformer": 10}
+"""And how many candidates each has, unless others are asked for."""
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ALL)
 def test_a_line_for_a_line_and_bad_ones_disturb_no_other(runs, name: str) -> None:
     run = runs[name]
     run.system.net.double()
@@ -61,11 +65,29 @@ def test_a_line_for_a_line_and_bad_ones_disturb_no_other(runs, name: str) -> Non
     assert set(notes) == {2, 4, 5, 7} and "nothing in it" in notes[2] and "reads at most" in notes[4]
     assert notes[5] == "1 of its 2 words is unknown to this run"
     assert all(not found[i].text and not found[i].nfe for i in (2, 4, 7))
-    assert all(
-        found[i].nfe and len(found[i].candidates) == (5 if name == "ar-seq2seq" else 10) for i in (0, 1, 3, 5, 6)
-    )
+    for i in (0, 1, 3, 5, 6):
+        assert found[i].nfe and {len(found[i].candidates), len(found[i].scores), len(found[i].weights)} == {ALL[name]}
+        assert found[i].score == found[i].scores[found[i].candidates.index(found[i].text)] or name == "difformer"
     assert [t.text for t in few] == [found[0].text, found[1].text]
     assert all("<" not in c for t in found for c in t.candidates)
+
+
+def test_lengths_weigh_by_their_probability_and_are_a_symbol_of_the_score(runs) -> None:
+    run, line = runs["difformer"], "rot haus am fluss"
+    (found,) = mezzotint.translate(run, [line], candidates=(3, 2), choose="mbr", steps=4)
+    source = sources([np.array(run.tokenizer.encode(line))], [0], run.spec.source_canvas, 0, run.tokenizer.pad)
+    with torch.no_grad():
+        log_p = run.system.net.length(run.system.net.encode(source), source.real)[0].double()
+    sketch = run.system.sketch(source, 3, 2)
+    lengths = sketch.canvas.real.sum(1)
+    chances = log_p[lengths - 1].exp()
+    assert found.weights == pytest.approx((chances / chances.sum()).tolist(), rel=1e-4)
+    assert found.text == found.candidates[most_agreed(found.candidates, sentence_bleu(), found.weights)]
+    forbidden = tuple(sorted(run.tokenizer.special))
+    *_, frame = run.system.sample(Request(sketch.canvas, steps=4, forbidden=forbidden))
+    for row, n in enumerate(lengths.tolist()):
+        nats = float(frame.confidence[row, :n].double().log().sum()) + float(log_p[n - 1])
+        assert found.scores[row] == pytest.approx(nats / (n + 1), rel=1e-3)
 
 
 def test_candidates_are_lengths_times_texts_of_each(runs) -> None:
@@ -204,7 +226,7 @@ def test_scores_are_those_of_sacrebleu_and_their_error_is_over_texts() -> None:
     assert bleu("bleu_lower", ["A B C D"], ["a b c d"], lowercase=True).value == pytest.approx(100)
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", ALL)
 def test_evaluate_scores_pairs(runs, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mezzotint.assess.report", lambda run: run)
     run = runs[name]

@@ -23,6 +23,7 @@ from mezzotint.rng import Rng
 from mezzotint.spec.recipe import Recipe
 from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training import folder as files
+from mezzotint.training.best import Best
 from mezzotint.training.checkpoint import fill, named
 from mezzotint.training.loop import Batches as Batch
 from mezzotint.training.loop import Tick, Trainer
@@ -68,7 +69,8 @@ def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed
         with team.agreed():
             trainer.restore(checkpoint, str(out / files.CHECKPOINTS / str(checkpoint.counters["step"])))
         notes += [f"{sentence}; going on from step {trainer.step}" for sentence in passed]
-    team.once(_forget_after, out / files.LOG, trainer.step)
+    best = Best(out, recipe.training.average_best)
+    team.once(_forget_after, out / files.LOG, best, trainer.step)
     yield from (_progress(trainer, note=note) for note in notes)
     advice = f"`mezzotint resume {out}` goes on from the last checkpoint"
     with asked_to_end() as caught, team.connected(advice):
@@ -76,11 +78,14 @@ def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed
             valid = held_out(trainer, recipe, data, seed) if tick.validate else None
             asked = int(team.most([caught[0] if caught else 0])[0])
             state = trainer.checkpoint() if tick.save or asked else None
+            candidate = trainer.averaged() if tick.validate and best.count else None
             stopped = None
             if asked and tick.fraction < 1:
                 name = signal.Signals(asked).name
                 stopped = f"stopped by {name} at step {tick.step}; `mezzotint resume {out}` goes on from there"
-            team.once(_write, out, tick, valid, state, stopped is not None or tick.fraction >= 1)
+            if candidate is not None and valid is not None:
+                team.once(best.add, tick.step, valid, candidate)
+            team.once(_write, out, tick, valid, state, best, stopped is not None or tick.fraction >= 1)
             saved = out / files.CHECKPOINTS / str(tick.step) if state is not None else None
             yield from (_progress(trainer, note=note) for note in _faults(trainer, tick, told))
             yield _progress_of(tick, valid, saved, stopped)
@@ -134,13 +139,17 @@ def held_out(trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> flo
     return total / count
 
 
-def _write(out: Path, tick: Tick, valid: float | None, state: checkpoints.Checkpoint | None, last: bool) -> None:
+def _write(
+    out: Path, tick: Tick, valid: float | None, state: checkpoints.Checkpoint | None, best: Best, last: bool
+) -> None:
     """What a tick leaves in the run folder."""
     _log(out, tick, valid)
     if state is not None:
         # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
-        files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in state.ema.items()}))
+        model = best.mean() or state.ema
+        files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in model.items()}))
         checkpoints.save(out, state)
+        best.prune()
     if last:
         report(out)
 
@@ -156,8 +165,9 @@ def _log(out: Path, tick: Tick, valid: float | None) -> None:
         log.write(json.dumps(record) + "\n")
 
 
-def _forget_after(log: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint that the run goes on from."""
+def _forget_after(log: Path, best: Best, step: int) -> None:
+    """Drop what was logged, and which weights were kept, after the checkpoint that the run goes on from."""
+    best.forget_after(step)
     if not log.exists():
         return
     kept = []

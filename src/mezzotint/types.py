@@ -85,6 +85,8 @@ class Decoder(Enum):
     """Through vectors without new noise on the way."""
     MULTISTEP = "multistep"
     """The same to second order (DPM-Solver++), for few steps."""
+    MASK_PREDICT = "mask-predict"
+    """All masks are written at every step; then those tokens that were written least surely become masks again."""
     BEAM = "beam"
     """Left to right: of all prefixes of a text for a source the likeliest few go on, as many as it gets candidates."""
     LEGACY_FLOAT32 = "legacy-float32"
@@ -343,6 +345,10 @@ class Request:
     """(V,) bool: which ids begin with a space; needed where the canvas has demands in `start`."""
     control: Control | None = None
     """What the text is to be like, beside what is given."""
+    read: object = None
+    """What its `sketch` made of the same sources, so that they are not read again; None: nothing."""
+    drafts: bool = True
+    """Somebody looks at the text on the way; where nobody does, a system may leave it unknown until the last frame."""
 
 
 class Denoiser(Protocol):
@@ -459,6 +465,8 @@ class Sketch:
     """Empty rows with their sources, those of one source side by side."""
     log_p: Tensor | None = None
     """(B,) nats: log p of each row's length given its source; None where texts end by themselves."""
+    read: object = None
+    """What the system made of the sources on the way, for `Request.read`."""
 
 
 @runtime_checkable

@@ -172,10 +172,11 @@ def translate(given: flags.Translate) -> int:
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
     scorer = None if given.scorer is None else mezzotint.load(given.scorer, device=given.device)
-    how = {"candidates": given.candidates, "choose": given.choose, "decoder": given.decoder, "scorer": scorer}
+    how: dict[str, Any] = {"candidates": given.candidates, "choose": given.choose, "decoder": given.decoder}
+    how |= {"scorer": scorer, "temperature": given.temperature}
     notes: dict[int, str] = {}
     lines = _sources(given.source, notes)
-    numbers: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature}
+    numbers: dict[str, Any] = {"steps": given.steps, "seed": given.seed}
     for found in mezzotint.translate(run, lines, **_set(how), **numbers):
         note = notes.get(found.index, found.note)
         if note is not None:

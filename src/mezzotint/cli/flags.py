@@ -350,12 +350,12 @@ class Translate:
     candidates: Annotated[
         tuple[int, int] | None,
         value(
-            "lengths to try and texts of each (default 5x2; a beam of 5 where texts end by themselves)", "LxN", beams
+            "lengths to try and texts of each (default 5x2; 5x1 with mask-predict, a beam of 5 with beam)", "LxN", beams
         ),
     ] = None
     choose: Annotated[
         str | None,
-        choose("what picks one: agreement of all, another run, or the run itself (default mbr; beams: likelihood)",
+        choose("what picks one: agreement of all, another run, or itself (default mbr; beam, mask-predict: likelihood)",
                "mbr", "ar", "likelihood"),
     ] = None  # fmt: skip
     scorer: Annotated[Path | None, value("the ar-seq2seq run that picks, with --choose ar", "RUN", Path)] = None
@@ -365,11 +365,16 @@ class Translate:
     steps: Annotated[int, value("steps from noise to text", "N", whole())] = 20
     seed: Seed = 0
     temperature: Annotated[
-        float, value("where tokens are drawn: 0 takes the likeliest, 1 the model's own odds", "T", number(least=0))
-    ] = 1.0
+        float | None,
+        value("where tokens are drawn: 0 takes the likeliest, 1 the model's own odds", "T", number(least=0)),
+    ] = None
     decoder: Annotated[
         str | None,
-        value(f"how it is written: {', '.join(DECODERS)} (default: beam, else exact)", "NAME", one_of(*DECODERS)),
+        value(
+            f"how it is written: {', '.join(DECODERS)} (default: beam, mask-predict or exact, what it has first)",
+            "NAME",
+            one_of(*DECODERS),
+        ),
     ] = None
     json: Json = False
     device: Device = "auto"

@@ -35,17 +35,30 @@ def timed_bound(denoise: Denoiser, process: Absorbing, batch: Canvas, rng: Rng) 
 
 def counted_bound(denoise: Denoiser, process: Absorbing, batch: Canvas, rng: Rng) -> Tensor:
     """(B,) nats: one draw of the any-order form for each row, numbers of masks stratified over the global batch."""
+    nll, count = counted_nll(denoise, process, batch, rng)
+    return (batch.free.sum(1).clamp(min=1) / count).float() * nll
+
+
+def counted_nll(
+    denoise: Denoiser, process: Absorbing, batch: Canvas, rng: Rng, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """(B,) nats of the masked tokens of each row, and (B,) how many are masked: 1 to all of them, equally likely,
+    stratified over the global batch.
+
+    Not weighted by their number this is the loss of Ghazvininejad et al. 2019 (CMLM), arXiv:1904.09324, §3.1.
+    `smoothing` mixes that share of the mean over all ids into it.
+    """
     free = batch.free.sum(1).clamp(min=1)
     u = rng.at("time").stratified().to(batch.ids.device)
     count = (u * free).long().clamp(max=free - 1) + 1
     noised = process.corrupt_count(batch.ids, count, batch.free, rng.at("mask"))
-    return (free / count).float() * _masked_nll(denoise, process, noised, batch)
+    return _masked_nll(denoise, process, noised, batch, smoothing), count
 
 
-def _masked_nll(denoise: Denoiser, process: Absorbing, noised: Noised, batch: Canvas) -> Tensor:
+def _masked_nll(denoise: Denoiser, process: Absorbing, noised: Noised, batch: Canvas, smoothing: float = 0.0) -> Tensor:
     rows, positions = ((noised.z == process.mask) & batch.free).nonzero(as_tuple=True)
     logits = denoise(noised, batch, None, (rows, positions)).logits
-    nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
+    nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none", label_smoothing=smoothing)
     return torch.zeros(len(batch.ids), dtype=nll.dtype, device=nll.device).index_add(0, rows, nll)
 
 

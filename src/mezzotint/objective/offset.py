@@ -11,6 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mezzotint.data.sketch import candidates
+from mezzotint.spec.encoder_decoder import LengthBeam
+from mezzotint.types import Canvas, Sketch
+
 
 class LengthHead(nn.Module):
     """log p(length | source) for texts of 1 to `longest` tokens and sources of up to `longest_source`."""
@@ -47,6 +51,17 @@ def candidate_lengths(log_p: Tensor, count: int, window: bool) -> list[list[int]
     first = -(count // 2)
     steps = sorted(range(first, first + count), key=abs)
     return [[min(max(best + step, 1), longest) for step in steps] for best in (log_p.argmax(1) + 1).tolist()]
+
+
+def sketched(
+    source: Canvas, log_p: Tensor, lengths: int, each: int, beam: LengthBeam, pad: int, read: object
+) -> Sketch:
+    """Where candidates of each source are written: `each` of every one of the best `lengths` lengths under log_p
+    (B, longest). `read` goes along."""
+    tried = candidate_lengths(log_p, lengths, beam is LengthBeam.WINDOW)
+    rows = [[n for n in row for _ in range(each)] for row in tried]
+    chances = log_p.gather(1, torch.tensor(rows, device=log_p.device) - 1)
+    return Sketch(candidates(source, rows, pad), chances.flatten(), read)
 
 
 def length_nll(log_p: Tensor, real: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def beam_search(
     keep = torch.arange(rows * width, device=device)
     fresh = torch.full((rows * width, 1), start, device=device)
     for place in range(room):
-        log_p = next_logits(keep, fresh).double().log_softmax(-1).view(len(live), width, -1)
+        log_p = next_logits(keep, fresh).log_softmax(-1).double().view(len(live), width, -1)
         totals = torch.full((len(live), width), -math.inf, dtype=torch.float64)
         for i, row in enumerate(live):
             calls[row.place] += 1

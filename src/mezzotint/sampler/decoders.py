@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.sampler.ancestral import LegacyAncestral
 from mezzotint.sampler.drive import Step
+from mezzotint.sampler.mask_predict import MaskPredict
 from mezzotint.sampler.ordered import Ordered, certainty, confidence, margin
 from mezzotint.sampler.remask import Remask, capped, rescaled
 from mezzotint.sampler.reveal import Reveal
@@ -23,6 +24,7 @@ RULES: Mapping[Decoder, Callable[[Absorbing, Request], Step]] = {
     Decoder.THRESHOLD: lambda p, r: Ordered(p, confidence, r.temperature, r.top_p, enough=r.threshold),
     Decoder.REMASK: lambda p, r: Remask(p, capped(r.strength), r.temperature, r.top_p),
     Decoder.REMASK_RESCALED: lambda p, r: Remask(p, rescaled(r.strength), r.temperature, r.top_p),
+    Decoder.MASK_PREDICT: lambda p, r: MaskPredict(p, r.temperature, r.top_p),
     Decoder.LEGACY_FLOAT32: lambda p, r: LegacyAncestral(p, r.temperature, r.top_p),
 }
 

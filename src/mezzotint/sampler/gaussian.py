@@ -7,7 +7,7 @@ Sources: Ho et al. 2020 (DDPM), arXiv:2006.11239, Alg. 2; Song et al. 2020 (DDIM
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from mezzotint.errors import CapabilityError
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Request
+from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Prediction, Request
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,11 @@ class Walk:
         solver: Solver,
         z0: Tensor,
         stop: float = 0.0,
+        drafts: bool = True,
         clock: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        """`z0` (B, L, D) holds the clean vectors at given positions. `clock` moves the times (N,) of the grid, which
-        are even without it; it leaves 0 and 1 where they are.
+        """`z0` (B, L, D) holds the clean vectors at given positions. Without drafts only the last estimate is read.
+        `clock` moves the times (N,) of the grid, which are even without it; it leaves 0 and 1 where they are.
 
         The walk ends when this share `stop` of the steps is left, and takes the text from its last estimate (Gao et al.
         2022, arXiv:2212.09412: five of twenty); one step is always gone.
@@ -121,12 +122,15 @@ class Walk:
         self.z0 = z0
         self.stop = stop
         self.clock = clock
+        self.drafts = drafts
+        self.last = 0.0
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
         placed = times if self.clock is None else self.clock(times)
         grid = placed.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
         noised = self.process.prior(canvas, self.z0, rng.at("prior"))
         moves = max(1, len(grid) - 1 - int(self.stop * (len(grid) - 1)))
+        self.last = float(placed[moves])
         return Grid(grid[:-1][:moves], grid[1:][:moves]), State(
             noised, canvas.given, canvas.given.float(), Walked(), canvas.ids
         )
@@ -134,12 +138,20 @@ class Walk:
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         walked, noised = state.memory, state.noised
         assert isinstance(walked, Walked)
-        said = denoise(noised, cond, walked.carry)
+        reads = self.drafts or bool((s <= self.last).all())
+        nowhere = torch.zeros(0, dtype=torch.int64, device=s.device)
+        said = denoise(noised, cond, walked.carry, None if reads else (nowhere, nowhere))
         assert said.estimate is not None
         now = Estimate(said.estimate, noised.t)
         z = self.solver(self.process, noised, s, now, walked.before, rng)
         z = torch.where(cond.free[..., None], z, self.z0)
+        state = State(Noised(z, s), state.known, state.confidence, Walked(now, said.carry), state.ids)
+        return self._read(state, said, cond) if reads else state
+
+    @staticmethod
+    def _read(state: State, said: Prediction, cond: Canvas) -> State:
+        """The state with the text that an estimate is read as."""
         likeliest = said.logits.softmax(-1).max(-1)
         ids = torch.where(cond.free, likeliest.indices, cond.ids)
         confidence = torch.where(cond.free, likeliest.values.float(), cond.given.float())
-        return State(Noised(z, s), cond.real, confidence, Walked(now, said.carry), ids)
+        return replace(state, known=cond.real, confidence=confidence, ids=ids)

@@ -7,7 +7,7 @@ from enum import Enum
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
-from mezzotint.spec.encoder_decoder import EncoderDecoderSpec
+from mezzotint.spec.encoder_decoder import EncoderDecoderSpec, LengthBeam
 from mezzotint.types import Can, Card, Decoder, Ending
 
 CARD = Card(
@@ -46,15 +46,6 @@ class Louder(Enum):
     """The noise is multiplied, and the variance with it."""
     SCHEDULE = "schedule"
     """The schedule is changed to the same signal-to-noise ratio, and the variance kept."""
-
-
-class LengthBeam(Enum):
-    """Which lengths are tried where several are asked for."""
-
-    WINDOW = "window"
-    """Those around the likeliest one."""
-    TOP = "top"
-    """The likeliest ones."""
 
 
 @dataclass(frozen=True, kw_only=True)

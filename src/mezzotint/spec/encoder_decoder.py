@@ -19,6 +19,15 @@ class NormPlace(Enum):
     """Behind every sum: norm(x + branch(x))."""
 
 
+class LengthBeam(Enum):
+    """Which lengths are tried where several are asked for."""
+
+    WINDOW = "window"
+    """Those around the likeliest one."""
+    TOP = "top"
+    """The likeliest ones."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderSpec(Spec):
     """A transformer that reads a source and one that looks at what was read, of the same shape."""

@@ -37,6 +37,9 @@ class TrainingSpec(Spec):
     """Largest norm of the gradient; 0 does not clip."""
     ema: float = 0.999
     """Decay of the averaged weights, lower in the first steps: min(ema, (1 + n) / (10 + n)) as in MDLM."""
+    average_best: int = 0
+    """The model is the mean of the averaged weights at so many validations, those of the lowest bound; 0: it is the
+    averaged weights at the end."""
     save_every: int = 0
     """Steps between checkpoints; 0: about once a minute."""
     validations: int = 20
@@ -58,6 +61,7 @@ class TrainingSpec(Spec):
             "beta2 must be at least 0 and below 1": 0 <= self.beta2 < 1,
             "weight_decay must not be negative": 0 <= self.weight_decay < inf,
             "max_steps must not be negative": self.max_steps >= 0,
+            "average_best must not be negative": self.average_best >= 0,
             "save_every must not be negative": self.save_every >= 0,
             "warmup must be at least 0 and below 1": 0 <= self.warmup < 1,
             "ema must be at least 0 and below 1": 0 <= self.ema < 1,

@@ -47,6 +47,7 @@ CATALOGUE = {
     "adavae": _ours("adavae", "AdaVAESpec", "AdaVAE"),
     "ar": _ours("ar", "ARSpec", "AR"),
     "ar-seq2seq": _ours("ar-seq2seq", "ARSeq2SeqSpec", "ARSeq2Seq"),
+    "cmlm": _ours("cmlm", "CMLMSpec", "CMLM"),
     "difformer": _ours("difformer", "DifformerSpec", "Difformer"),
     "didi-instruct": _ours("didi-instruct", "DiDiSpec", "DiDiInstruct"),
     "diffusion-lm": _ours("diffusion-lm", "DiffusionLMSpec", "DiffusionLM"),

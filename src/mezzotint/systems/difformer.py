@@ -6,7 +6,9 @@ several times as loud as the data keeps the network from reading tokens off it i
 
 Departure: a canvas holds the text alone; its edges are known by its places, where the code frames it with two symbols.
 Departure: times are continuous and stratified over the batch, where the code draws one of 2,000 for each text.
-Departure: rotary attention, GELU, and by default norms before the branches; `norms=post` is the paper's.
+Departure: the steps of writing are 1/K apart and begin at t = 1; the code's K points include both ends of its 2,000.
+Departure: rotary attention, neighbours mixed at the entrance (net/transformer.py), GELU, and by default norms before
+the branches; `norms=post` is the paper's.
 """
 
 from __future__ import annotations
@@ -15,17 +17,15 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.data.sketch import candidates
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.self_condition import detached, twice
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.conditioning import sinusoids
 from mezzotint.net.encoder_decoder import Memory, Stack
 from mezzotint.objective.chain import chain_bound
-from mezzotint.objective.offset import LengthHead, candidate_lengths, length_nll
+from mezzotint.objective.offset import LengthHead, length_nll, sketched
 from mezzotint.objective.regression import squared_error
 from mezzotint.objective.rounding import token_nll
 from mezzotint.process.gaussian import Gaussian, RescaledVariance, SqrtVariance
@@ -33,7 +33,7 @@ from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import SOLVERS, Walk
 from mezzotint.space.scaled import ScaledEmbedding
-from mezzotint.spec.difformer import CARD, DifformerSpec, EmbedNorm, LengthBeam, Louder, Names
+from mezzotint.spec.difformer import CARD, DifformerSpec, EmbedNorm, Louder, Names
 from mezzotint.types import Canvas, Denoiser, Frame, Loss, Noised, Prediction, Request, Sketch
 
 CLOCK = 1000.0
@@ -136,11 +136,14 @@ class Difformer:
             first = denoise(noised, batch)
         return denoise(noised, batch, detached(first))
 
-    def _read(self, canvas: Canvas) -> tuple[Tensor, Memory, Tensor]:
-        """What the encoder says of each row's source, what the decoder sees of it, and what of it is real."""
+    def _read(self, canvas: Canvas, read: object = None) -> tuple[Tensor, Memory, Tensor]:
+        """What the encoder says of each row's source, what the decoder sees of it, and what of it is real.
+
+        `read` is what it said of the different sources, if that is known.
+        """
         assert canvas.source is not None, "difformer writes from a source"
         source, place = canvas.source.apart()
-        states = self.net.encode(source)
+        states = read if isinstance(read, Tensor) else self.net.encode(source)
         return states[place], self.net.decoder.recall(states, source.real).rows(place), source.real[place]
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
@@ -153,22 +156,21 @@ class Difformer:
     @torch.no_grad()
     def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
         """Where candidates of each source are written: `each` of every one of the best `lengths` lengths."""
-        log_p = self.net.length(self.net.encode(source), source.real)
-        tried = candidate_lengths(log_p, lengths, self.spec.length_beam is LengthBeam.WINDOW)
-        rows = [[n for n in row for _ in range(each)] for row in tried]
-        chances = log_p.gather(1, torch.tensor(rows, device=log_p.device) - 1)
-        return Sketch(candidates(source, rows, self.spec.pad), chances.flatten())
+        apart, place = source.apart()
+        states = self.net.encode(apart)
+        log_p = self.net.length(states, apart.real)[place]
+        return sketched(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad, states)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         if (request.temperature, request.top_p) != (1, 1):
             raise CapabilityError("difformer draws vectors and no tokens; leave temperature and top_p at 1")
         canvas = request.canvas
         with torch.no_grad():
-            _, memory, _ = self._read(canvas)
-            blank = F.embedding(canvas.ids, torch.zeros_like(self.net.space.vectors))
+            _, memory, _ = self._read(canvas, request.read)
+            blank = self.net.space.vectors.new_zeros(*canvas.ids.shape, self.spec.width)
         counted = Counted(self.denoiser(memory), canvas)
         denoise = spaces(forbid(counted, request.forbidden), request.spaced)
-        step = Walk(self.decoding, SOLVERS[request.decoder], blank, self.spec.early_stop)
+        step = Walk(self.decoding, SOLVERS[request.decoder], blank, self.spec.early_stop, request.drafts)
         rng = Rng(request.seed, canvas.index.tolist())
         return drive(denoise, step, canvas, request.steps, rng, counted.calls)
 

@@ -5,6 +5,7 @@
     frozen.safetensors (networks that the run starts from and does not change, where there are such)
     embeddings.safetensors (the table that a run began with, where it was given one)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
+    best/<step>.safetensors (averaged weights of the best validations, where the model is to be their mean)
 
 This module imports no torch, so that a wrong path is answered at once.
 """
@@ -38,6 +39,7 @@ RESULTS = "results.json"
 SAMPLES = "samples.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN)
 """What somebody else needs of a run, and all that is published of it beside its card."""
 

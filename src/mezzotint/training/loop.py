@@ -95,8 +95,12 @@ class Trainer:
                 for key, value in self.optimisers[player].state[parameter].items():
                     state[f"{player}.{name}.{key}"] = full(value)
         counters = {"step": self.step, "elapsed": self.elapsed, "finished": self.fraction >= 1}
-        raw, ema = ({k: full(v) for k, v in held.items()} for held in (named(self.system.players), self.ema))
-        return Checkpoint(raw, ema, state, counters)
+        raw = {k: full(v) for k, v in named(self.system.players).items()}
+        return Checkpoint(raw, self.averaged(), state, counters)
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The averaged weights, whole on every process; all have to ask for them at once."""
+        return {k: self.weights.full(v) for k, v in self.ema.items()}
 
     def restore(self, checkpoint: Checkpoint, source: str) -> None:
         """Go on from a saved state, whether one process saved it or many."""

@@ -50,7 +50,8 @@ def pair_scores(run: Run, data: Sequence[str | Path], *, seed: int = 0, **how: A
     yield Score.mean("nfe", [each.nfe for each in written], "network evaluations a text, all candidates")
     yield from overlap([each.text for each in written], texts)
     if [str(path) for path in run.config["data"]["files"]] == [BISTRO]:
-        yield Score.mean("success", list(map(_says, read, written)), "texts that say all fields and no others")
+        said = [says_all(line, each.text) for line, each in zip(read, written, strict=True)]
+        yield Score.mean("success", said, "texts that say all fields and no others")
 
 
 def pair_bound(run: Run, read: Sequence[str], texts: Sequence[str], seed: int) -> Iterator[Score]:
@@ -77,7 +78,7 @@ def _failures(written: Sequence[Translation]) -> Iterator[str]:
         yield f"{lost} of {len(written)} sources could not be read, and count as empty texts"
 
 
-def _says(line: str, written: Translation) -> float:
-    """Whether a text says exactly the fields on a line, by the grammar that the line is from."""
-    fields = bistro.judge(written.text).fields
+def says_all(line: str, text: str) -> float:
+    """1 where a text says exactly the fields on a line of bistro's, by its grammar; else 0."""
+    fields = bistro.judge(text).fields
     return float(fields is not None and bistro.fields_line(fields) == line)

@@ -31,6 +31,25 @@ ROWS = 160
 
 
 @dataclass(frozen=True)
+class Usual:
+    """How a decoder is used where nothing else is asked for."""
+
+    candidates: tuple[int, int] = (5, 2)
+    choose: Chooser = Chooser.MBR
+    temperature: float = 1.0
+
+
+USUAL = {
+    Decoder.BEAM: Usual((1, 5), Chooser.LIKELIHOOD),
+    Decoder.MASK_PREDICT: Usual((5, 1), Chooser.LIKELIHOOD, 0.0),
+}
+"""A system's own decoder is the first of these that it has, else the exact one; other decoders are used as `Usual()`.
+
+Five lengths, the likeliest token everywhere, and the likeliest text: Ghazvininejad et al. 2019, arXiv:1904.09324, §3.3.
+"""
+
+
+@dataclass(frozen=True)
 class Translation:
     """What was written from one source."""
 
@@ -40,6 +59,10 @@ class Translation:
     """All texts that it was chosen from, in the order in which they were tried."""
     score: float = 0.0
     """Mean log probability of the symbols of the chosen one under the run itself, its length one of them if drawn."""
+    scores: tuple[float, ...] = ()
+    """The same of all candidates."""
+    weights: tuple[float, ...] = ()
+    """How much each candidate counts where they agree: the probability of its length, where lengths are tried."""
     nfe: int = 0
     """Network evaluations of all candidates together, a chooser's among them."""
     index: int = 0
@@ -75,18 +98,19 @@ def asked_of(
     scorer: Run | None = None,
     **how: float,
 ) -> Asked:
-    """What is asked for, with the run's own ways where nothing is: beams of five where it has beams, else two texts of
-    each of five lengths, of which the others choose one. Raises UsageError or CapabilityError."""
+    """What is asked for, with the usual ways of the run's own decoder where nothing is: two texts of each of five
+    lengths, of which the others choose one, unless `USUAL` has others. Raises UsageError or CapabilityError."""
     card = run.card
     if Can.TRANSLATE not in card.can:
         raise CapabilityError(f"{run.name} is a run of {card.name}, which cannot write from a source")
-    has_beam = Decoder.BEAM in card.decoders
-    chosen = decoder_named(decoder or (Decoder.BEAM if has_beam else Decoder.EXACT))
+    own = next((rule for rule in USUAL if rule in card.decoders), Decoder.EXACT)
+    chosen = decoder_named(decoder or own)
+    usual = USUAL.get(chosen, Usual())
     check_decoder(card, chosen, None, None)
-    lengths, each = candidates or ((1, 5) if has_beam else (5, 2))
+    lengths, each = candidates or usual.candidates
     if min(lengths, each) < 1:
         raise UsageError(f"candidates are at least one length and one text of each, not {lengths}x{each}")
-    by = _chooser_named(choose) if choose else Chooser.LIKELIHOOD if chosen is Decoder.BEAM else Chooser.MBR
+    by = _chooser_named(choose) if choose else usual.choose
     if by is Chooser.AR and scorer is None:
         raise UsageError("to choose by ar, name the run that scores: a run of ar-seq2seq, as scorer")
     if scorer is not None and not (scorer.card.exact and Can.TRANSLATE in scorer.card.can):
@@ -96,7 +120,7 @@ def asked_of(
             raise unknown("argument", name, ["steps", "seed", "temperature", "top_p"])
     return Asked(
         lengths, each, by, chosen, int(how.get("steps", 20)), int(how.get("seed", 0)),
-        how.get("temperature", 1.0), how.get("top_p", 1.0), scorer,
+        how.get("temperature", usual.temperature), how.get("top_p", 1.0), scorer,
     )  # fmt: skip
 
 
@@ -170,6 +194,7 @@ def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Ask
     request = Request(
         canvas, steps=asked.steps, seed=asked.seed, temperature=asked.temperature, top_p=asked.top_p,
         decoder=asked.decoder, forbidden=tuple(sorted(tokenizer.special - set(closing))),
+        read=sketch.read, drafts=False,
     )  # fmt: skip
     for frame in system.sample(request):
         last = frame
@@ -185,7 +210,7 @@ def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:
     symbols = known.sum(1).tolist()
     if sketch.log_p is None:
         scores, weights = [n / k for n, k in zip(nats, symbols, strict=True)], [1.0] * len(texts)
-    else:  # that a text is as long as it is, is one more symbol
+    else:  # Departure: that a text is as long as it is, is one more symbol; the papers' code leaves the length out
         log_p = sketch.log_p[rows].cpu().double()
         scores = [(n + c) / (k + 1) for n, c, k in zip(nats, log_p.tolist(), symbols, strict=True)]
         weights = log_p.softmax(0).tolist()
@@ -202,7 +227,8 @@ def _chosen(run: Run, read: Sequence[str], written: Sequence[Written], asked: As
     for row, each in enumerate(written):
         place = pick(row, each)
         nfe = each.nfe + (len(each.texts) if by_other else 0)
-        yield Translation(read[row], each.texts[place], tuple(each.texts), each.scores[place], nfe)
+        scores, weights = tuple(each.scores), tuple(each.weights)
+        yield Translation(read[row], each.texts[place], tuple(each.texts), scores[place], scores, weights, nfe)
 
 
 @torch.no_grad()

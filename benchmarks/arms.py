@@ -1,0 +1,107 @@
+"""What the benchmarks of systems with a source are made of: tasks, arms, the ways in which they write, a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """A set of pairs: its files by split, and the fields of both sides."""
+
+    name: str
+    files: Mapping[str, Path]
+    source: str | None
+    target: str | None
+    private: bool = False
+    """Nothing that is written from it stays on the disk."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of every system."""
+
+    @property
+    def is_bistro(self) -> bool:
+        return str(self.files["train"]) == "bistro"
+
+    def pairs(self, split: str, most: int | None = None) -> tuple[list[str], list[str]]:
+        """Sources and texts of a split, or its first ones; SystemExit with a sentence where it is not at hand."""
+        from mezzotint.data.pairs import Columns, read_pairs
+        from mezzotint.prepare import bistro_pairs
+
+        if self.is_bistro:
+            read, texts = bistro_pairs(split)
+        else:
+            (read, texts), _, _ = read_pairs([self.file(split)], Columns(self.source, self.target))
+        return read[:most], texts[:most]
+
+    def file(self, split: str) -> Path:
+        path = self.files[split]
+        if not self.is_bistro and not path.exists():
+            raise SystemExit(
+                f"the benchmark data is not beside the repository ({path.parent.name}/{path.name}); see docs/log.md"
+            )
+        return path
+
+
+@dataclass(frozen=True)
+class Way:
+    """How candidates are written, and by what one of them is chosen, in turn."""
+
+    candidates: tuple[int, int]
+    choosers: tuple[str, ...]
+    steps: int | None = 20
+    how: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What `translate` is asked for, but for the choice."""
+        steps = {} if self.steps is None else {"steps": self.steps}
+        return {"candidates": self.candidates, **steps, **self.how}
+
+    def called(self, chooser: str | None, settings: Mapping[str, object]) -> str:
+        """The variant of its rows, for an arm of these settings."""
+        from benchmarks.rows import variant
+
+        chosen = {} if chooser is None else {"choose": chooser}
+        return variant({"candidates": "x".join(map(str, self.candidates)), **chosen, **self.how, **settings})
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A system, what is set beside its recipe, what of that names it in rows, and how it writes."""
+
+    system: str
+    ways: tuple[Way, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
+    data: str = ""
+    """What it learns from, where that is not the pairs of the task."""
+
+    def name(self, more: Mapping[str, str]) -> dict[str, str]:
+        """What names it in rows, with `more` that is set for all arms."""
+        data = {"data": self.data} if self.data else {}
+        return {name: self.settings[name] for name in self.named} | data | dict(more)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a call is asked for."""
+
+    size: str
+    minutes: float
+    """Of each training."""
+    steps: int | None
+    settings: Mapping[str, str]
+    lines: int | None
+    """Only so many of a split."""
+    runs: Path
+    results: Path
+    device: str
+    until: float
+    """The moment of time.monotonic() at which the call is to end."""
+
+    def folder(self, task: Task, name: str) -> Path:
+        more = "".join(f",{k}={v}" for k, v in sorted(self.settings.items()))
+        return self.runs / f"{task.name}-{name}-{self.size}{more}"

@@ -1,0 +1,40 @@
+"""What else is written from a source: `tatoeba-de-en`, `aeslc-subject`, `bistro-pairs`.
+
+    python -m benchmarks.pairs bistro train ar; … train difformer; … train cmlm
+    python -m benchmarks.pairs bistro score ar --split test; … score difformer --split test
+    python -m benchmarks.pairs aeslc train ar; … as above
+    python -m benchmarks.pairs tatoeba score difformer --split iwslt
+
+Commands, arms and options are those of `benchmarks.multi30k`, which says how to go on and how to choose. In tatoeba the
+split `iwslt` is the official IWSLT14 test set: talks, which a model of everyday sentences has never met. aeslc is
+private mail: no text of it is printed, and none that is written from it is kept. Mails longer than 511 tokens are left
+out of its training; such a one gives an empty subject. bistro is written from what a text says; `success` is the share
+that says all of it and nothing else, by its grammar.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.arms import Task
+from benchmarks.data import ORIGINALS
+from benchmarks.multi30k import main
+
+
+def _files(folder: str, **more: str) -> dict[str, Path]:
+    files = {split: f"{folder}/{split}" for split in ("train", "valid", "test")} | more
+    return {split: ORIGINALS / f"{file}.jsonl.xz" for split, file in files.items()}
+
+
+TASKS = {
+    "tatoeba": Task("tatoeba-de-en", _files("tatoeba_en_de", iwslt="iwslt14_de_en/test"), "de", "en"),
+    "aeslc": Task(
+        "aeslc-subject", _files("aeslc"), "email", "subject", private=True,
+        settings={"source_canvas": "512", "canvas": "32"},
+    ),
+    "bistro": Task("bistro-pairs", dict.fromkeys(("train", "valid", "test"), Path("bistro")), None, None),
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(__doc__, TASKS)
