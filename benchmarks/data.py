@@ -29,8 +29,9 @@ def prepared(name: str) -> Data:
         return Data("bistro", None, "bistro")
     if not ORIGINALS.exists():
         raise SystemExit(f"the benchmark data is not beside the repository ({ORIGINALS.name}/{name}); see docs/log.md")
-    sources = {"e2e": _e2e, "prose": _prose}[name]
-    return Data(*(_written(PLAIN / f"{name}-{split}.txt", sources(split)) for split in ("train", "valid", "test")))
+    sources = {"e2e": _e2e, "prose": _prose, "ptb": _ptb, "yelp": _yelp}[name]
+    kind = "jsonl" if name == "yelp" else "txt"
+    return Data(*(_written(PLAIN / f"{name}-{split}.{kind}", sources(split)) for split in ("train", "valid", "test")))
 
 
 def _written(path: Path, lines: Iterator[str]) -> Path:
@@ -54,7 +55,18 @@ def _prose(split: str) -> Iterator[str]:
         yield from (line.rstrip("\n") for line in file)
 
 
+def _ptb(split: str) -> Iterator[str]:
+    with lzma.open(ORIGINALS / "ptb" / f"{split}.txt.xz", "rt", encoding="utf-8") as file:
+        yield from (line.strip() for line in file)
+
+
+def _yelp(split: str) -> Iterator[str]:
+    """Records with a text and its label, 1 for praise and 0 for blame."""
+    with lzma.open(ORIGINALS / "yelp" / f"{split}.jsonl.xz", "rt", encoding="utf-8") as file:
+        yield from (line.rstrip("\n") for line in file)
+
+
 if __name__ == "__main__":
-    for corpus in ("e2e", "prose"):
+    for corpus in ("e2e", "prose", "ptb", "yelp"):
         print(prepared(corpus))
     print(f"bundled: {len(mezzotint.bistro_texts('train')):,} texts")

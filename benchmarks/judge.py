@@ -2,9 +2,12 @@
 
     python -m benchmarks.judge bistro           writes src/mezzotint/evaluate/judges/bistro
     python -m benchmarks.judge e2e              writes benchmarks/judges/e2e
-    python -m benchmarks.judge prose            writes runs/judges/prose (too large to be committed)
+    python -m benchmarks.judge prose            writes runs/judges/prose-bf16 (too large to be committed)
+    python -m benchmarks.judge ptb              writes runs/judges/ptb-bf16 (learned from texts that are not free)
+    python -m benchmarks.judge yelp             writes runs/judges/yelp-bf16 (likewise)
 
-The training run lies in runs/judges/ and goes on where it stopped. The steps were chosen on the valid split.
+The training run lies in runs/judges/ and goes on where it stopped. The steps were chosen on the valid split; those for
+ptb and yelp are e2e's.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ class Recipe:
 RECIPES = {
     "bistro": Recipe(3000, Path("src/mezzotint/evaluate/judges/bistro")),
     "e2e": Recipe(2500, Path("benchmarks/judges/e2e")),
+    "ptb": Recipe(2500, Path("runs/judges/ptb-bf16")),
+    "yelp": Recipe(2500, Path("runs/judges/yelp-bf16")),
     "prose": Recipe(
         2000,
         Path("runs/judges/prose-bf16"),

@@ -43,6 +43,8 @@ class Setting:
 
 SETTINGS = {
     "e2e": Setting(15, batch={"mdlm": 32}),
+    "ptb": Setting(15),
+    "yelp": Setting(15),
     "prose": Setting(
         40, "windows", {"mdlm": 16, "ar": 16}, {"dim": "256", "depth": "6", "canvas": "128", "lr": "1e-3"}
     ),
@@ -212,7 +214,7 @@ def main() -> None:
     from mezzotint.assess import Judge, Texts, training_text
 
     name = given.name
-    n = given.n or {"e2e": 1000, "prose": 256}[name]
+    n = given.n or (256 if name == "prose" else 1000)
     folders = [trained(name, system) for system in given.systems]
     judge = Judge(mezzotint.load(RECIPES[name].kept))
     runs = [mezzotint.load(folder) for folder in folders]

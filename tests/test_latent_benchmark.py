@@ -1,0 +1,83 @@
+"""The benchmark of latent spaces: what it trains and measures, in pieces, nothing twice; the trivial baselines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import mezzotint
+from benchmarks import data, judge, latent, rows
+
+WORDS = ["the", "a", "old", "new", "river", "pub", "near", "by", "is", "was", "cold", "warm"]
+TINY = ["--net", "dim=16", "depth=2", "heads=2", "validations=1", "--set", "latent=3", "validations=1"]
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """An empty folder with a corpus and its judge."""
+    root = tmp_path_factory.mktemp("latent")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEZZOTINT_CACHE", str(root / "cache"))
+        patch.chdir(root)
+        lines = [" ".join(WORDS[(i * k + k) % 12] for k in range(1, 4 + i % 5)) for i in range(60)]
+        for name, part in (("train", lines), ("valid", lines[:10]), ("test", lines[5:25])):
+            Path(f"{name}.txt").write_text("\n".join(part) + "\n")
+        settings = {"dim": "16", "depth": "1", "heads": "2", "batch": "8"}
+        list(mezzotint.train("ar", ["train.txt"], out="judge", max_steps=2, settings=settings))
+        patch.setattr(data, "prepared", lambda name: data.Data("train.txt", "valid.txt", "test.txt"))
+        patch.setitem(judge.RECIPES, "yelp", SimpleNamespace(kept=Path("judge")))
+        yield root
+
+
+def call(patch: pytest.MonkeyPatch, *words: str) -> list[rows.Row]:
+    """The rows after a call of the benchmark."""
+    budget = ["--backbone-steps", "3", "--train-steps", "4", "--prior-steps", "2", "--batch", "8"]
+    asked = ["--n", "6", "--draws", "12", "--posteriors", "15", "--out", "results"]
+    patch.setattr(sys, "argv", ["latent", "yelp", *budget, *asked, *words, *TINY])
+    latent.main()
+    return rows.read(Path("results/yelp-latent.json"))
+
+
+def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, monkeypatch):
+    arms = ["--arms", "adavae", "without", "width-double"]
+    with pytest.raises(SystemExit, match="call again to go on"):
+        call(monkeypatch, *arms, "--minutes", "0")
+    assert len(list(Path("runs/latent/yelp").iterdir())) == 1
+    found = call(monkeypatch, *arms)
+    named = {"latent": 3, "train_steps": 4, "validations": 1}
+    without = named | latent.ARMS["without"]
+
+    def of(metric: str, **settings: object) -> rows.Row:
+        (row,) = [r for r in found if r.metric == metric and r.variant == rows.variant(settings)]
+        return row
+
+    bounds = [of("importance_nats_per_token", **named, draws=s) for s in (1, 10, 12)]
+    assert [b.n for b in bounds] == [6] * 3 and all(b.stderr for b in bounds)
+    assert len({b.params for b in bounds}) == 1 and bounds[0].params < of("trainable_share", **without).params
+    assert of("mutual_information", **named).n == 15
+    assert of("mutual_information_cap", **named).value == pytest.approx(2.708, abs=1e-3)
+    for metric in ("divergence_nats", "active_units", "reconstruction_bleu", "reconstruction_nats"):
+        assert of(metric, **named).value is not None
+    assert {of("judge_nll", **named, prior=p).n for p in ("normal", "learned")} == {6}
+    assert of("trainable_share", **without).value is None and 0 < of("trainable_share", **named).value < 1
+    assert of("trainable_share", **named, bottleneck=4).value > of("trainable_share", **named).value
+    exact = [r for r in found if r.metric == "importance_nats_per_token" and "infuse=none" in r.variant]
+    assert [r.variant for r in exact] == [rows.variant(without | {"draws": 1})]
+    assert not any("infuse=none" in r.variant and r.metric in ("mutual_information", "active_units") for r in found)
+    assert {r.system for r in found} == {"adavae", "data", "retrieval"}
+    for name in ("likelihood", "posteriors", "reconstruction", "samples"):
+        monkeypatch.setattr(latent.Measured, name, None)
+    assert call(monkeypatch, *arms) == found
+
+
+def test_the_most_similar_text_shares_the_rarest_words():
+    texts = ["the pub is old", "the river is cold", "the the the the", "a zebra by the river"]
+    assert latent.nearest(["the zebra", "cold is the river", "unheard of", "the"], texts) == [
+        "a zebra by the river",
+        "the river is cold",
+        "the pub is old",
+        "the the the the",
+    ]
