@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mezzotint
 
@@ -32,6 +33,13 @@ def prepared(name: str) -> Data:
     sources = {"e2e": _e2e, "prose": _prose, "ptb": _ptb, "yelp": _yelp}[name]
     kind = "jsonl" if name == "yelp" else "txt"
     return Data(*(_written(PLAIN / f"{name}-{split}.{kind}", sources(split)) for split in ("train", "valid", "test")))
+
+
+def transfer_items() -> list[dict[str, Any]]:
+    """Yelp's thousand texts for attribute transfer, each with `text`, `label` and four human `refs`."""
+    if not ORIGINALS.exists():
+        raise SystemExit(f"the benchmark data is not beside the repository ({ORIGINALS.name}/yelp); see docs/log.md")
+    return [json.loads(line) for line in _yelp("transfer_test")]
 
 
 def _written(path: Path, lines: Iterator[str]) -> Path:
