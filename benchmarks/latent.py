@@ -4,13 +4,14 @@
     python -m benchmarks.latent yelp [--arms adavae without full] [--minutes 9]
     python -m benchmarks.latent yelp --arms bits-0.25 bits-1 beta-0.1 beta-0.01      the rate-distortion curve
     python -m benchmarks.latent yelp --arms memory both width-half width-double      infusions, sizes of adapters
+    python -m benchmarks.transfer runs/latent/yelp/adavae,...                        what the points know of labels
 
 All arms stand on one run of ar (--backbone-minutes) and are trained for as long (--train-minutes): `adavae`; `without`,
-the backbone's own weights trained on, with no latent; `full`, a latent and all weights trained (as Optimus; Li et al.
-2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the importance-weighted
-bound at several numbers of draws, divergence, mutual information beside the most that could be found, units in use,
-BLEU of reconstructions beside that of the most similar training text (`retrieval`), and texts from the standard normal
-prior and from a learned one (--prior-minutes) under the judge, beside the data's own values.
+the backbone's own weights, and adapters, trained on with no latent; `full`, a latent and all weights trained (as
+Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the
+importance-weighted bound at several numbers of draws, divergence, mutual information beside the most that could be
+found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), and texts from
+the standard normal prior and from a learned one (--prior-minutes) under the judge, beside the data's own values.
 
 Runs stand in runs/latent, under all that they were asked for; what is measured already is left out. So what was
 stopped, or had too few --minutes, is continued by the same call.
@@ -20,13 +21,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf, log
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 RUNS = Path("runs/latent")
 ARMS: Mapping[str, Mapping[str, str]] = {
@@ -182,7 +180,7 @@ class Measured:
         for prior in ("normal", "learned") if told else ("normal",):
             called = variant({**self.named, "prior": prior})
             facts = {**same, "metric": "judge_nll", "variant": called, "n": given.n, "judge": judged}
-            yield facts, lambda prior=prior: self.samples(judge, training, prior)  # type: ignore[misc]
+            yield facts, lambda prior=prior: self.samples(judge, training, prior)
 
 
 def words_of(run: Any, texts: Any) -> list[str]:
@@ -190,33 +188,9 @@ def words_of(run: Any, texts: Any) -> list[str]:
     return [run.tokenizer.decode(row.tolist()) for row in texts.rows]
 
 
-def nearest(queries: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """For each query the text most like it: greatest cosine of word counts weighed by log(N / texts with the word)."""
-    from mezzotint.evaluate.words import words
-
-    holds: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for i, text in enumerate(texts):
-        for word, count in Counter(words(text)).items():
-            holds[word].append((i, count))
-    lists = {word: np.array(found).T for word, found in holds.items()}
-    rarity = {word: log((1 + len(texts)) / len(found[0])) for word, found in lists.items()}
-    norms = np.zeros(len(texts))
-    for word, (where, count) in lists.items():
-        norms[where] += (count * rarity[word]) ** 2
-    norms = np.sqrt(np.maximum(norms, 1e-12))
-    best = []
-    for query in queries:
-        likeness = np.zeros(len(texts))
-        for word, count in Counter(words(query)).items():
-            if word in lists:
-                where, counts = lists[word]
-                likeness[where] += count * counts * rarity[word] ** 2
-        best.append(texts[int((likeness / norms).argmax())])
-    return best
-
-
 def retrieved(given: argparse.Namespace, run: Any, few: Any, training: Sequence[str]) -> Iterator[Any]:
     """The trivial way to bring a text back: the training text that is most like it."""
+    from benchmarks.nearest import nearest
     from benchmarks.rows import Row
     from mezzotint.evaluate.latent import reconstruction
 
@@ -287,7 +261,7 @@ def main() -> None:
     judge = Judge(mezzotint.load(RECIPES[given.name].kept, device=given.device))
     for arm in given.arms:
         folder, named = study.run(arm)
-        if "none" not in named.get("infuse", ""):  # type: ignore[operator]
+        if named.get("infuse") != "none":
             in_time(f"{folder.name}: its prior")
             learned(folder, given)
         run = mezzotint.load(folder, device=given.device)

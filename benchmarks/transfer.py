@@ -143,7 +143,7 @@ def moved(space: Any, items: Sequence[Any], train: Sequence[tuple[str, int]], st
 
 def other_side(items: Sequence[Any], train: Sequence[tuple[str, int]]) -> list[str]:
     """The training text most like each item among those of the other label."""
-    from benchmarks.latent import nearest
+    from benchmarks.nearest import nearest
 
     found: dict[int, str] = {}
     for label in (0, 1):
@@ -182,7 +182,7 @@ def row(benchmark: str, system: str, score: Any, named: Mapping[str, object], **
     print(f"{system} {variant(named)} {score.name} {score.value:.4f}", flush=True)
     return Row(
         benchmark=benchmark, system=system, variant=variant(named), metric=score.name, value=score.value,
-        stderr=score.stderr, n=score.n, judge=score.judge or None, split="test", **more,  # type: ignore[arg-type]
+        stderr=score.stderr, n=score.n, judge=score.judge or None, split="test", **more,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def trained(
             print(f"{out.name}: {record.fraction:.0%}, held-out bound {record.valid:.4f}", flush=True)
         if record.stopped is not None:
             raise SystemExit(f"{out.name}: {record.fraction:.0%} trained; call again to go on")
-        if time.monotonic() > until and not ending:
+        if time.monotonic() > until and not ending and record.note is None:  # notes come before anybody listens
             ending = True
             signal.raise_signal(signal.SIGTERM)  # which saves what there is, to the step
     return out

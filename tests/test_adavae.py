@@ -541,6 +541,8 @@ def test_a_run_draws_from_the_prior_that_it_learned(root, capsys):
     assert [s.text for s in after.latent.walk("the", "a pub", 3)] == [
         s.text for s in before.latent.walk("the", "a pub", 3)
     ]
+    (root / "three.txt").write_text("the pub\na river\nwarm\n")
+    assert mezzotint.own_texts(after, [root / "three.txt"]) == ["the pub", "a river", "warm"]
     after.save_pretrained(root / "given")
     given = mezzotint.load(root / "given")
     assert [s.text for s in given.generate(3, **how)] == [s.text for s in after.generate(3, **how)]

@@ -154,7 +154,6 @@ def test_a_prior_of_other_weights_and_a_damaged_one_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("how", "settings", "sentence"),
     [
-        ((1.0, 5), {}, "both say when to stop"),
         ((None, 5), {"latent": "3"}, "latent is the run's"),
         ((None, 5), {"depht": "3"}, "did you mean 'depth'"),
         ((None, 5), {"neighbours": "5"}, "sees one vector"),

@@ -33,11 +33,12 @@ RATE = 1e-3
 
 
 def plan(latent: int, minutes: float | None, max_steps: int | None, settings: Mapping[str, str]) -> Recipe:
-    """What is built and how it is trained, settings of both given as text; UsageError for what cannot be."""
-    if minutes is not None and max_steps is not None:
-        raise UsageError("minutes and max_steps both say when to stop; give one of them")
-    stop: dict[str, Any] = {"minutes": MINUTES} if minutes is None else {"minutes": float(minutes)}
-    training = TrainingSpec(batch=BATCH, lr=RATE, max_steps=max_steps or 0, validations=0, **stop)
+    """What is built and how it is trained, settings of both given as text; UsageError for what cannot be.
+
+    As in every training, `max_steps` says when to stop where both are given.
+    """
+    lasts = MINUTES if minutes is None else minutes
+    training = TrainingSpec(batch=BATCH, lr=RATE, max_steps=max_steps or 0, minutes=lasts, validations=0)
     recipe = Recipe(PriorSpec(latent=latent), training).with_settings(settings)
     if "latent" in settings:
         raise UsageError("latent is the run's, which is there already; leave it out")
