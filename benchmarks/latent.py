@@ -64,8 +64,11 @@ class Study:
         if (width := settings.get("bottleneck")) in ("half", "double"):
             settings["bottleneck"] = str(_adapter(stands) // 2 if width == "half" else 2 * _adapter(stands))
         out = self._trained("adavae", settings, given.train_minutes, given.train_steps, backbone=stands)
-        steps = {"train_steps": given.train_steps} if given.train_steps else {}
-        return out, {**settings, **steps}
+        named: dict[str, object] = {"train_steps": given.train_steps} if given.train_steps else {}
+        if given.batch:
+            named["batch"] = given.batch
+        learned = f"{given.backbone_steps}steps" if given.backbone_steps else f"{given.backbone_minutes:g}min"
+        return out, {**settings, **named, "backbone": learned}
 
     def _trained(self, system: str, settings: Mapping[str, str], minutes: float, steps: int | None, **how: Any) -> Path:
         from benchmarks.rows import variant

@@ -50,7 +50,7 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
         call(monkeypatch, *arms, "--minutes", "0")
     assert not Path("results/yelp-latent.json").exists()
     found = call(monkeypatch, *arms)
-    named = {"latent": 3, "train_steps": 4, "validations": 1}
+    named = {"backbone": "3steps", "batch": 8, "latent": 3, "train_steps": 4, "validations": 1}
     without = named | latent.ARMS["without"]
 
     def of(metric: str, **settings: object) -> rows.Row:

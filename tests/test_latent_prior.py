@@ -130,6 +130,15 @@ def test_what_is_learned_is_the_law_of_the_latents_and_kept_beside_the_weights(t
     assert float((torch.cdist(torch.randn(400, Z).double(), CENTRES) < 4 * SPREAD).any(1).double().mean()) < 0.05
 
 
+def test_the_averaged_weights_are_kept(tmp_path):
+    """Trained alike, with an average over nothing but the last step and over many."""
+    folder, kept = folder_with_weights(tmp_path), []
+    for decay in ("0", "0.9"):
+        list(learn(folder, mixture(), plan(Z, None, 3, TINY | {"ema": decay}), 0, torch.device("cpu")))
+        kept.append(load_file(folder / "prior.safetensors")["prior.body.leave.weight"])
+    assert not torch.allclose(*kept) and float(kept[0].abs().sum()) > 0
+
+
 def test_a_prior_of_other_weights_and_a_damaged_one_are_refused(tmp_path):
     folder, cpu = folder_with_weights(tmp_path), torch.device("cpu")
     list(learn(folder, mixture(), plan(Z, None, 1, TINY), 0, cpu))
