@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mezzotint
 
@@ -34,8 +35,9 @@ def prepared(name: str) -> Data:
         return Data("bistro", None, "bistro")
     if not ORIGINALS.exists():
         raise SystemExit(f"the benchmark data is not beside the repository ({ORIGINALS.name}/{name}); see docs/log.md")
-    sources = {"e2e": _e2e, "prose": _prose, "roc": _roc}[name]
-    files = [_written(PLAIN / f"{name}-{split}.txt", sources(split)) for split in ("train", "valid", "test")]
+    sources = {"e2e": _e2e, "prose": _prose, "roc": _roc, "ptb": _ptb, "yelp": _yelp}[name]
+    kind = "jsonl" if name == "yelp" else "txt"
+    files = [_written(PLAIN / f"{name}-{split}.{kind}", sources(split)) for split in ("train", "valid", "test")]
     return Data(*files, tokenizer=_pieces(files[0], PIECES[name]) if name in PIECES else "auto")
 
 
@@ -48,6 +50,13 @@ def _pieces(train: Path, size: int) -> str:
         texts = train.read_text(encoding="utf-8").splitlines()
         train_tokenizer("bpe", texts, [], bpe_size=size).save(path)
     return str(path)
+
+
+def transfer_items() -> list[dict[str, Any]]:
+    """Yelp's thousand texts for attribute transfer, each with `text`, `label` and four human `refs`."""
+    if not ORIGINALS.exists():
+        raise SystemExit(f"the benchmark data is not beside the repository ({ORIGINALS.name}/yelp); see docs/log.md")
+    return [json.loads(line) for line in _yelp("transfer_test")]
 
 
 def _written(path: Path, lines: Iterator[str]) -> Path:
@@ -78,7 +87,18 @@ def _lines(name: str, part: str) -> Iterator[str]:
         yield from (line.rstrip("\n") for line in file)
 
 
+def _ptb(split: str) -> Iterator[str]:
+    with lzma.open(ORIGINALS / "ptb" / f"{split}.txt.xz", "rt", encoding="utf-8") as file:
+        yield from (line.strip() for line in file)
+
+
+def _yelp(split: str) -> Iterator[str]:
+    """Records with a text and its label, 1 for praise and 0 for blame."""
+    with lzma.open(ORIGINALS / "yelp" / f"{split}.jsonl.xz", "rt", encoding="utf-8") as file:
+        yield from (line.rstrip("\n") for line in file)
+
+
 if __name__ == "__main__":
-    for corpus in ("e2e", "prose", "roc"):
+    for corpus in ("e2e", "prose", "roc", "ptb", "yelp"):
         print(prepared(corpus))
     print(f"bundled: {len(mezzotint.bistro_texts('train')):,} texts")

@@ -4,9 +4,11 @@
     python -m benchmarks.judge e2e              writes benchmarks/judges/e2e
     python -m benchmarks.judge prose            writes runs/judges/prose-bf16 (too large to be committed)
     python -m benchmarks.judge roc              writes runs/judges/roc-bf16 (its texts are not ours to pass on)
+    python -m benchmarks.judge ptb              writes runs/judges/ptb-bf16 (likewise)
+    python -m benchmarks.judge yelp             writes runs/judges/yelp-bf16 (likewise)
 
 The training run lies in runs/judges/ and goes on where it stopped. The steps were chosen on the valid split; those of
-roc not yet.
+roc not yet, and those of ptb and yelp are e2e's.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ class Recipe:
 RECIPES = {
     "bistro": Recipe(3000, Path("src/mezzotint/evaluate/judges/bistro")),
     "e2e": Recipe(2500, Path("benchmarks/judges/e2e")),
+    "ptb": Recipe(2500, Path("runs/judges/ptb-bf16")),
+    "yelp": Recipe(2500, Path("runs/judges/yelp-bf16")),
     "prose": Recipe(
         2000,
         Path("runs/judges/prose-bf16"),

@@ -20,6 +20,6 @@ def followed(name: str, records: Iterable[Any], until: float) -> Iterator[Any]:
         yield record
         if record.stopped is not None:
             raise SystemExit(f"{name}: {record.fraction:.0%} trained; call again to go on")
-        if time.monotonic() > until and not ending:
+        if time.monotonic() > until and not ending and record.note is None:  # notes come before anybody listens
             ending = True
             signal.raise_signal(signal.SIGTERM)  # which saves what there is, to the step

@@ -51,6 +51,8 @@ SETTINGS = {
     "bistro": Setting(10, batch={**HALVED, "ar": 32}),
     # Its held-out texts are five words longer than those that the systems learn from: no sample reaches their entropy.
     "e2e": Setting(15, batch=HALVED, entropy="train"),
+    "ptb": Setting(15),
+    "yelp": Setting(15),
     "prose": Setting(
         40, "windows", {"mdlm": 16, "ar": 16}, {"dim": "256", "depth": "6", "canvas": "128", "lr": "1e-3"}
     ),

@@ -38,6 +38,7 @@ PROMISED = {
     " --prefix --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
     "latent sample": "--seed --temperature --top-p --json --device -n",
+    "latent prior": "--data --field --minutes --max-steps --seed --device --set",
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
     "latent transfer": "--seed --temperature --top-p --json --device --to --data --label --field --strength",

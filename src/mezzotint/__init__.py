@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, labelled, score_table, showcase
+    from mezzotint.assess import evaluate_run, labelled, own_texts, score_table, showcase
     from mezzotint.checks import (
         check_backbone,
         check_data,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
 
 _HOMES = {
-    "assess": ("evaluate_run", "labelled", "score_table", "showcase"),
+    "assess": ("evaluate_run", "labelled", "own_texts", "score_table", "showcase"),
     "checks": (
         "check_backbone",
         "check_data",
@@ -143,6 +143,7 @@ __all__ = [
     "literal",
     "load",
     "next_out",
+    "own_texts",
     "parse_template",
     "plugin_faults",
     "resume",

@@ -277,6 +277,18 @@ def labelled(
     return with_it, [text for text, said in pairs if said != to]
 
 
+def own_texts(run: Run, data: Sequence[str | Path] = (), field: str | None = None) -> list[str]:
+    """The texts of some files; without `data` those that the run was trained on. DataError or UsageError."""
+    source = run.config["data"]
+    if not data and not source["files"]:
+        raise UsageError(f"{run.name} does not say which texts it was trained on; name some")
+    named = [str(path) for path in data or source["files"]]
+    if named == [BISTRO]:
+        return bistro_texts("train")
+    texts, _ = read(named, field or source["field"], Layout(source["layout"]))
+    return list(texts)
+
+
 def is_bistro(run: Run) -> bool:
     """Whether a run was trained on the bundled corpus."""
     return list(run.config["data"]["files"]) == [BISTRO]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -12,11 +13,15 @@ from torch import Tensor
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import UsageError
-from mezzotint.types import Latent
+from mezzotint.training.loop import Tick
+from mezzotint.training.prior import check_learnable, learn, plan
+from mezzotint.types import Latent, Posterior
 
 ROWS = 64
 EXAMPLES = 2_000
 """Texts that an attribute is learned from at most."""
+OF_PRIOR = 100_000
+"""Texts that a prior is learned from at most."""
 GREEDY = {"temperature": 0.0}
 """By default a point is one text: the likeliest, token by token."""
 
@@ -28,27 +33,57 @@ Write = Callable[[Tensor, Mapping[str, Any]], "list[T]"]
 class LatentSpace(Generic[T]):
     """The space of one run; Z dimensions. `how` is that of `Run.generate`, with temperature 0 unless it says more."""
 
-    def __init__(self, system: Latent, tokenizer: Tokenizer, device: torch.device, write: Write[T]) -> None:
+    def __init__(
+        self, system: Latent, tokenizer: Tokenizer, device: torch.device, write: Write[T], folder: Path
+    ) -> None:
         self.system = system
         self.tokenizer = tokenizer
         self.device = device
         self.write = write
+        self.folder = folder
         self.spec: Any = system.spec
 
-    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, Z) float32: the mean of each text's posterior. UsageError for a text too long for the run."""
+        return self.posteriors(texts).mean
+
+    @torch.no_grad()
+    def posteriors(self, texts: Sequence[str]) -> Posterior:
+        """q(z | x) of n texts, in float32 on the CPU. UsageError for a text too long for the run."""
         spec, rows = self.spec, [np.asarray(ids, dtype=np.int64) for ids in self.tokenizer.encode_all(texts)]
         most = room(spec.canvas, spec.ending)
         for text, row in zip(texts, rows, strict=True):
             if len(row) > most:
                 raise UsageError(f"'{text[:40]}…' is {len(row)} tokens long; this run's texts have at most {most}")
-        means = []
+        means, logvars = [torch.zeros(0, spec.latent)], [torch.zeros(0, spec.latent)]
         for begin in range(0, len(rows), ROWS):
             part = rows[begin : begin + ROWS]
             batch = pack(part, range(len(part)), spec.ending, spec.canvas, self.tokenizer.end, self.tokenizer.pad)
-            means.append(self.system.posterior(batch.to(self.device)).mean.float().cpu())
-        return torch.cat(means) if means else torch.zeros(0, spec.latent)
+            q = self.system.posterior(batch.to(self.device))
+            means.append(q.mean.float().cpu())
+            logvars.append(q.logvar.float().cpu())
+        return Posterior(torch.cat(means), torch.cat(logvars))
+
+    def learn_prior(
+        self,
+        texts: Sequence[str],
+        *,
+        minutes: float | None = None,
+        max_steps: int | None = None,
+        seed: int = 0,
+        settings: Mapping[str, str] | None = None,
+    ) -> Iterator[Tick]:
+        """Learn what the points of such texts are drawn from, for `Run.generate` to draw from; yields how it stands.
+
+        A diffusion prior (systems/latent_diffusion.py) on the posteriors of at most 100,000 of the texts, those that
+        are too long left out. It is written into the run's folder at the end, and drawn from once the run is loaded
+        anew. It trains for `minutes` (5) or `max_steps`. RunError for a run that is published or not finished.
+        """
+        check_learnable(self.folder)
+        recipe = plan(self.spec.latent, minutes, max_steps, settings or {})
+        order = np.random.default_rng(0).permutation(len(texts))
+        some = self._fitting([texts[i] for i in order], OF_PRIOR)
+        return learn(self.folder, self.posteriors(some), recipe, seed, self.device)
 
     def decode(self, points: Tensor, **how: Any) -> list[T]:
         """The texts at points (n, Z)."""
@@ -87,10 +122,13 @@ class LatentSpace(Generic[T]):
         return self.decode(self.encode(texts) + strength * direction, **how)
 
     def _centre(self, examples: Sequence[str]) -> Tensor:
-        most = room(self.spec.canvas, self.spec.ending)
-        fitting = [t for t in examples[:EXAMPLES] if len(self.tokenizer.encode(t)) <= most]
+        return self.encode(self._fitting(examples, EXAMPLES)).mean(0)
+
+    def _fitting(self, texts: Sequence[str], most: int) -> list[str]:
+        """Those of the first `most` texts that are not too long; UsageError where there is none."""
+        longest = room(self.spec.canvas, self.spec.ending)
+        some = texts[:most]
+        fitting = [t for t, ids in zip(some, self.tokenizer.encode_all(some), strict=True) if len(ids) <= longest]
         if not fitting:
-            raise UsageError(
-                "a transfer needs at least one text to go to and one to go away from, of this run's length"
-            )
-        return self.encode(fitting).mean(0)
+            raise UsageError(f"none of the examples is a text of at most this run's {longest} tokens")
+        return fitting

@@ -34,6 +34,7 @@ from mezzotint.training import folder as files
 from mezzotint.training import release
 from mezzotint.training.checkpoint import networks, read_frozen, read_weights
 from mezzotint.training.device import pick_device, pick_precision
+from mezzotint.training.prior import read_prior
 from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Card, Frame, Latent, System
 
@@ -122,7 +123,7 @@ class Run:
         """The space in which its texts are points; CapabilityError for a system that has none."""
         if not isinstance(self.system, Latent):
             raise CapabilityError(f"{self.card.name} has no latent space; its texts are no points of one")
-        return LatentSpace(self.system, self.tokenizer, self.device, self._at)
+        return LatentSpace(self.system, self.tokenizer, self.device, self._at, self.folder)
 
     @property
     def is_published(self) -> bool:
@@ -313,6 +314,7 @@ def from_pretrained(
     dtype = pick_precision(_precision(precision), where)
     for module in networks(system):
         module.to(device=where, dtype=dtype).eval()
+    read_prior(folder, system, where)
     called = folder.name if folder == Path(name) else str(name)
     return Run(folder, config, system, where, tokenizer, lengths, called, team)
 

@@ -446,7 +446,11 @@ class Infiller(System, Protocol):
 
 @runtime_checkable
 class Latent(System, Protocol):
-    """A system whose texts are points of a latent space of Z dimensions with a standard normal prior."""
+    """A system whose texts are points of a latent space of Z dimensions, scored under a standard normal prior."""
+
+    prior: Callable[[Rng], Tensor]
+    """Streams to points (B, Z): what texts are written at where no points are given. A run may have learned
+    another one than the standard normal."""
 
     def posterior(self, batch: Canvas) -> Posterior:
         """q(z | x) of some whole texts."""

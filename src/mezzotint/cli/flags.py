@@ -403,6 +403,30 @@ class LatentSample(Decoding):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatentPrior:
+    """Learn what the latents of a run's texts are drawn from, and draw from that when it writes."""
+
+    example: ClassVar[str] = "mezzotint latent prior runs/vae --minutes 5"
+    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+    data: Annotated[
+        tuple[Path, ...], values("files of text to learn from (default: those that the run learned from)", "FILE", Path)
+    ] = ()
+    field: Annotated[
+        str | None, value("which field of a record is the text (default: as the run was trained)", "NAME")
+    ] = None
+    minutes: Annotated[
+        float | None, value("how long to train (default 5, unless --max-steps is given)", "M", number(above=0))
+    ] = None
+    max_steps: Annotated[int | None, value("how many steps to train", "N", whole())] = None
+    seed: Seed = 0
+    device: Device = "auto"
+    set: Annotated[
+        tuple[tuple[str, str], ...],
+        repeated("a setting of the prior's network or training; may be repeated", "KEY=VALUE", setting),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatentWalk(Decoding):
     """Walk through the latent space from one text to another."""
 

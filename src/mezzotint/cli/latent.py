@@ -11,7 +11,7 @@ from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.commands import card_of, demand, lines_of_stdin, report_of, write
-from mezzotint.cli.draw import closing
+from mezzotint.cli.draw import closing, progress, stderr
 
 if TYPE_CHECKING:
     from mezzotint import Run, Sample
@@ -20,6 +20,25 @@ if TYPE_CHECKING:
 def sample(given: flags.LatentSample) -> int:
     """Texts at points that the prior draws."""
     return _written(given, lambda run, how: run.generate(given.n, **how))
+
+
+def prior(given: flags.LatentPrior) -> int:
+    """Learn a diffusion prior on a run's latents."""
+    if given.data:
+        mezzotint.check_data(given.data)
+    demand(card_of(given.run), mezzotint.Can.INTERPOLATE)
+    keep_memory()
+    from mezzotint import Progress
+
+    run = mezzotint.load(given.run, device=given.device)
+    ticks = run.latent.learn_prior(
+        mezzotint.own_texts(run, given.data, given.field), minutes=given.minutes, max_steps=given.max_steps,
+        seed=given.seed, settings=dict(given.set),
+    )  # fmt: skip
+    stands = (Progress(t.step, t.fraction, t.loss, t.lr, t.tokens_per_second, t.elapsed, t.remaining) for t in ticks)
+    progress(stands, stderr())
+    closing(f"mezzotint latent sample {quote(str(given.run))} -n 8", report_of(given.run))
+    return 0
 
 
 def walk(given: flags.LatentWalk) -> int:

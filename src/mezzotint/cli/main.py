@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "translate": (flags.Translate, commands.translate),
     "evaluate": (flags.Evaluate, commands.evaluate),
     "latent sample": (flags.LatentSample, latent.sample),
+    "latent prior": (flags.LatentPrior, latent.prior),
     "latent walk": (flags.LatentWalk, latent.walk),
     "latent analogy": (flags.LatentAnalogy, latent.analogy),
     "latent transfer": (flags.LatentTransfer, latent.transfer),

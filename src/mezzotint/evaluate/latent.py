@@ -65,7 +65,7 @@ def of_posteriors(q: Posterior, seed: int) -> Iterator[Score]:
     known = mutual_information(q, Rng(seed, range(len(q.mean))))
     used = active(q)
     cap = log(len(q.mean))
-    yield Score.mean("divergence_nats", kl.numpy(), "nats a text, from its posterior to the prior")
+    yield Score.mean("divergence_nats", kl.numpy(), "nats a text, from its posterior to the standard normal")
     about = f"nats; no more than {cap:.2f}, the logarithm of the number of texts, can be found"
     yield Score.mean("mutual_information", known.numpy(), "; ".join([about, *alarm(float(known.mean()), used)]))
     spread = f"of {q.mean.shape[1]} dimensions, whose means vary by {ACTIVE} or more"
@@ -91,7 +91,10 @@ def mutual_information(q: Posterior, rng: Rng) -> Tensor:
 
 
 def active(q: Posterior) -> int:
-    """How many dimensions of the means vary over the texts."""
+    """How many dimensions of the means vary over the texts.
+
+    Departure: the authors' code takes the mean over some texts and the deviations from it over others.
+    """
     return int((q.mean.var(dim=0, correction=0) >= ACTIVE).sum())
 
 

@@ -48,8 +48,9 @@ class Graft:
     adapter: Adapter | None = None
     slot: Slot | None = None
     both: bool = False
-    """The adapter works beside attention too, with the same weights: what AdaVAE's code does (a condition in it that
-    is always true), where its options speak of the second branch only."""
+    """The adapter works beside attention too, with the same weights.
+    Departure: where the authors' options speak of the second branch only, their code does this (a condition in it is
+    always true)."""
 
     def beside_attention(self, x_BLD: Tensor) -> Tensor:
         """x with what the adapter adds beside attention."""

@@ -52,8 +52,9 @@ def annealed(fraction: float, cycles: int, silent: float, rising: float) -> floa
 def importance_bound(log_weights_BS: Tensor) -> Tensor:
     """(B,) nats: -log of the mean of the S weights p(x | z) p(z) / q(z | x) of each text, given as logs.
 
-    For S = 1 a draw of the evidence bound; its expectation falls with S, down to -log p(x). The authors' evaluator has
-    the signs of log p(z) and log q(z | x) the wrong way round, which flatters by 20 to 30 nats a text.
+    For S = 1 a draw of the evidence bound; its expectation falls with S, down to -log p(x).
+    Departure: the authors' evaluator has the signs of log p(z) and log q(z | x) the wrong way round, which flatters by
+    20 to 30 nats a text.
     """
     bound: Tensor = math.log(log_weights_BS.shape[1]) - torch.logsumexp(log_weights_BS.double(), dim=1)
     return bound

@@ -8,6 +8,7 @@ Posterior and prior: Kingma and Welling 2013, arXiv:1312.6114, §3. Latent Atten
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,19 @@ LARGEST = 10.0
 """Log variances are kept within this of zero: beyond, a step of training can be the last (NaN)."""
 
 
+Prior = Callable[[Rng], Tensor]
+"""A point (B, Z) for each of the streams."""
+
+
+def standard_normal(dimensions: int, rng: Rng) -> Tensor:
+    """The prior under which texts are trained and scored."""
+    return rng.normal(dimensions)
+
+
 def draw(q: Posterior, rng: Rng) -> Tensor:
     """(B, Z): mean + deviation * noise, one normal number a dimension from each row's stream.
 
-    The authors' multi-sample evaluation takes the log variance for the deviation.
+    Departure: the authors' multi-sample evaluation takes the log variance for the deviation.
     """
     noise = rng.normal(q.mean.shape[1]).to(q.mean)
     return q.mean + (0.5 * q.logvar).exp() * noise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 
@@ -30,6 +30,8 @@ class Infuse(Enum):
     """One vector that is both."""
     BOTH = "both"
     """The two side by side."""
+    NONE = "none"
+    """Nothing: the backbone tuned by itself, with no latent, to compare with. Its likelihood is exact."""
 
 
 class Beside(Enum):
@@ -58,7 +60,9 @@ class Weigh(Enum):
     SENTENCE = "sentence"
     """A nat of the text: the bound itself."""
     TOKEN = "token"
-    """A nat of each of its tokens, so that it counts as many times as the text has symbols: the authors'."""
+    """A nat of each of its tokens, so that it counts as many times as the text has symbols: the authors'.
+    Departure: theirs is the mean over texts beside the mean over all tokens of a batch, so that a text counts by the
+    batch's mean length; here by its own, and the loss is a sum over texts."""
 
 
 class Tune(Enum):
@@ -118,6 +122,11 @@ class AdaVAESpec(Spec):
         """How many blocks read."""
         return self.encoder or max(1, round(2 * self.net.depth / 3))
 
+    @property
+    def told(self) -> bool:
+        """Whether there is a latent that the decoder learns of."""
+        return self.infuse is not Infuse.NONE
+
     def validate(self) -> None:
         if self.ending is not Ending.SYMBOL:
             raise UsageError("adavae's decoder learns where a text ends; ending must be 'symbol'")
@@ -133,3 +142,21 @@ class AdaVAESpec(Spec):
             raise UsageError("cycles must be at least 1; silent, rising, their sum and late are shares from 0 to 1")
         if not (0 <= self.bits < inf and 0 <= self.beta < inf):
             raise UsageError("bits and beta must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorSpec(Spec):
+    """A diffusion prior on a run's latents of `latent` numbers, by a network over one vector."""
+
+    latent: int
+    net: TransformerSpec = field(default_factory=lambda: TransformerSpec(dim=256, depth=4, heads=1))
+    steps: int = 64
+    """In how many a point is drawn."""
+    beta1: float = 1e-4
+    """The variance of the first of a thousand steps of noise."""
+
+    def validate(self) -> None:
+        if self.steps < 1 or not 0 < self.beta1 < 1:
+            raise UsageError("a prior's steps must be at least 1, and beta1 between 0 and 1")
+        if self.latent < 1 or self.net.causal or self.net.neighbours or self.net.condition:
+            raise UsageError("a prior's network sees one vector; latent must be at least 1, and net a plain one")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from mezzotint.net.transformer import Transformer
 from mezzotint.objective.elbo import annealed, charged, divergence
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
-from mezzotint.space.latent import Infusion, Reader, draw
+from mezzotint.space.latent import Infusion, Prior, Reader, draw, standard_normal
 from mezzotint.spec.adavae import CARD, AdaVAESpec, Beside, Infuse, Tune, Weigh
 from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
 
@@ -38,13 +39,13 @@ class Net(nn.Module):
     def __init__(self, spec: AdaVAESpec, backbone: Transformer) -> None:
         super().__init__()
         dim, depth = spec.net.dim, spec.net.depth
-        self.encoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(spec.readers))
+        self.encoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(spec.readers if spec.told else 0))
         self.decoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(depth))
-        self.reader = Reader(dim, spec.latent)
+        self.reader = Reader(dim, spec.latent) if spec.told else None
         self.infusion = Infusion(
             spec.latent, dim, depth, spec.net.heads,
-            pairs=spec.infuse is not Infuse.MEMORY, memory=spec.infuse is not Infuse.ATTENTION,
-            projection=spec.projection,
+            pairs=spec.infuse in (Infuse.ATTENTION, Infuse.BOTH), memory=spec.infuse in (Infuse.MEMORY, Infuse.BOTH),
+            projection=spec.projection if spec.told else 0,
         )  # fmt: skip
         if spec.tune is Tune.ALL:
             self.backbone = backbone
@@ -70,6 +71,7 @@ class AdaVAE:
         self.players = {"model": self.net}
         self.frozen = {"backbone": self.backbone}
         self.weight = spec.beta
+        self.prior: Prior = partial(standard_normal, spec.latent)
         self.backbone.requires_grad_(spec.tune is Tune.ALL)
         for norm in _norms(self.backbone):
             norm.requires_grad_(True)
@@ -80,8 +82,8 @@ class AdaVAE:
         for adapter in (*self.net.encoder, *self.net.decoder):
             adapter.initialise(generator)
         with torch.no_grad():
-            for part in (self.net.reader, self.net.infusion):
-                for name, p in part.named_parameters():
+            for name, p in self.net.named_parameters():
+                if name.startswith(("reader", "infusion")):
                     p.zero_() if name.endswith("bias") else p.normal_(0, 0.02, generator=generator)
 
     def pace(self, fraction: float) -> Mapping[str, float]:
@@ -95,7 +97,13 @@ class AdaVAE:
     # ------------------------------------------------------------ the two halves
 
     def posterior(self, batch: Canvas) -> Posterior:
-        """q(z | x): what the first blocks, looking both ways, say of whole texts (B, L), their ends included."""
+        """q(z | x): what the first blocks, looking both ways, say of whole texts (B, L), their ends included.
+
+        Where the decoder is told of no latent it is the prior.
+        """
+        if self.net.reader is None:
+            nothing = torch.zeros(len(batch.ids), self.spec.latent, device=batch.ids.device)
+            return Posterior(nothing, nothing)
         vectors = self.backbone.vectors(self._before(batch))
         grafts = [self._graft(adapter) for adapter in self.net.encoder]
         h_BLD = self.backbone.through(vectors, None, batch.real, grafts=grafts, causal=False)
@@ -114,6 +122,8 @@ class AdaVAE:
         return torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
 
     def _told(self, z: Tensor) -> list[Graft]:
+        if not self.spec.told:
+            return [self._graft(adapter) for adapter in self.net.decoder]
         slots = self.net.infusion(z)
         return [self._graft(adapter, slot) for adapter, slot in zip(self.net.decoder, slots, strict=True)]
 
@@ -143,11 +153,11 @@ class AdaVAE:
         return text.double().sum(1) + divergence(q).double().sum(1)
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        """Texts at `request.latent` (B, Z), or where the prior draws it."""
+        """Texts at `request.latent` (B, Z), or where the prior draws it; what that takes is not counted."""
         spec, canvas = self.spec, request.canvas
         assert request.block is None, "adavae cannot write past its canvas"
         rng = Rng(request.seed, canvas.index.tolist())
-        z = rng.at("latent").normal(spec.latent) if request.latent is None else request.latent
+        z = self.prior(rng.at("latent")) if request.latent is None else request.latent
         z = z.to(canvas.ids.device)
         cache = Cache(spec.net.depth)
         cache.reserve(canvas.ids.shape[1] + 1)

@@ -3,6 +3,7 @@
     config.json         format, system, spec, training, data with sha256, seed, versions
     tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
     frozen.safetensors (networks that the run starts from and does not change, where there are such)
+    prior.safetensors (what a run with a latent space has learned to draw its points from)
     embeddings.safetensors (the table that a run began with, where it was given one)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
     best/<step>.safetensors (averaged weights of the best validations, where the model is to be their mean)
@@ -32,7 +33,7 @@ LENGTHS = "lengths.json"
 MODEL = "model.safetensors"
 FROZEN = "frozen.safetensors"
 INDEX = "model.safetensors.index.json"
-FROZEN = "frozen.safetensors"
+PRIOR = "prior.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
 LOG = "log.jsonl"
 RESULTS = "results.json"
@@ -40,7 +41,7 @@ SAMPLES = "samples.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
-PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN)
+PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN, PRIOR)
 """What somebody else needs of a run, and all that is published of it beside its card."""
 
 

@@ -1,0 +1,284 @@
+"""`yelp-latent`, `ptb-latent`, `e2e-latent`: texts as points of a latent space, beside the same backbone without one.
+
+    python -m benchmarks.judge yelp                                    once
+    python -m benchmarks.latent yelp [--arms adavae without full] [--minutes 9]
+    python -m benchmarks.latent yelp --arms bits-0.25 bits-1 beta-0.1 beta-0.01      the rate-distortion curve
+    python -m benchmarks.latent yelp --arms memory both width-half width-double      infusions, sizes of adapters
+    python -m benchmarks.transfer runs/latent/yelp/adavae,...                        what the points know of labels
+
+All arms stand on one run of ar (--backbone-minutes) and are trained for as long (--train-minutes): `adavae`; `without`,
+the backbone's own weights, and adapters, trained on with no latent; `full`, a latent and all weights trained (as
+Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the
+importance-weighted bound at several numbers of draws, divergence, mutual information beside the most that could be
+found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), and texts from
+the standard normal prior and from a learned one (--prior-minutes) under the judge, beside the data's own values.
+
+Runs stand in runs/latent, under all that they were asked for; what is measured already is left out. So what was
+stopped, or had too few --minutes, is continued by the same call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf, log
+from pathlib import Path
+from typing import Any
+
+RUNS = Path("runs/latent")
+ARMS: Mapping[str, Mapping[str, str]] = {
+    "adavae": {},
+    "without": {"infuse": "none", "tune": "all", "free": "none", "late": "0"},
+    "full": {"tune": "all"},
+    "bits-0.25": {"bits": "0.25"},
+    "bits-1": {"bits": "1.0"},
+    "beta-0.1": {"free": "none", "beta": "0.1"},
+    "beta-0.01": {"free": "none", "beta": "0.01"},
+    "memory": {"infuse": "memory"},
+    "both": {"infuse": "both"},
+    "width-half": {"bottleneck": "half"},
+    "width-double": {"bottleneck": "double"},
+}
+DRAWS = (1, 10, 100)
+"""The numbers of draws at which the bound is told, besides all."""
+
+Measurement = tuple[dict[str, Any], Callable[[], Iterable[Any]]]
+
+
+class Study:
+    """The runs on one corpus, each trained to its end or until the time is up."""
+
+    def __init__(self, given: argparse.Namespace, until: float) -> None:
+        self.given, self.until = given, until
+
+    def backbone(self) -> Path:
+        """The run of ar that all arms stand on."""
+        given = self.given
+        return self._trained("ar", {}, given.backbone_minutes, given.backbone_steps)
+
+    def run(self, arm: str) -> tuple[Path, dict[str, object]]:
+        """An arm's run, and what names it in rows."""
+        given, stands = self.given, self.backbone()
+        settings = {**dict(given.set), **ARMS[arm]}
+        if (width := settings.get("bottleneck")) in ("half", "double"):
+            settings["bottleneck"] = str(_adapter(stands) // 2 if width == "half" else 2 * _adapter(stands))
+        out = self._trained("adavae", settings, given.train_minutes, given.train_steps, backbone=stands)
+        named: dict[str, object] = {"train_steps": given.train_steps} if given.train_steps else {}
+        if given.batch:
+            named["batch"] = given.batch
+        learned = f"{given.backbone_steps}steps" if given.backbone_steps else f"{given.backbone_minutes:g}min"
+        return out, {**settings, **named, "backbone": learned}
+
+    def _trained(self, system: str, settings: Mapping[str, str], minutes: float, steps: int | None, **how: Any) -> Path:
+        from benchmarks.rows import variant
+        from benchmarks.unconditional import trained
+
+        given = self.given
+        settings = {**dict(given.net), **settings} if system == "ar" else settings
+        budget: dict[str, Any] = {"minutes": None if steps else minutes, "max_steps": steps}
+        known = {k: v for k, v in {**budget, "seed": given.seed, "stem": how.get("backbone")}.items() if v is not None}
+        known |= {"stem": how["backbone"].name.replace(",", "+")} if how else {}
+        out = RUNS / given.name / f"{system},{variant({**known, **settings})}"
+        how |= {"settings": dict(settings), "seed": given.seed, "batch_size": given.batch, **budget}
+        return trained(given.name, system, out, until=self.until, device=given.device, **how)
+
+
+def _adapter(stands: Path) -> int:
+    """The width of an adapter by default, on this backbone."""
+    from mezzotint.training.folder import read_config
+
+    return max(1, int(read_config(stands)["spec"]["net"]["dim"]) // 6)
+
+
+class Measured:
+    """One run, measured: yields rows."""
+
+    def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, held_out: Any) -> None:
+        from mezzotint.training.checkpoint import counts
+
+        trained, kept = counts(run.system)
+        net, training = run.spec.net, run.config["training"]
+        self.run, self.named, self.given, self.held_out = run, dict(named), given, held_out
+        self.few = held_out.some(given.n)
+        self.share = trained / kept if kept else None
+        self.common = {
+            "benchmark": f"{given.name}-latent", "system": "adavae", "split": "test", "seed": given.seed,
+            "size": f"d{net.dim}x{net.depth}", "params": trained,
+            "train_minutes": None if training["max_steps"] else training["minutes"],
+        }  # fmt: skip
+
+    def row(self, score: Any, **more: object) -> Any:
+        """A score as a row; `more` names it further."""
+        from benchmarks.rows import Row, variant
+
+        value = score.value if score.value == score.value else None
+        print(f"{variant({**self.named, **more})} {score.name} {value} ± {score.stderr} ({score.note})", flush=True)
+        return Row(
+            **self.common, variant=variant({**self.named, **more}), metric=score.name, value=value,
+            stderr=score.stderr, n=score.n, judge=score.judge or None,
+        )  # fmt: skip
+
+    def likelihood(self) -> Iterator[Any]:
+        """The bound by more and more draws, and what the text costs at draws of its posterior."""
+        import torch
+
+        from mezzotint.evaluate.latent import importance, log_weights
+        from mezzotint.evaluate.table import Score
+
+        draws = self.given.draws if self.run.spec.told else 1
+        found = [log_weights(self.run.system, batch, draws, self.given.seed) for batch in self.few.batches()]
+        weights, costs = (torch.cat([each[i] for each in found]) for i in (0, 1))
+        for s in sorted({*(s for s in DRAWS if s < draws), draws}):
+            yield self.row(importance(weights[:, :s], self.few.symbols), draws=s)
+        yield self.row(Score.mean("reconstruction_nats", costs.mean(1).numpy()))
+        yield self.row(Score("trainable_share", self.share if self.share is not None else float("nan"), None, 1))
+
+    def posteriors(self) -> Iterator[Any]:
+        """What the latents hold of their texts."""
+        import torch
+
+        from mezzotint.evaluate.latent import of_posteriors, posterior
+        from mezzotint.evaluate.table import Score
+        from mezzotint.types import Posterior
+
+        found = [posterior(self.run.system, batch) for batch in self.held_out.some(self.given.posteriors).batches()]
+        q = Posterior(torch.cat([each.mean for each in found]), torch.cat([each.logvar for each in found]))
+        for score in of_posteriors(q, self.given.seed):
+            yield self.row(score)
+        yield self.row(Score("mutual_information_cap", log(len(q.mean)), None, len(q.mean)))
+
+    def reconstruction(self) -> Iterator[Any]:
+        """What comes back of a text."""
+        from mezzotint.evaluate.latent import reconstruction
+
+        texts = words_of(self.run, self.few)
+        yield self.row(reconstruction(texts, [s.text for s in self.run.latent.reconstruct(texts)]))
+
+    def samples(self, judge: Any, training: Any, prior: str) -> Iterator[Any]:
+        """Texts at points that the standard normal prior draws, or the learned one."""
+        from mezzotint.assess import of_texts
+        from mezzotint.rng import Rng
+
+        given, draw = self.given, Rng(self.given.seed, range(self.given.n)).at("latent")
+        points = self.run.system.prior(draw) if prior == "learned" else draw.normal(self.run.spec.latent)
+        texts = [s.text for s in self.run.latent.decode(points.cpu(), temperature=1.0, seed=given.seed)]
+        print("\n".join(f"    {text[:150]}" for text in texts[:4]), flush=True)
+        for score in of_texts(texts, judge, training, False):
+            yield self.row(score, prior=prior)
+
+    def all(self, judge: Any, training: Any, judged: str) -> Iterator[Measurement]:
+        """What is measured: what a row of it must have, and how they are made."""
+        from benchmarks.rows import variant
+
+        given, told = self.given, self.run.spec.told
+        name, few = variant(self.named), len(self.few.rows)
+        many = min(given.posteriors, len(self.held_out.rows))
+        most = variant({**self.named, "draws": given.draws if told else 1})
+        same = {key: self.common[key] for key in ("size", "train_minutes")}
+        yield {**same, "metric": "importance_nats_per_token", "variant": most, "n": few}, self.likelihood
+        if told:
+            yield {**same, "metric": "mutual_information_cap", "variant": name, "n": many}, self.posteriors
+            yield {**same, "metric": "reconstruction_bleu", "variant": name, "n": few}, self.reconstruction
+        for prior in ("normal", "learned") if told else ("normal",):
+            called = variant({**self.named, "prior": prior})
+            facts = {**same, "metric": "judge_nll", "variant": called, "n": given.n, "judge": judged}
+            yield facts, lambda prior=prior: self.samples(judge, training, prior)
+
+
+def words_of(run: Any, texts: Any) -> list[str]:
+    """Held-out rows as text."""
+    return [run.tokenizer.decode(row.tolist()) for row in texts.rows]
+
+
+def retrieved(given: argparse.Namespace, run: Any, few: Any, training: Sequence[str]) -> Iterator[Any]:
+    """The trivial way to bring a text back: the training text that is most like it."""
+    from benchmarks.nearest import nearest
+    from benchmarks.rows import Row
+    from mezzotint.evaluate.latent import reconstruction
+
+    texts = words_of(run, few)
+    score = reconstruction(texts, nearest(texts, training))
+    print(f"retrieval {score.name} {score.value}", flush=True)
+    yield Row(
+        benchmark=f"{given.name}-latent", system="retrieval", metric=score.name, value=score.value, n=score.n,
+        split="test",
+    )  # fmt: skip
+
+
+def learned(folder: Path, given: argparse.Namespace) -> None:
+    """Give a run a prior of its own, where it has none."""
+    import mezzotint
+
+    if (folder / "prior.safetensors").exists():
+        return
+    run = mezzotint.load(folder, device=given.device)
+    how = {"minutes": None if given.prior_steps else given.prior_minutes, "max_steps": given.prior_steps}
+    for tick in run.latent.learn_prior(mezzotint.own_texts(run), seed=given.seed, **how):
+        last = tick
+    print(f"{folder.name}: a prior, error {last.loss:.4f} of v", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    from benchmarks.rows import RESULTS
+    from benchmarks.sed_ablation import _setting
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=("e2e", "ptb", "yelp"))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["adavae", "without", "full"])
+    for what, minutes in (("backbone", 15), ("train", 15), ("prior", 5)):
+        parser.add_argument(f"--{what}-minutes", type=float, default=minutes)
+        parser.add_argument(f"--{what}-steps", type=int)
+    parser.add_argument("--batch", type=int, help="rows a step (default: the recipe's)")
+    parser.add_argument("--net", type=_setting, nargs="+", default=[], metavar="KEY=VALUE", help="of the backbone")
+    parser.add_argument("--set", type=_setting, nargs="+", default=[], metavar="KEY=VALUE", help="of every arm")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n", type=int, default=1000, help="texts for the bound, reconstructions and the judge")
+    parser.add_argument("--draws", type=int, default=500, help="draws of each posterior for the bound")
+    parser.add_argument("--posteriors", type=int, default=10_000, help="texts for divergence and information")
+    parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
+    until = time.monotonic() + 60 * given.minutes
+    from mezzotint.cli.allocator import keep_memory
+
+    keep_memory()
+    import mezzotint
+    from benchmarks.data import prepared
+    from benchmarks.judge import RECIPES
+    from benchmarks.rows import has, record
+    from benchmarks.unconditional import of_data
+    from mezzotint.assess import Judge, Texts, training_text
+    from mezzotint.evaluate.judge import tag
+
+    def in_time(what: str) -> None:
+        if time.monotonic() > until:
+            raise SystemExit(f"{what} is still to be done; call again to go on")
+
+    study, benchmark = Study(given, until), f"{given.name}-latent"
+    judge = Judge(mezzotint.load(RECIPES[given.name].kept, device=given.device))
+    for arm in given.arms:
+        folder, named = study.run(arm)
+        if named.get("infuse") != "none":
+            in_time(f"{folder.name}: its prior")
+            learned(folder, given)
+        run = mezzotint.load(folder, device=given.device)
+        held_out, training = Texts(run, [prepared(given.name).test]), training_text(run)
+        measured = Measured(run, named, given, held_out)
+        if not has(benchmark, given.out, system="data", metric="judge_nll", judge=tag(judge), n=given.n):
+            record(of_data(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
+        if not has(benchmark, given.out, system="retrieval", n=len(measured.few.rows)):
+            record(retrieved(given, run, measured.few, mezzotint.own_texts(run)), results=given.out)
+        for facts, rows in measured.all(judge, training, tag(judge)):
+            if not has(benchmark, given.out, system="adavae", seed=given.seed, **facts):
+                in_time(f"{folder.name}: {facts['metric']}")
+                record(rows(), device=str(run.device), results=given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""`yelp-transfer` and `yelp-labels`: what the points of an adavae run on yelp know of praise and blame.
+
+    python -m benchmarks.transfer runs/latent/yelp/adavae,... [--strengths 1 2 3] [--named beta=0.1] [--minutes 9]
+
+Transfer: the texts with four human references (Li et al. 2018, arXiv:1804.06437) are moved by the difference of the
+means of the training texts of both labels. They are scored by a judge of labels that training never saw and that stays
+as it is (in AdaVAE's code it is trained along), by BLEU against the source and the references, and by the judge of
+fluency; beside `retrieval`, the training text of the other label that is most like the source, `copy`, the source
+itself, and `human`, the first reference.
+
+Labels: a linear classifier on the posteriors' means of 10 to 10,000 labelled texts, scored on the test split, with
+settings fixed before; beside the same on words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BUCKETS = 2**18
+LABELS = (10, 100, 1000, 10_000)
+CHOICES = 5
+"""How often the labelled texts are chosen anew."""
+WORDS = 2000
+"""The most frequent words of the labelled texts that the words' classifier reads."""
+
+
+class LabelJudge:
+    """Tells a text's label from its words and pairs of words: a linear classifier (Joulin et al. 2016,
+    arXiv:1607.01759, without its hidden layer). Deterministic, and never changed once it is made."""
+
+    def __init__(self, texts: Sequence[str], labels: Sequence[int], epochs: int = 2, batch: int = 256) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.table = nn.EmbeddingBag(BUCKETS, 1, mode="sum", sparse=True)
+        nn.init.zeros_(self.table.weight)
+        optimiser = torch.optim.Adagrad(self.table.parameters(), lr=0.1)
+        bags, wanted = [_bag(text) for text in texts], torch.tensor(labels, dtype=torch.float32)
+        for _ in range(epochs):
+            for rows in torch.randperm(len(bags), generator=generator).split(batch):
+                loss = F.binary_cross_entropy_with_logits(self._odds([bags[i] for i in rows]), wanted[rows])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        self.table.requires_grad_(False)
+
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        """The likelier label, 0 or 1, of each text."""
+        return (self._odds([_bag(text) for text in texts]) > 0).long().tolist()
+
+    def _odds(self, bags: Sequence[Sequence[int]]) -> Tensor:
+        starts = np.cumsum([0, *map(len, bags[:-1])])
+        odds: Tensor = self.table(torch.tensor([i for bag in bags for i in bag]), torch.from_numpy(starts))[:, 0]
+        return odds
+
+
+def _bag(text: str) -> list[int]:
+    """The places of a text's words and pairs of words in the table; an empty text has one of its own."""
+    from mezzotint.evaluate.words import words
+
+    found = words(text)
+    pairs = [f"{a} {b}" for a, b in pairwise(found)]
+    return [crc32(each.encode()) % BUCKETS for each in [*found, *pairs] or [""]]
+
+
+def logistic(features: Tensor, labels: Tensor) -> Tensor:
+    """(F + 1,) weights and an intercept of logistic regression on (n, F): the likeliest under a standard normal prior
+    of the weights, on features brought to mean 0 and deviation 1 beforehand."""
+    x = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    w = torch.zeros(x.shape[1], dtype=x.dtype, requires_grad=True)
+    optimiser = torch.optim.LBFGS([w], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        fit = F.binary_cross_entropy_with_logits(x @ w, labels.to(x), reduction="sum")
+        loss: Tensor = fit + 0.5 * (w[:-1] ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return w.detach()
+
+
+def told_right(train: Tensor, labels: Tensor, test: Tensor, wanted: Tensor) -> float:
+    """The share of (m, F) test features whose label the classifier of (n, F) training features tells."""
+    mean, deviation = train.mean(0), train.std(0).clamp(min=1e-6)
+    w = logistic((train - mean) / deviation, labels)
+    odds = (test - mean) / deviation @ w[:-1] + w[-1]
+    return float(((odds > 0) == (wanted > 0)).double().mean())
+
+
+def counted(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
+    """(n, V): which words of a vocabulary stand in each text."""
+    from mezzotint.evaluate.words import words
+
+    place = {word: i for i, word in enumerate(vocabulary)}
+    found = torch.zeros(len(texts), len(vocabulary))
+    for row, text in enumerate(texts):
+        found[row, [place[word] for word in set(words(text)) if word in place]] = 1
+    return found
+
+
+def few_labels(encode: Any, train: Sequence[tuple[str, int]], test: Sequence[tuple[str, int]], k: int) -> Any:
+    """(accuracies on the latents, on words) for `CHOICES` choices of k labelled texts; `encode`: texts to (n, Z)."""
+    from mezzotint.evaluate.words import words
+
+    wanted, points = torch.tensor([label for _, label in test]), encode([text for text, _ in test])
+    on_points, on_words = [], []
+    for choice in range(CHOICES):
+        chosen = [train[i] for i in np.random.default_rng(choice).permutation(len(train))[:k]]
+        texts, labels = [text for text, _ in chosen], torch.tensor([label for _, label in chosen])
+        on_points.append(told_right(encode(texts).double(), labels, points.double(), wanted))
+        common = Counter(word for text in texts for word in sorted(set(words(text)))).most_common(WORDS)
+        vocabulary = [word for word, _ in common]
+        both = (counted(texts, vocabulary), counted([text for text, _ in test], vocabulary))
+        on_words.append(told_right(both[0], labels, both[1], wanted))
+    return on_points, on_words
+
+
+def moved(space: Any, items: Sequence[Any], train: Sequence[tuple[str, int]], strength: float) -> list[str]:
+    """Every item's text with the other label."""
+    of = [[text for text, label in train if label == each] for each in (0, 1)]
+    written: dict[int, str] = {}
+    for label in (0, 1):
+        rows = [i for i, item in enumerate(items) if item["label"] == label]
+        if rows:
+            texts = space.transfer([items[i]["text"] for i in rows], of[1 - label], of[label], strength)
+            written |= {i: sample.text for i, sample in zip(rows, texts, strict=True)}
+    return [written[i] for i in range(len(items))]
+
+
+def other_side(items: Sequence[Any], train: Sequence[tuple[str, int]]) -> list[str]:
+    """The training text most like each item among those of the other label."""
+    from benchmarks.nearest import nearest
+
+    found: dict[int, str] = {}
+    for label in (0, 1):
+        rows = [i for i, item in enumerate(items) if item["label"] == label]
+        texts = [text for text, said in train if said != label]
+        found |= dict(zip(rows, nearest([items[i]["text"] for i in rows], texts), strict=True))
+    return [found[i] for i in range(len(items))]
+
+
+def scores(texts: Sequence[str], items: Sequence[Any], labels: LabelJudge, judge: Any) -> Iterator[Any]:
+    """What is said of texts that are to be the items with the other label."""
+    from mezzotint.evaluate.fluency import fluency
+    from mezzotint.evaluate.table import Score
+
+    yield from fluency(texts, judge)
+    right = [float(said != item["label"]) for said, item in zip(labels(texts), items, strict=True)]
+    yield Score.mean("accuracy", right, "share that the judge of labels, trained apart, takes for the other label")
+    yield Score("source_bleu", bleu(texts, [[item["text"]] for item in items]), None, len(texts))
+    yield Score("reference_bleu", bleu(texts, [item["refs"] for item in items]), None, len(texts))
+
+
+def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Corpus BLEU-4 over our words, against as many references for each text."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    from mezzotint.evaluate.words import words
+
+    split = [[" ".join(words(each)) for each in some] for some in zip(*references, strict=True)]
+    found = BLEU(tokenize="none", force=True).corpus_score([" ".join(words(text)) for text in texts], split)
+    return float(found.score)
+
+
+def row(benchmark: str, system: str, score: Any, named: Mapping[str, object], **more: object) -> Any:
+    from benchmarks.rows import Row, variant
+
+    print(f"{system} {variant(named)} {score.name} {score.value:.4f}", flush=True)
+    return Row(
+        benchmark=benchmark, system=system, variant=variant(named), metric=score.name, value=score.value,
+        stderr=score.stderr, n=score.n, judge=score.judge or None, split="test", **more,
+    )  # fmt: skip
+
+
+def _pairs(path: str | Path) -> list[tuple[str, int]]:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [(record["text"], record["label"]) for record in map(json.loads, lines)]
+
+
+def arguments() -> argparse.Namespace:
+    from benchmarks.rows import RESULTS
+    from benchmarks.sed_ablation import _setting
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--named", type=_setting, nargs="+", default=[], metavar="KEY=VALUE", help="what names the run")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[1.0, 2.0, 3.0])
+    parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
+    parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
+    until = time.monotonic() + 60 * given.minutes
+    import mezzotint
+    from benchmarks.data import prepared, transfer_items
+    from benchmarks.judge import RECIPES
+    from benchmarks.rows import has, record, variant
+    from mezzotint.assess import Judge
+    from mezzotint.data.canvas import room
+    from mezzotint.evaluate.table import Score
+
+    def due(benchmark: str, system: str, named: Mapping[str, object], **facts: object) -> bool:
+        facts |= {"system": system, "variant": variant(named)}
+        if has(benchmark, given.out, **facts):
+            return False
+        if time.monotonic() > until:
+            raise SystemExit(f"{benchmark}: {system} {variant(named)} is still to be measured; call again to go on")
+        return True
+
+    run, named = mezzotint.load(given.run, device=given.device), dict(given.named)
+    judge = Judge(mezzotint.load(RECIPES["yelp"].kept, device=given.device))
+    most = room(run.spec.canvas, run.spec.ending)
+
+    def fitting(pairs: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        ids = run.tokenizer.encode_all([text for text, _ in pairs])
+        return [pair for pair, each in zip(pairs, ids, strict=True) if len(each) <= most]
+
+    train, test = (_pairs(path) for path in (prepared("yelp").train, prepared("yelp").test))
+    few, held_out = fitting(train), fitting(test)
+    items = [item for item in transfer_items() if fitting([(item["text"], 0)])]
+    labels = LabelJudge([text for text, _ in train], [label for _, label in train])
+    right = [said == label for said, (_, label) in zip(labels([text for text, _ in test]), test, strict=True)]
+    record([row("yelp-transfer", "judge-of-labels", Score.mean("accuracy", right), {})], results=given.out)
+    asked: list[tuple[str, dict[str, object], Any]] = [
+        ("copy", {}, lambda: [item["text"] for item in items]),
+        ("human", {}, lambda: [item["refs"][0] for item in items]),
+        ("retrieval", {}, lambda: other_side(items, train)),
+    ]
+    for s in given.strengths:
+        asked.append(("adavae", {**named, "strength": s}, lambda s=s: moved(run.latent, items, few, s)))
+    for system, called, texts in asked:
+        if due("yelp-transfer", system, called, metric="reference_bleu", n=len(items)):
+            found = texts()
+            print("\n".join(f"    {item['text']} -> {text}" for item, text in zip(items[:3], found, strict=False)))
+            rows = [row("yelp-transfer", system, score, called) for score in scores(found, items, labels, judge)]
+            record(rows, device=str(run.device), results=given.out)
+    for k in given.labels:
+        if due("yelp-labels", "adavae", {**named, "labels": k}, metric="accuracy"):
+            both = few_labels(run.latent.encode, few, held_out, k)
+            names = ({**named, "labels": k}, {"labels": k})
+            for system, values, called in zip(("adavae", "words"), both, names, strict=True):
+                over = Score.mean("accuracy", values)
+                score = Score("accuracy", over.value, over.stderr, len(held_out))
+                record([row("yelp-labels", system, score, called)], results=given.out)
+
+
+if __name__ == "__main__":
+    main()
