@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.serve.server import serve_runs
     from mezzotint.serve.settings import check_serving
+    from mezzotint.spec.wanted import Wanted
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
     from mezzotint.translation.write import Translation, asked_of, translate
-    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
+    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
 
 _HOMES = {
     "assess": ("evaluate_run", "labelled", "score_table", "showcase"),
@@ -75,12 +76,13 @@ _HOMES = {
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
     "serve.settings": ("check_serving",),
+    "spec.wanted": ("Wanted",),
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
     "translation.write": ("Translation", "asked_of", "translate"),
-    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System", "Towards"),
+    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Push", "Request", "System", "Towards", "Update"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -101,6 +103,7 @@ __all__ = [
     "MezzotintError",
     "Piece",
     "Progress",
+    "Push",
     "Request",
     "Run",
     "RunError",
@@ -111,7 +114,9 @@ __all__ = [
     "Team",
     "Towards",
     "Translation",
+    "Update",
     "UsageError",
+    "Wanted",
     "asked_of",
     "bistro_texts",
     "bundled_judge",

@@ -57,6 +57,8 @@ class Sample:
     """Its stream of random numbers: the same seed and index give the same text in any batch."""
     gaps: tuple[int, ...] = ()
     """How many tokens each gap of its template was filled with."""
+    unmet: tuple[str, ...] = ()
+    """What was wanted of it and does not hold."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class Run:
         strength (0.04) for "remask". For distilled runs: guide ("reward"), with guidance (1.0), how strongly it pulls.
         For runs of windows: length, above the run's canvas, which is written `block` tokens at a time (a quarter of the
         canvas), with `steps` steps each; `reuse` is faster and approximate.
+        wanted (a `Wanted`): what every text is to be like; what cannot be is refused, and a sample says what it misses.
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         return self._written(n, None, prefix, batch_size, how)
@@ -226,7 +229,7 @@ class Run:
         size = min(batch_size, ceil(n / self.team.size)) if self.team.size > 1 else batch_size
         tasks = self.desk.tasks(n, template, prefix, size, how)
         return [
-            Sample(**{**sample, "gaps": tuple(sample["gaps"])})
+            Sample(**{**sample, "gaps": tuple(sample["gaps"]), "unmet": tuple(sample["unmet"])})
             for samples in self.team.deal(tasks, written)
             for sample in samples
         ]
@@ -249,7 +252,8 @@ class Run:
             ids = ids[: self._cut(ids)]
             nfe, how = task.nfe(b) + int(frame.nfe[b]), task.request
             assert isinstance(how.seed, int), "a task has a seed of its own"
-            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b)))
+            unmet = tuple(task.wanted.unmet_in(text, len(ids)))
+            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet))
         return samples
 
     def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:

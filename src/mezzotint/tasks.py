@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from types import NoneType
 from typing import Any
@@ -16,9 +16,13 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, UsageError, unknown
+from mezzotint.guidance.constraint import Constraint
+from mezzotint.guidance.control import Constraints
+from mezzotint.guidance.wanted import constraints_of, least_tokens
 from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
-from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Request, System, Towards
+from mezzotint.spec.wanted import Wanted
+from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Layout, Push, Request, System, Towards
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Settings:
     reuse: bool = False
     guidance: float = 1.0
     guide: Towards = Towards.NOTHING
+    wanted: Wanted = field(default_factory=Wanted)
+    push: Push = field(default_factory=Push)
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -57,6 +63,8 @@ class Settings:
             ("block", (int, NoneType), "a whole number"),
             ("reuse", bool, "True or False"),
             ("guidance", (int, float), "a number"),
+            ("wanted", Wanted, "a Wanted"),
+            ("push", Push, "a Push"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -85,6 +93,8 @@ class Task:
     """How long each row's gaps are; empty without a template."""
     prefix: str = ""
     """The given beginning, as typed; a space at its end belongs to the next token."""
+    wanted: Wanted = field(default_factory=Wanted)
+    """What every text is to be like."""
 
     def gaps(self, row: int) -> tuple[int, ...]:
         """The lengths of a row's gaps."""
@@ -102,6 +112,14 @@ class Task:
             return tokenizer.decode(ids)
         written = ids[int(self.canvas.given[row].sum()) :]
         return self.prefix.removesuffix(" ") + tokenizer.decode(written, virtual_space=False)
+
+
+def controlled(task: Task, parts: Sequence[Constraint], how: Settings) -> Task:
+    """The task with what is wanted of its texts; UsageError where that cannot be."""
+    if not parts:
+        return task
+    control = Constraints(parts, how.push)
+    return replace(task, request=replace(task.request, control=control), wanted=how.wanted)
 
 
 class Desk:
@@ -142,12 +160,14 @@ class Desk:
         check_guide(self.system.card, settings.guide, settings.decoder)
         if settings.guidance != 1 and settings.guide is Towards.NOTHING:
             self._require(Can.GUIDE)
-        if template is not None and settings.length is not None:
+        if template is not None and (settings.length or settings.wanted.length) is not None:
             raise UsageError("a template says how long the text is; leave length out")
+        parts = self._parts(settings)
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
-            yield from self._templates(batches, template, settings)
+            for task in self._templates(batches, template, settings):
+                yield controlled(task, parts, settings)
             return
         if prefix:
             self._require(Can.CONTINUE)
@@ -155,8 +175,23 @@ class Desk:
         closing = () if settings.length else self._closing
         special = [i for i in self.tokenizer.special if i not in closing]
         for rows in batches:
-            canvas = self._free(rows, prefix, settings)
-            yield Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
+            canvas = self._free(rows, prefix, settings, least_tokens(parts))
+            task = Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
+            yield controlled(task, parts, settings)
+
+    def _parts(self, how: Settings) -> list[Constraint]:
+        """What is wanted, as constraints; UsageError or CapabilityError where this run cannot serve it."""
+        wanted = how.wanted
+        if not wanted.is_anything:
+            return []
+        self._require(Can.CONTROL)
+        if wanted.length is not None:
+            if self.config["data"].get("layout") == Layout.WINDOWS.value:
+                raise CapabilityError("this run writes windows of running text; only texts can be asked for a length")
+            if wanted.length > self._room:
+                most = f"this run's texts have at most {self._room}"
+                raise UsageError(f"a text of {wanted.length} tokens is wanted; {most}")
+        return constraints_of(wanted, self.tokenizer, self.spec.ending)
 
     def likeness(self, task: Task) -> Hashable:
         """What tasks have to have in common to be written together without a change to any text."""
@@ -166,7 +201,7 @@ class Desk:
         placed = bool(given.any()) if Can.INFILL in self.system.card.can else int(given[0].sum())
         return (
             asked.steps, asked.temperature, asked.top_p, asked.decoder, asked.threshold, asked.strength, asked.guidance,
-            asked.guide, asked.block, asked.reuse, asked.forbidden, placed,
+            asked.guide, asked.block, asked.reuse, asked.forbidden, placed, id(asked.control),
             None if asked.block is None else (given.shape[1], int(given[0].sum())),
         )  # fmt: skip
 
@@ -211,23 +246,27 @@ class Desk:
         whole = self.lengths is not None
         return () if whole else (self.tokenizer.end,)
 
-    def _free(self, rows: range, prefix: str | None, how: Settings) -> Canvas:
+    def _free(self, rows: range, prefix: str | None, how: Settings, needed: int) -> Canvas:
+        """`needed`: how many tokens have to be there beside the prefix."""
         # The space before the next word is part of that word's token, as at a gap.
         awaited = prefix is not None and prefix.endswith(" ")
         given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
-        lengths = self._lengths_of(rows, len(given), how)
+        lengths = self._lengths_of(rows, len(given), how, needed)
         if not given:
             return free(lengths, list(rows), self.tokenizer.pad)
         return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
 
-    def _lengths_of(self, rows: range, least: int, how: Settings) -> list[int]:
+    def _lengths_of(self, rows: range, least: int, how: Settings, needed: int) -> list[int]:
         most = self._room if self.lengths is not None else self.spec.canvas
-        if least >= (how.length or most):
-            texts = "the text is to have" if how.length else "this run's texts have at most"
-            raise UsageError(f"the prefix is {least} tokens long; {texts} {how.length or most}")
+        asked = how.length or how.wanted.length
+        if least >= (asked or most):
+            texts = "the text is to have" if asked else "this run's texts have at most"
+            raise UsageError(f"the prefix is {least} tokens long; {texts} {asked or most}")
         if self.lengths is None:
             return [how.length or self.spec.canvas] * len(rows)
-        law = self.lengths.given(least + 1)
+        if how.wanted.length is not None and self.spec.ending is Ending.LENGTH:
+            return [how.wanted.length] * len(rows)
+        law = self.lengths.given(least + max(1, needed))
         return [law.draw(float(u)) for u in Rng(how.seed, rows).at("length").uniform()]
 
     # ------------------------------------------------------------ templates

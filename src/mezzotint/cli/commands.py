@@ -22,7 +22,7 @@ from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, film, one_line, progress, say, stderr
 
 if TYPE_CHECKING:
-    from mezzotint import Can, Card, Draft, Progress, Sample, Score
+    from mezzotint import Can, Card, Draft, Progress, Run, Sample, Score
 
 MINUTES = 10.0
 """How long a training lasts where neither minutes nor steps are given."""
@@ -157,6 +157,34 @@ def infill(given: flags.Infill) -> int:
         write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
+
+
+def control(given: flags.Control) -> int:
+    """Write texts of which something is wanted, and say what each of them misses."""
+    card = card_of(given.run)
+    demand(card, mezzotint.Can.CONTROL)
+    wanted = mezzotint.Wanted(length=given.length, has=given.has, without=given.without)
+    if not wanted.is_anything:
+        raise UsageError(f"say what is wanted of the texts; as in `{given.example}`")
+    if given.template is not None:
+        mezzotint.parse_template(given.template)
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    if given.length is not None:
+        say(f"in this run a length of n is n {unit(run)}")
+    drafts = run.stream(given.n, template=given.template, steps=given.steps, seed=given.seed, wanted=wanted)
+    written = write(texts(drafts, watch=given.watch), as_json=given.json, wanted=True)
+    missed = [sample for sample in written if sample.unmet]
+    for sample in missed:
+        say(f"text {sample.index + 1} is not {', not '.join(sample.unmet)}")
+    say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def unit(run: Run) -> str:
+    """What a run's tokens are, in plural."""
+    return "words and punctuation marks" if run.tokenizer.kind == "word" else "pieces of words"
 
 
 def translate(given: flags.Translate) -> int:
@@ -309,13 +337,15 @@ def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:
     return [text for draft in film(drafts, stderr()) for text in draft.samples]
 
 
-def write(samples: Iterable[Sample], *, as_json: bool = False, template: str | None = None) -> list[Sample]:
-    """Texts to stdout, one a line, or an object a line; returns them."""
+def write(
+    samples: Iterable[Sample], *, as_json: bool = False, template: str | None = None, wanted: bool = False
+) -> list[Sample]:
+    """Texts to stdout, one a line, or an object a line, with what it misses where something is wanted; returns them."""
     written = []
     for sample in samples:
         written.append(sample)
         if as_json:
-            _print_record(_record(sample, template))
+            _print_record(_record(sample, template) | ({"unmet": list(sample.unmet)} if wanted else {}))
         else:
             _print(one_line(sample.text))
     return written

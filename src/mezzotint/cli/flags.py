@@ -329,6 +329,32 @@ class Infill(Writing):
     n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """Write texts of which something is wanted: a length, words in them, words not in them."""
+
+    example: ClassVar[str] = "mezzotint control runs/reviews --length 12 --has Japanese"
+    run: Run
+    length: Annotated[
+        int | None, value("exactly so many tokens: words and punctuation marks, or pieces of words", "N", whole())
+    ] = None
+    has: Annotated[
+        tuple[str, ...], repeated("a word or phrase that stands in it; may be repeated", "WORD", unicode)
+    ] = ()
+    without: Annotated[
+        tuple[str, ...], repeated("a word or phrase that stands nowhere in it; may be repeated", "WORD", unicode)
+    ] = ()
+    template: Annotated[
+        str | None, value("text with gaps such as [3], as for infill, that all texts fill", "TEMPLATE", unicode)
+    ] = None
+    n: Annotated[int, value("how many texts", "N", whole())] = 8
+    steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
+    seed: Seed = 0
+    watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
+    json: Json = False
+    device: Device = "auto"
+
+
 def beams(text: str) -> tuple[int, int]:
     """Reads how many lengths and how many texts of each: 5x2, or 5 for one of each."""
     if not re.fullmatch("[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?", text):

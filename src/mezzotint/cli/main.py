@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "distill": (flags.Distill, commands.distill),
     "sample": (flags.Sample, commands.sample),
     "infill": (flags.Infill, commands.infill),
+    "control": (flags.Control, commands.control),
     "translate": (flags.Translate, commands.translate),
     "evaluate": (flags.Evaluate, commands.evaluate),
     "latent sample": (flags.LatentSample, latent.sample),
