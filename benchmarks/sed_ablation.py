@@ -108,7 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vector-minutes", type=float, default=5)
     parser.add_argument("--vector-steps", type=int)
     parser.add_argument("--batch", type=int, help="rows a step (default: the recipe's)")
-    parser.add_argument("--set", type=_setting, nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--set", type=setting, nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--n", type=int, default=1000, help="texts of each run that the judge reads")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps that they are written in")
@@ -120,7 +120,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _setting(text: str) -> tuple[str, str]:
+def setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"a setting is key=value, not {text}")

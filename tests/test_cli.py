@@ -36,7 +36,9 @@ PROMISED = {
     " --prefix --watch --json --device --length --block --reuse",
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --json --device",
-    "control": "--length --has --without --template -n --steps --seed --watch --json --device",
+    "train-control": "--data --field --minutes --max-steps --batch-size --seed --device",
+    "control": "--length --has --without --says --pos --span --tree --template"
+    " -n --steps --seed --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
     "latent sample": "--seed --temperature --top-p --json --device -n",
     "latent walk": "--seed --temperature --top-p --json --device --points",

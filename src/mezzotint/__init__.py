@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from mezzotint.course import Progress
     from mezzotint.data.template import literal, parse_template
+    from mezzotint.data.trees import read_tree
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.judge import bundled_judge
@@ -64,6 +65,7 @@ _HOMES = {
         "next_out",
     ),
     "data.template": ("literal", "parse_template"),
+    "data.trees": ("read_tree",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "judge": ("bundled_judge",),
@@ -150,6 +152,7 @@ __all__ = [
     "next_out",
     "parse_template",
     "plugin_faults",
+    "read_tree",
     "resume",
     "score_table",
     "serve_runs",

@@ -22,9 +22,12 @@ from torch import Tensor
 
 from mezzotint import hub
 from mezzotint.checks import check_run, located
+from mezzotint.controllers import read_control, train_control
+from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, unknown
+from mezzotint.guidance.reading import Reader
 from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
 from mezzotint.spec.training import Precision
@@ -112,7 +115,7 @@ class Run:
         self.lengths = lengths
         self.team = team
         self.spec: Any = system.spec
-        self.desk = Desk(config, system, tokenizer, lengths, device)
+        self.desk = Desk(config, system, tokenizer, lengths, device, lambda: self.reader)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -125,6 +128,22 @@ class Run:
         if not isinstance(self.system, Latent):
             raise CapabilityError(f"{self.card.name} has no latent space; its texts are no points of one")
         return LatentSpace(self.system, self.tokenizer, self.device, self._at)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Its classifiers of noisy texts; RunError, naming the command that trains some, where there are none."""
+        return read_control(self.folder, self.system, self.device)
+
+    def train_control(self, data: Sequence[str | Path], **how: Any) -> Iterator[Progress]:
+        """Train classifiers of its noisy texts on annotated ones, for `generate(wanted=...)`; yields how it stands.
+
+        `data`: files of records with a text and what is known of it (data/annotated.py), or ["bistro"]. `how`: field
+        ("text"), minutes (10), max_steps, batch_size (64), seed (0). They are kept in the run's folder.
+        """
+        if self.is_published:
+            raise RunError(f"{self.name} was published for others; train classifiers for the run that it was made of")
+        self.__dict__.pop("reader", None)
+        return train_control(self.folder, self.system, self.tokenizer, self.device, data, **how)
 
     @property
     def is_published(self) -> bool:
@@ -159,6 +178,8 @@ class Run:
         For runs of windows: length, above the run's canvas, which is written `block` tokens at a time (a quarter of the
         canvas), with `steps` steps each; `reuse` is faster and approximate.
         wanted (a `Wanted`): what every text is to be like; what cannot be is refused, and a sample says what it misses.
+        With it, push (a `Push`): how vectors are moved; hard, soft (True): what can be settled or excluded is, the rest
+        is followed by its probability.
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         return self._written(n, None, prefix, batch_size, how)
@@ -245,15 +266,14 @@ class Run:
     def _samples(self, task: Task, frame: Frame) -> list[Sample]:
         ids_BL = frame.ids.cpu()
         shown = task.canvas.real & frame.known.cpu()
+        rows = [self._filled(ids[real].tolist()) for ids, real in zip(ids_BL, shown, strict=True)]
+        texts = [(task.text(self.tokenizer, b, ids), ids[: self._cut(ids)]) for b, ids in enumerate(rows)]
+        unmet, how = task.unmet(frame.ids, [(text, len(ids)) for text, ids in texts]), task.request
+        assert isinstance(how.seed, int), "a task has a seed of its own"
         samples = []
-        for b, index in enumerate(task.canvas.index.tolist()):
-            ids = self._filled(ids_BL[b][shown[b]].tolist())
-            text = task.text(self.tokenizer, b, ids)
-            ids = ids[: self._cut(ids)]
-            nfe, how = task.nfe(b) + int(frame.nfe[b]), task.request
-            assert isinstance(how.seed, int), "a task has a seed of its own"
-            unmet = tuple(task.wanted.unmet_in(text, len(ids)))
-            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet))
+        for b, (index, (text, ids)) in enumerate(zip(task.canvas.index.tolist(), texts, strict=True)):
+            nfe = task.nfe(b) + int(frame.nfe[b])
+            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet[b]))
         return samples
 
     def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:

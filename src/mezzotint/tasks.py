@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from types import NoneType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mezzotint.checks import check_decoder, check_guide, check_length, decoder_named, guide_named
 from mezzotint.data.canvas import closed, free, prefixed, room, stacked, template_canvas
@@ -16,8 +17,9 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, UsageError, unknown
-from mezzotint.guidance.constraint import Constraint
+from mezzotint.guidance.constraint import Classified, Constraint
 from mezzotint.guidance.control import Constraints
+from mezzotint.guidance.reading import Reader
 from mezzotint.guidance.wanted import constraints_of, least_tokens
 from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
@@ -43,6 +45,8 @@ class Settings:
     guide: Towards = Towards.NOTHING
     wanted: Wanted = field(default_factory=Wanted)
     push: Push = field(default_factory=Push)
+    hard: bool = True
+    soft: bool = True
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -65,6 +69,8 @@ class Settings:
             ("guidance", (int, float), "a number"),
             ("wanted", Wanted, "a Wanted"),
             ("push", Push, "a Push"),
+            ("hard", bool, "True or False"),
+            ("soft", bool, "True or False"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -95,6 +101,17 @@ class Task:
     """The given beginning, as typed; a space at its end belongs to the next token."""
     wanted: Wanted = field(default_factory=Wanted)
     """What every text is to be like."""
+    judged: Sequence[Constraint] = ()
+    """What of that classifiers tell."""
+
+    def unmet(self, ids: Tensor, texts: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
+        """What does not hold of each finished row (B, L), of which a text and its number of tokens are given."""
+        missed = [self.wanted.unmet_in(*text) for text in texts]
+        for part in self.judged:
+            held = part.holds(ids, self.request.canvas)
+            for row, holds in enumerate([] if held is None else held.tolist()):
+                missed[row] += [] if holds else [part.name]
+        return [tuple(each) for each in missed]
 
     def gaps(self, row: int) -> tuple[int, ...]:
         """The lengths of a row's gaps."""
@@ -118,8 +135,9 @@ def controlled(task: Task, parts: Sequence[Constraint], how: Settings) -> Task:
     """The task with what is wanted of its texts; UsageError where that cannot be."""
     if not parts:
         return task
-    control = Constraints(parts, how.push)
-    return replace(task, request=replace(task.request, control=control), wanted=how.wanted)
+    control = Constraints(parts, how.push, how.hard, how.soft)
+    judged = [part for part in parts if isinstance(part, Classified)]
+    return replace(task, request=replace(task.request, control=control), wanted=how.wanted, judged=judged)
 
 
 class Desk:
@@ -132,8 +150,11 @@ class Desk:
         tokenizer: Tokenizer,
         lengths: Lengths | None,
         device: torch.device,
+        read: Callable[[], Reader],
     ) -> None:
+        """`read` gives the run's classifiers of noisy texts, or says how to make some."""
         self.config = config
+        self.read = read
         self.system = system
         self.tokenizer = tokenizer
         self.lengths = lengths
@@ -160,7 +181,7 @@ class Desk:
         check_guide(self.system.card, settings.guide, settings.decoder)
         if settings.guidance != 1 and settings.guide is Towards.NOTHING:
             self._require(Can.GUIDE)
-        if template is not None and (settings.length or settings.wanted.length) is not None:
+        if template is not None and (settings.length or settings.wanted.tokens) is not None:
             raise UsageError("a template says how long the text is; leave length out")
         parts = self._parts(settings)
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
@@ -175,7 +196,7 @@ class Desk:
         closing = () if settings.length else self._closing
         special = [i for i in self.tokenizer.special if i not in closing]
         for rows in batches:
-            canvas = self._free(rows, prefix, settings, least_tokens(parts))
+            canvas = self._free(rows, prefix, settings, least_tokens(settings.wanted, parts))
             task = Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
             yield controlled(task, parts, settings)
 
@@ -185,13 +206,15 @@ class Desk:
         if not wanted.is_anything:
             return []
         self._require(Can.CONTROL)
-        if wanted.length is not None:
+        if wanted.of_words and self.tokenizer.kind != "word":
+            raise CapabilityError("parts of speech and phrases are of words, and this run writes pieces of words")
+        if wanted.tokens is not None:
             if self.config["data"].get("layout") == Layout.WINDOWS.value:
                 raise CapabilityError("this run writes windows of running text; only texts can be asked for a length")
-            if wanted.length > self._room:
-                most = f"this run's texts have at most {self._room}"
-                raise UsageError(f"a text of {wanted.length} tokens is wanted; {most}")
-        return constraints_of(wanted, self.tokenizer, self.spec.ending)
+            if wanted.tokens > self.room:
+                most = f"this run's texts have at most {self.room}"
+                raise UsageError(f"a text of {wanted.tokens} tokens is wanted; {most}")
+        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read)
 
     def likeness(self, task: Task) -> Hashable:
         """What tasks have to have in common to be written together without a change to any text."""
@@ -257,22 +280,22 @@ class Desk:
         return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
 
     def _lengths_of(self, rows: range, least: int, how: Settings, needed: int) -> list[int]:
-        most = self._room if self.lengths is not None else self.spec.canvas
-        asked = how.length or how.wanted.length
+        most = self.room if self.lengths is not None else self.spec.canvas
+        asked = how.length or how.wanted.tokens
         if least >= (asked or most):
             texts = "the text is to have" if asked else "this run's texts have at most"
             raise UsageError(f"the prefix is {least} tokens long; {texts} {asked or most}")
         if self.lengths is None:
             return [how.length or self.spec.canvas] * len(rows)
-        if how.wanted.length is not None and self.spec.ending is Ending.LENGTH:
-            return [how.wanted.length] * len(rows)
+        if how.wanted.tokens is not None and self.spec.ending is Ending.LENGTH:
+            return [how.wanted.tokens] * len(rows)
         law = self.lengths.given(least + max(1, needed))
         return [law.draw(float(u)) for u in Rng(how.seed, rows).at("length").uniform()]
 
     # ------------------------------------------------------------ templates
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
         """The most tokens that a text can have."""
         return room(self.spec.canvas, self.spec.ending)
 
@@ -290,8 +313,8 @@ class Desk:
         """What chooses the lengths of the gaps; UsageError where they do not fit even at their shortest."""
         _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
         least = sum(given) + sum(gap.low for gap in template.gaps)
-        if least > self._room:
-            raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self._room}")
+        if least > self.room:
+            raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self.room}")
         is_filled = self.spec.ending is Ending.FILL
         draws = DRAWS if any(given) or is_filled else 1
 
@@ -305,4 +328,4 @@ class Desk:
                 raise CapabilityError(f"{name} cannot choose the lengths of gaps; write [3] for a gap of three tokens")
             return log_evidence(self.system, canvas.to(self.device), seed, draws)
 
-        return Chooser(template.gaps, self._room - sum(given), weigh, draws)
+        return Chooser(template.gaps, self.room - sum(given), weigh, draws)

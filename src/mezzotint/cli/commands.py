@@ -22,7 +22,7 @@ from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, film, one_line, progress, say, stderr
 
 if TYPE_CHECKING:
-    from mezzotint import Can, Card, Draft, Progress, Run, Sample, Score
+    from mezzotint import Can, Card, Draft, Progress, Run, Sample, Score, Wanted
 
 MINUTES = 10.0
 """How long a training lasts where neither minutes nor steps are given."""
@@ -99,7 +99,7 @@ def distill(given: flags.Distill) -> int:
     return after_training(progress(records, stderr()), out)
 
 
-def minutes_of(given: flags.Train | flags.Distill) -> float | None:
+def minutes_of(given: flags.Train | flags.Distill | flags.TrainControl) -> float | None:
     """How long to train: as long as asked for; ten minutes where steps do not say when to stop either."""
     return MINUTES if given.minutes is None and given.max_steps is None else given.minutes
 
@@ -163,7 +163,7 @@ def control(given: flags.Control) -> int:
     """Write texts of which something is wanted, and say what each of them misses."""
     card = card_of(given.run)
     demand(card, mezzotint.Can.CONTROL)
-    wanted = mezzotint.Wanted(length=given.length, has=given.has, without=given.without)
+    wanted = wanted_of(given)
     if not wanted.is_anything:
         raise UsageError(f"say what is wanted of the texts; as in `{given.example}`")
     if given.template is not None:
@@ -179,6 +179,30 @@ def control(given: flags.Control) -> int:
         say(f"text {sample.index + 1} is not {', not '.join(sample.unmet)}")
     say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def wanted_of(given: flags.Control) -> Wanted:
+    """What was typed, as one record; UsageError where it contradicts itself."""
+    tree = None if given.tree is None else mezzotint.read_tree(given.tree)
+    return mezzotint.Wanted(
+        length=given.length, has=given.has, without=given.without, says=given.says,
+        pos=tuple((given.pos or "").split()), spans=given.span, tree=None if tree is None else (tree.words, tree.spans),
+    )  # fmt: skip
+
+
+def train_control(given: flags.TrainControl) -> int:
+    """Train classifiers for a run."""
+    demand(card_of(given.run), mezzotint.Can.CONTROL)
+    mezzotint.check_data(given.data)
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    records = run.train_control(
+        given.data, field=given.field, minutes=minutes_of(given), max_steps=given.max_steps,
+        batch_size=given.batch_size, seed=given.seed,
+    )  # fmt: skip
+    progress(records, stderr())
+    closing(f"mezzotint control {quote(str(given.run))} --says FIELD=VALUE", report_of(given.run))
     return 0
 
 

@@ -329,9 +329,45 @@ class Infill(Writing):
     n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
 
 
+def stated(text: str) -> tuple[str, str]:
+    """Reads `field=value`, as it is."""
+    name, equals, content = unicode(text).partition("=")
+    if not (name.strip() and equals and content.strip()):
+        raise ValueError("FIELD=VALUE")
+    return name.strip(), content.strip()
+
+
+def span(text: str) -> tuple[int, int, str]:
+    """Reads a phrase, 3:7=NP."""
+    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})=(\S+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ValueError("first word, word after the last and a label, as in 3:7=NP")
+    return int(found[1]), int(found[2]), found[3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainControl:
+    """Train what `mezzotint control` follows, on texts of which fields, parts of speech or trees are known."""
+
+    example: ClassVar[str] = "mezzotint train-control runs/reviews --data annotated.jsonl"
+    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+    data: Annotated[
+        tuple[Path, ...],
+        values("files of records with a text and its fields, tags, tree or spans; or bistro", "FILE", Path),
+    ]
+    field: Annotated[str | None, value("which field of a record is the text (default: text)", "NAME")] = None
+    minutes: Annotated[
+        float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
+    ] = None
+    max_steps: Annotated[int | None, value("how many steps to train", "N", whole())] = None
+    batch_size: Annotated[int, value("rows a step", "N", whole())] = 64
+    seed: Seed = 0
+    device: Device = "auto"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """Write texts of which something is wanted: a length, words in them, words not in them."""
+    """Write texts of which something is wanted: a length, words, what they say, parts of speech, phrases."""
 
     example: ClassVar[str] = "mezzotint control runs/reviews --length 12 --has Japanese"
     run: Run
@@ -344,6 +380,20 @@ class Control:
     without: Annotated[
         tuple[str, ...], repeated("a word or phrase that stands nowhere in it; may be repeated", "WORD", unicode)
     ] = ()
+    says: Annotated[
+        tuple[tuple[str, str], ...],
+        repeated("what it says, as `mezzotint train-control` learned it; may be repeated", "FIELD=VALUE", stated),
+    ] = ()
+    pos: Annotated[
+        str | None, value("the part of speech of every word, as in 'DET NOUN VERB PUNCT'", "TAGS", unicode)
+    ] = None
+    span: Annotated[
+        tuple[tuple[int, int, str], ...],
+        repeated("a phrase in it: words from 0, end exclusive; may be repeated", "3:7=NP", span),
+    ] = ()
+    tree: Annotated[
+        str | None, value("all its phrases, any word for each word, as in '(S (NP * *) (VP *) *)'", "TREE", unicode)
+    ] = None
     template: Annotated[
         str | None, value("text with gaps such as [3], as for infill, that all texts fill", "TEMPLATE", unicode)
     ] = None

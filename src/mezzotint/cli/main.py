@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "demo": (flags.Demo, demo),
     "train": (flags.Train, commands.train),
     "train-embeddings": (flags.TrainEmbeddings, commands.train_embeddings),
+    "train-control": (flags.TrainControl, commands.train_control),
     "resume": (flags.Resume, commands.resume),
     "distill": (flags.Distill, commands.distill),
     "sample": (flags.Sample, commands.sample),

@@ -28,6 +28,8 @@ class View:
         self.noised = noised
         self.canvas = canvas
         self._odds = odds
+        self.kept: dict[object, Tensor] = {}
+        """What constraints compute of this state and others can use."""
 
     @cached_property
     def odds(self) -> Tensor:

@@ -3,6 +3,7 @@
     config.json         format, system, spec, training, data with sha256, seed, versions
     tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
     frozen.safetensors (networks that the run starts from and does not change, where there are such)
+    control.json, control.safetensors (classifiers of noisy texts, where some were trained)
     embeddings.safetensors (the table that a run began with, where it was given one)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
 
@@ -31,8 +32,9 @@ LENGTHS = "lengths.json"
 MODEL = "model.safetensors"
 FROZEN = "frozen.safetensors"
 INDEX = "model.safetensors.index.json"
-FROZEN = "frozen.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
+CONTROL = "control.safetensors"
+CONTROLLER = "control.json"
 LOG = "log.jsonl"
 RESULTS = "results.json"
 SAMPLES = "samples.json"
