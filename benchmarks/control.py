@@ -73,7 +73,7 @@ def trained_arm(arm: str, seed: int, given: argparse.Namespace, until: float) ->
     system, settings = ARMS[arm]
     how: dict[str, Any] = {"max_steps": given.train_steps} if given.train_steps else {"minutes": given.train_minutes}
     out = RUNS / f"{system},{variant({**settings, **dict(given.set), **how, 'seed': seed})}"
-    how = {"minutes": None, **how, "seed": seed, "settings": {**settings, **dict(given.set)}}
+    how = {"minutes": None, **how, "seed": seed, "tokenizer": "word", "settings": {**settings, **dict(given.set)}}
     trained("bistro", system, out, until=until, device=given.device, **how)
     if not (out / "control.json").exists():
         if time.monotonic() > until:

@@ -45,6 +45,7 @@ PROMISED = {
     "latent analogy": "--seed --temperature --top-p --json --device",
     "latent transfer": "--seed --temperature --top-p --json --device --to --data --label --field --strength",
     "evaluate": "--data --judge --mauve --json --device",
+    "quantize": "--weights --out --data --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "serve": "--host --port --api-key --insecure --device",
     "systems": "--json",

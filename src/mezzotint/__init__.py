@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, labelled, score_table, showcase
+    from mezzotint.assess import evaluate_run, labelled, score_table, showcase, weighed
     from mezzotint.checks import (
         check_backbone,
         check_data,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "labelled", "score_table", "showcase"),
+    "assess": ("evaluate_run", "labelled", "score_table", "showcase", "weighed"),
     "checks": (
         "check_backbone",
         "check_data",
@@ -161,6 +161,7 @@ __all__ = [
     "train",
     "translate",
     "unknown",
+    "weighed",
 ]
 
 

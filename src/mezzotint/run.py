@@ -30,6 +30,7 @@ from mezzotint.errors import CapabilityError, RunError, unknown
 from mezzotint.guidance.reading import Reader
 from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
+from mezzotint.spec.quantize import Few
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
 from mezzotint.tasks import Desk, Task
@@ -37,6 +38,8 @@ from mezzotint.training import folder as files
 from mezzotint.training import release
 from mezzotint.training.checkpoint import networks, read_frozen, read_weights
 from mezzotint.training.device import pick_device, pick_precision
+from mezzotint.training.packed import read_packed
+from mezzotint.training.small import write_quantized
 from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Card, Frame, Latent, System
 
@@ -144,6 +147,20 @@ class Run:
             raise RunError(f"{self.name} was published for others; train classifiers for the run that it was made of")
         self.__dict__.pop("reader", None)
         return train_control(self.folder, self.system, self.tokenizer, self.device, data, **how)
+
+    def quantize(self, weights: str, out: str | Path) -> None:
+        """Write a copy of this run whose matrices have few values, "ternary", "pow2" or "int8", in codes of few bits.
+
+        It is for use, not for training on: it has no checkpoints. UsageError for other weights, RunError where `out`
+        holds something already, CapabilityError for a run that stands on networks of others or has few values already.
+        """
+        if weights not in (known := [few.value for few in Few]):
+            raise unknown("weights", weights, known)
+        if self.config.get("packed") or (self.folder / files.FROZEN).exists():
+            raise CapabilityError(
+                f"{self.name} cannot be quantised: only a run with all of its own weights in full can"
+            )
+        write_quantized(self.folder, Path(out), self.config, self.system.players, Few(weights))
 
     @property
     def is_published(self) -> bool:
@@ -331,7 +348,7 @@ def from_pretrained(
         raise RunError(f"{folder / files.TOKENIZER} is another run's: it knows {known}")
     system: System = found.load(found.system)(spec, lengths)
     read_frozen(folder, system)
-    read_weights(folder / files.MODEL, system.players)
+    (read_packed if config.get("packed") else read_weights)(folder / files.MODEL, system.players)
     dtype = pick_precision(_precision(precision), where)
     for module in networks(system):
         module.to(device=where, dtype=dtype).eval()

@@ -309,6 +309,28 @@ def bring(given: flags.Import) -> int:
     return 0
 
 
+def quantize(given: flags.Quantize) -> int:
+    """Make a small copy of a run, and set its scores beside those of the whole one."""
+    mezzotint.check_run(given.run)
+    mezzotint.check_new(given.out)
+    if given.data:
+        mezzotint.check_data(given.data)
+    keep_memory()
+    mezzotint.load(given.run, device=given.device).quantize(given.weights, given.out)
+    columns: dict[str, list[Score]] = {}
+    with stderr().status("scoring"):
+        for name, run in (("whole", given.run), (given.weights, given.out)):
+            columns[name] = list(mezzotint.weighed(run, given.data, device=given.device))
+    if given.json:
+        for name, scores in columns.items():
+            for score in scores:
+                _print_record({"column": name} | score.to_json())
+    else:
+        show(columns)
+    closing(next_of(given.out), report_of(given.out))
+    return 0
+
+
 def serve(given: flags.Serve) -> int:
     """Answer for some runs over HTTP until interrupted."""
     key = given.api_key or os.environ.get(KEY) or None

@@ -542,6 +542,21 @@ class Import:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """Make a small copy of a run, its weights of few values, and say what that costs."""
+
+    example: ClassVar[str] = "mezzotint quantize runs/reviews --weights int8 --out runs/small"
+    run: Run
+    weights: Annotated[
+        str, choose("-a, 0 or a in each row; signed powers of two; 256 levels", "ternary", "pow2", "int8")
+    ]
+    out: Annotated[Path, value("the run folder to write", "RUN", Path)]
+    data: Annotated[tuple[Path, ...], values("held-out text to compare on (default: the run's own)", "FILE", Path)] = ()
+    json: Json = False
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serve:
     """Answer for runs over HTTP, as OpenAI's clients ask, with a page on which text is seen emerging."""
 

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "latent walk": (flags.LatentWalk, latent.walk),
     "latent analogy": (flags.LatentAnalogy, latent.analogy),
     "latent transfer": (flags.LatentTransfer, latent.transfer),
+    "quantize": (flags.Quantize, commands.quantize),
     "import": (flags.Import, commands.bring),
     "serve": (flags.Serve, commands.serve),
     "systems": (flags.Systems, commands.systems),
