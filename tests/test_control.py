@@ -393,6 +393,8 @@ def test_a_forbidden_phrase_never_stands_however_many_tokens_are_written_at_once
     part = Absent(phrases=((0, 1), (2, 2, 2), (3,)))
     _, ids, control = masked([part], rows=1200, steps=steps)
     assert bool(control.holds(ids, blank(len(ids), L))[0].all())
+    _, ids, control = masked([Pinned(words={1: 2}), Absent(phrases=((2, 1), (3, 2)))], rows=600, steps=steps)
+    assert bool(control.holds(ids, blank(len(ids), L))[1].all())
     texts = torch.tensor(list(itertools.product(range(V), repeat=L)))
     truth = [
         not any(t[i : i + len(p)] == p for p in part.phrases for i in range(L)) for t in map(tuple, texts.tolist())
