@@ -238,7 +238,7 @@ def test_a_run_follows_its_classifiers(runs, name):
         assert samples[0].nfe == plain[0].nfe == 4  # classifiers of vectors need no more of the network
 
 
-def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs):
+def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs, tmp_path):
     folder = runs["qe"].folder
     card = json.loads((folder / "control.json").read_text())
     assert card["labels"]["fields"] == {"what": ["", "pub", "river"]} and set(card["held_out"]) == {
@@ -247,6 +247,12 @@ def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs):
     again, first = mezzotint.load(folder).reader, runs["qe"].reader
     state = again.net.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in first.net.state_dict().items())
+    # They go with a run to others, who cannot train any into it; no path does.
+    runs["qe"].save_pretrained(tmp_path / "given")
+    given = mezzotint.load(tmp_path / "given")
+    assert given.reader.labels == first.labels and str(folder.parent) not in (folder / "control.json").read_text()
+    with pytest.raises(RunError, match="published"):
+        given.train_control(["bistro"])
 
 
 def test_what_classifiers_find_in_a_finished_text_is_said(runs, monkeypatch):

@@ -111,7 +111,7 @@ def train_control(
     card = {
         "format": files.FORMAT, "spec": made.to_json(), "labels": labels.to_json(), "training": asked.to_json(),
         "run": files.digest(folder / files.MODEL), "sha256": files.digest(folder / files.CONTROL),
-        "data": [str(path) for path in data], "held_out": right,
+        "data": [Path(path).name for path in data], "held_out": right,
     }  # fmt: skip
     files.put_json(folder / files.CONTROLLER, card)
     for name, shares in right.items():

@@ -40,7 +40,7 @@ RESULTS = "results.json"
 SAMPLES = "samples.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
-PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN)
+PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN, CONTROL, CONTROLLER)
 """What somebody else needs of a run, and all that is published of it beside its card."""
 
 

@@ -62,9 +62,9 @@ def weights(path: Path) -> int:
 
 
 def _needed(run: Path, card: Card) -> list[str]:
-    """The files without which a run cannot write; a teacher is needed by a training alone."""
-    lengths = [files.LENGTHS] if (run / files.LENGTHS).exists() else []
-    return [files.TOKENIZER, *lengths, files.MODEL, *([files.FROZEN] if card.backbone else [])]
+    """The files without which a run cannot write as it can here; a teacher is needed by a training alone."""
+    more = [name for name in (files.LENGTHS, files.CONTROL, files.CONTROLLER) if (run / name).exists()]
+    return [files.TOKENIZER, *more, files.MODEL, *([files.FROZEN] if card.backbone else [])]
 
 
 def _size(run: Path, card: Card) -> int:
