@@ -94,7 +94,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """What all rows of a measurement have."""
     from benchmarks.rows import variant
-    from benchmarks.unconditional import minutes_of
+    from benchmarks.unconditional import minutes_asked
 
     named = arm.name(asked.settings)
     steps = run.config["training"]["max_steps"]
@@ -102,7 +102,7 @@ def facts_of(
     return {
         "benchmark": task.name, "system": run.card.name, "seed": SEED, "size": asked.size,
         "variant": variant(named) if way is None else way.called(chooser, named),
-        "train_minutes": minutes_of(run.config["training"]),
+        "train_minutes": minutes_asked(run.config["training"]),
         "params": sum(p.numel() for net in run.system.players.values() for p in net.parameters()),
         "precision": str(next(next(iter(run.system.players.values())).parameters()).dtype)[6:],
         "steps": None if way is None else way.steps,

@@ -75,12 +75,12 @@ def trained(
     out, setting, data = out or Path("runs") / f"{name}-{system}", SETTINGS[name], prepared(name)
     asked: dict[str, Any] = {
         "layout": setting.layout, "minutes": setting.minutes, "batch_size": setting.batch.get(system),
-        "settings": setting.settings, "tokenizer": data.tokenizer, **how,
+        "settings": setting.settings, "tokenizer": data.tokenizer, "device": device, **how,
     }  # fmt: skip
     records = (
         mezzotint.resume(out, device=device)
         if out.exists()
-        else mezzotint.train(system, [data.train], valid=[data.valid], out=out, device=device, **asked)
+        else mezzotint.train(system, [data.train], valid=[data.valid] if data.valid else None, out=out, **asked)
     )
     for _ in followed(out.name, records, until):
         pass
@@ -114,7 +114,7 @@ class Measured:
             "benchmark": benchmark or f"{name}-unconditional", "system": run.card.name, "split": "test",
             "seed": config["seed"],
             "size": f"d{spec.dim}x{spec.depth}", "params": sum(p.numel() for p in run.system.net.parameters()),
-            "train_minutes": minutes_of(config["training"]),
+            "train_minutes": minutes_asked(config["training"]),
             "variant": self.called({}),
             "precision": str(next(run.system.net.parameters()).dtype)[6:],
         }  # fmt: skip
@@ -194,7 +194,7 @@ class Measured:
         yield self._row(score, steps=asked, variant=self.called({**(to or {}), **how}), nfe=sum(nfe) / len(nfe))
 
 
-def minutes_of(training: Mapping[str, Any] | None) -> float | None:
+def minutes_asked(training: Mapping[str, Any] | None) -> float | None:
     """What a run was asked for, 15 for 15.0, as the keys of rows have it; None where it was steps, or nothing."""
     if training is None or training["max_steps"]:
         return None

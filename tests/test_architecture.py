@@ -31,6 +31,7 @@ GROUPS = (
     ("checks",),
     ("backbone", "latent", "prepare", "tasks", "vectors"),
     ("course",),
+    ("controllers",),
     ("launch", "run", "published"),
     ("judge", "translation"),
     ("assess",),

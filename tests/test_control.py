@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from mezzotint.errors import CapabilityError, UsageError
-from mezzotint.guidance.constraint import Classified, Contains, Forbidden, Length, Pinned, View
+from mezzotint.guidance.constraint import Classified, Forbidden, Length, Pinned, View
 from mezzotint.guidance.control import Constraints, settled_request
+from mezzotint.guidance.phrases import Absent, Contains
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.gaussian import Gaussian, SqrtVariance
 from mezzotint.process.schedule import LogLinear
@@ -340,8 +341,8 @@ def test_systems_keep_to_lengths_pins_and_bans_whatever_they_learned(name):
     assert not bool((last.ids == 2).any())
     *_, plain = made.sample(Request(canvas, steps=20, forbidden=(2,), control=Constraints(parts, soft=False)))
     before = control.holds(plain.ids, canvas)[3]
-    if name == "mdlm":  # all but those whose last tokens were drawn at once
-        assert int(wanted.sum()) > int(before.sum())
+    if name == "mdlm":  # where a word stands is drawn first, by one evaluation
+        assert bool(wanted.all()) and bool(before.all()) and bool((last.nfe <= 6).all())
     else:  # untrained, it says the same of any state: there is nothing to follow
         # Three updates in each of 19 steps that end at 0.05 or above, each with an evaluation of its own.
         assert last.nfe.tolist() == [20 + 3 * 19] * 12 and plain.nfe.tolist() == [20] * 12
@@ -354,3 +355,51 @@ def test_a_system_refuses_what_cannot_be_before_any_work():
     parts = [Length(tokens=3), *(Contains(phrases=((i,),)) for i in range(7))]
     with pytest.raises(UsageError, match="3 free tokens has no room for 7"):
         made.sample(Request(blank(1, 5), control=Constraints(parts)))
+
+
+# ---- phrases ---------------------------------------------------------------------------------------------------------
+
+
+def test_places_of_what_is_contained_are_drawn_by_the_odds_and_always_kept():
+    """Texts of independent positions: each as often as it is drawn times how often it has the word."""
+    part, rows = Contains(phrases=((1,), (2, 3))), 3000
+    p, control = odds(1).expand(rows, -1, -1), Constraints([part])
+    mask, process = V, Absorbing(LogLinear(), V)
+    canvas = control.placed(blank(rows, L), said(p), mask, Rng(0, range(rows)))
+    denoise = control.leaned(control.within(said(p)), mask)
+    *_, last = drive(denoise, Reveal(process), canvas, 1, Rng(1, range(rows)), torch.zeros(rows, dtype=torch.int64))
+    assert bool(part.holds(last.ids, blank(rows, L)).all())
+    times = {
+        t: t.count(1) + sum(t[i : i + 2] == (2, 3) for i in range(2)) for t in itertools.product(range(V), repeat=L)
+    }
+    weight = {t: n * mass(odds(1), lambda u, t=t: u == t)[0] for t, n in times.items() if n}
+    assert (
+        chi_square_p(Counter(map(tuple, last.ids.tolist())), {t: w / sum(weight.values()) for t, w in weight.items()})
+        > 1e-3
+    )
+
+
+def test_what_is_there_already_gets_no_second_place():
+    canvas = Constraints([Pinned(words={1: 2})]).canvas(blank(4, L), V)
+    control = Constraints([Contains(phrases=((2,), (3,)))])
+    assert torch.equal(control.placed(canvas, said(odds(4)), V, Rng(0, range(4))).given, canvas.given)
+    assert not bool(
+        Constraints(control.parts, hard=False).placed(blank(4, L), said(odds(4)), V, Rng(0, range(4))).given.any()
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 400])
+def test_a_forbidden_phrase_never_stands_however_many_tokens_are_written_at_once(steps):
+    part = Absent(phrases=((0, 1), (2, 2, 2), (3,)))
+    _, ids, control = masked([part], rows=1200, steps=steps)
+    assert bool(control.holds(ids, blank(len(ids), L))[0].all())
+    _, ids, control = masked([Pinned(words={1: 2}), Absent(phrases=((2, 1), (3, 2)))], rows=600, steps=steps)
+    assert bool(control.holds(ids, blank(len(ids), L))[1].all())
+    texts = torch.tensor(list(itertools.product(range(V), repeat=L)))
+    truth = [
+        not any(t[i : i + len(p)] == p for p in part.phrases for i in range(L)) for t in map(tuple, texts.tolist())
+    ]
+    assert part.holds(texts, blank(len(texts), L)).tolist() == truth
+    one = Absent(phrases=((1,), (2,)))
+    assert one.seen_to and not part.seen_to
+    assert one.log_chance(view(odds())).exp().tolist() == pytest.approx(mass(odds(), lambda t: not {1, 2} & set(t)))

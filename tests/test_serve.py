@@ -108,7 +108,7 @@ def error(answer: Any, status: int) -> str:
 def test_models_are_the_runs_with_what_their_cards_say(client: TestClient) -> None:
     data = client.get("/v1/models").json()["data"]
     assert [(one["id"], one["system"]) for one in data] == [("mdlm", "mdlm"), ("ar", "ar")]
-    assert data[0]["can"] == ["continue", "infill", "long"] and data[1]["decoders"] == ["exact"]
+    assert data[0]["can"] == ["continue", "control", "infill", "long"] and data[1]["decoders"] == ["exact"]
     assert client.get("/v1/models/ar").json() == data[1]
     assert "did you mean 'mdlm'" in error(client.get("/v1/models/mdml"), 404)
 

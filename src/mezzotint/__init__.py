@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, labelled, own_texts, score_table, showcase
+    from mezzotint.assess import evaluate_run, labelled, own_texts, score_table, showcase, weighed
     from mezzotint.checks import (
         check_backbone,
         check_data,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from mezzotint.course import Progress
     from mezzotint.data.template import literal, parse_template
+    from mezzotint.data.trees import read_tree
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.judge import bundled_judge
@@ -38,15 +39,16 @@ if TYPE_CHECKING:
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.serve.server import serve_runs
     from mezzotint.serve.settings import check_serving
+    from mezzotint.spec.wanted import Wanted
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
     from mezzotint.translation.write import Translation, asked_of, translate
-    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
+    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "labelled", "own_texts", "score_table", "showcase"),
+    "assess": ("evaluate_run", "labelled", "own_texts", "score_table", "showcase", "weighed"),
     "checks": (
         "check_backbone",
         "check_data",
@@ -63,6 +65,7 @@ _HOMES = {
         "next_out",
     ),
     "data.template": ("literal", "parse_template"),
+    "data.trees": ("read_tree",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "judge": ("bundled_judge",),
@@ -75,12 +78,13 @@ _HOMES = {
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
     "serve.settings": ("check_serving",),
+    "spec.wanted": ("Wanted",),
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
     "translation.write": ("Translation", "asked_of", "translate"),
-    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System", "Towards"),
+    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Push", "Request", "System", "Towards", "Update"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -101,6 +105,7 @@ __all__ = [
     "MezzotintError",
     "Piece",
     "Progress",
+    "Push",
     "Request",
     "Run",
     "RunError",
@@ -111,7 +116,9 @@ __all__ = [
     "Team",
     "Towards",
     "Translation",
+    "Update",
     "UsageError",
+    "Wanted",
     "asked_of",
     "bistro_texts",
     "bundled_judge",
@@ -146,6 +153,7 @@ __all__ = [
     "own_texts",
     "parse_template",
     "plugin_faults",
+    "read_tree",
     "resume",
     "score_table",
     "serve_runs",
@@ -154,6 +162,7 @@ __all__ = [
     "train",
     "translate",
     "unknown",
+    "weighed",
 ]
 
 

@@ -157,6 +157,18 @@ def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> It
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
 
 
+def weighed(path: str | Path, data: Sequence[str | Path] = (), *, device: str = "auto") -> Iterator[Score]:
+    """What a run costs and is worth: megabytes (10^6 bytes) of its weights on disk, and its bound on `data`.
+
+    Without `data` on the run's own held-out texts; where it has no files of them, the size alone.
+    """
+    run = load(path, device=device)
+    yield Score("model_mb", (run.folder / files.MODEL).stat().st_size / 1e6, None, 1)
+    named = list(data) or (["bistro"] if is_bistro(run) else run.config["data"]["valid"] or [])
+    if named:
+        yield from bound(run, Texts(run, named))
+
+
 def of_latents(
     run: Run, held_out: Texts, *, n: int = SAMPLES, draws: int = IMPORTANCE, seed: int = 0
 ) -> Iterator[Score]:

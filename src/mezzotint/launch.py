@@ -34,7 +34,7 @@ from mezzotint.course import Progress, run_to_end
 from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.pairs import Columns
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import DataError, RunError, UsageError
+from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
 from mezzotint.prepare import Prepared, corpus_of, prepare, tokenizer_named
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
@@ -158,6 +158,8 @@ def distill_run(
         weights = folder / files.MODEL
         if not weights.exists():
             raise RunError(f"{weights} is missing; a trained run has one")
+        if config.get("packed"):
+            raise CapabilityError(f"{teacher} was quantised; a student starts from weights in full")
         recipe = lesson(
             system, teacher, config, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
@@ -239,7 +241,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         config = check_run(out)
         if config["training"] is None:
             never = "there is no training of it to go on with; it can sample and be scored"
-            raise RunError(f"{out} was imported, and {never}")
+            raise RunError(f"{out} was {'quantised' if config.get('packed') else 'imported'}, and {never}")
         if config.get("published"):
             raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
     team.same("run folders", [config["data"], config["training"], finished])

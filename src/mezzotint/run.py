@@ -22,11 +22,15 @@ from torch import Tensor
 
 from mezzotint import hub
 from mezzotint.checks import check_run, located
+from mezzotint.controllers import read_control, train_control
+from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, unknown
+from mezzotint.guidance.reading import Reader
 from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
+from mezzotint.spec.quantize import Few
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
 from mezzotint.tasks import Desk, Task
@@ -34,7 +38,9 @@ from mezzotint.training import folder as files
 from mezzotint.training import release
 from mezzotint.training.checkpoint import networks, read_frozen, read_weights
 from mezzotint.training.device import pick_device, pick_precision
+from mezzotint.training.packed import read_packed
 from mezzotint.training.prior import read_prior
+from mezzotint.training.small import write_quantized
 from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Card, Frame, Latent, System
 
@@ -58,6 +64,8 @@ class Sample:
     """Its stream of random numbers: the same seed and index give the same text in any batch."""
     gaps: tuple[int, ...] = ()
     """How many tokens each gap of its template was filled with."""
+    unmet: tuple[str, ...] = ()
+    """What was wanted of it and does not hold."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class Run:
         self.lengths = lengths
         self.team = team
         self.spec: Any = system.spec
-        self.desk = Desk(config, system, tokenizer, lengths, device)
+        self.desk = Desk(config, system, tokenizer, lengths, device, lambda: self.reader)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -124,6 +132,36 @@ class Run:
         if not isinstance(self.system, Latent):
             raise CapabilityError(f"{self.card.name} has no latent space; its texts are no points of one")
         return LatentSpace(self.system, self.tokenizer, self.device, self._at, self.folder)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Its classifiers of noisy texts; RunError, naming the command that trains some, where there are none."""
+        return read_control(self.folder, self.system, self.device)
+
+    def train_control(self, data: Sequence[str | Path], **how: Any) -> Iterator[Progress]:
+        """Train classifiers of its noisy texts on annotated ones, for `generate(wanted=...)`; yields how it stands.
+
+        `data`: files of records with a text and what is known of it (data/annotated.py), or ["bistro"]. `how`: field
+        ("text"), minutes (10), max_steps, batch_size (64), seed (0). They are kept in the run's folder.
+        """
+        if self.is_published:
+            raise RunError(f"{self.name} was published for others; train classifiers for the run that it was made of")
+        self.__dict__.pop("reader", None)
+        return train_control(self.folder, self.system, self.tokenizer, self.device, data, **how)
+
+    def quantize(self, weights: str, out: str | Path) -> None:
+        """Write a copy of this run whose matrices have few values, "ternary", "pow2" or "int8", in codes of few bits.
+
+        It is for use, not for training on: it has no checkpoints. UsageError for other weights, RunError where `out`
+        holds something already, CapabilityError for a run that stands on networks of others or has few values already.
+        """
+        if weights not in (known := [few.value for few in Few]):
+            raise unknown("weights", weights, known)
+        if self.config.get("packed") or (self.folder / files.FROZEN).exists():
+            raise CapabilityError(
+                f"{self.name} cannot be quantised: only a run with all of its own weights in full can"
+            )
+        write_quantized(self.folder, Path(out), self.config, self.system.players, Few(weights))
 
     @property
     def is_published(self) -> bool:
@@ -159,6 +197,9 @@ class Run:
         with guidance for its pull.
         For runs of windows: length, above the run's canvas, which is written `block` tokens at a time (a quarter of the
         canvas), with `steps` steps each; `reuse` is faster and approximate.
+        wanted (a `Wanted`): what every text is to be like; what cannot be is refused, and a sample says what it misses.
+        With it, push (a `Push`): how vectors are moved; hard, soft (True): what can be settled or excluded is, the rest
+        is followed by its probability.
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         return self._written(n, None, prefix, batch_size, how)
@@ -229,7 +270,7 @@ class Run:
         size = min(batch_size, ceil(n / self.team.size)) if self.team.size > 1 else batch_size
         tasks = self.desk.tasks(n, template, prefix, size, how)
         return [
-            Sample(**{**sample, "gaps": tuple(sample["gaps"])})
+            Sample(**{**sample, "gaps": tuple(sample["gaps"]), "unmet": tuple(sample["unmet"])})
             for samples in self.team.deal(tasks, written)
             for sample in samples
         ]
@@ -245,14 +286,14 @@ class Run:
     def _samples(self, task: Task, frame: Frame) -> list[Sample]:
         ids_BL = frame.ids.cpu()
         shown = task.canvas.real & frame.known.cpu()
+        rows = [self._filled(ids[real].tolist()) for ids, real in zip(ids_BL, shown, strict=True)]
+        texts = [(task.text(self.tokenizer, b, ids), ids[: self._cut(ids)]) for b, ids in enumerate(rows)]
+        unmet, how = task.unmet(frame.ids, [(text, len(ids)) for text, ids in texts]), task.request
+        assert isinstance(how.seed, int), "a task has a seed of its own"
         samples = []
-        for b, index in enumerate(task.canvas.index.tolist()):
-            ids = self._filled(ids_BL[b][shown[b]].tolist())
-            text = task.text(self.tokenizer, b, ids)
-            ids = ids[: self._cut(ids)]
-            nfe, how = task.nfe(b) + int(frame.nfe[b]), task.request
-            assert isinstance(how.seed, int), "a task has a seed of its own"
-            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b)))
+        for b, (index, (text, ids)) in enumerate(zip(task.canvas.index.tolist(), texts, strict=True)):
+            nfe = task.nfe(b) + int(frame.nfe[b])
+            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet[b]))
         return samples
 
     def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:
@@ -310,7 +351,7 @@ def from_pretrained(
         raise RunError(f"{folder / files.TOKENIZER} is another run's: it knows {known}")
     system: System = found.load(found.system)(spec, lengths)
     read_frozen(folder, system)
-    read_weights(folder / files.MODEL, system.players)
+    (read_packed if config.get("packed") else read_weights)(folder / files.MODEL, system.players)
     dtype = pick_precision(_precision(precision), where)
     for module in networks(system):
         module.to(device=where, dtype=dtype).eval()

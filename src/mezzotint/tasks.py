@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 from types import NoneType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mezzotint.checks import check_decoder, check_guide, check_length, decoder_named, guide_named
 from mezzotint.data.canvas import closed, free, prefixed, room, stacked, template_canvas
@@ -16,9 +17,14 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, UsageError, unknown
+from mezzotint.guidance.constraint import Classified, Constraint
+from mezzotint.guidance.control import Constraints
+from mezzotint.guidance.reading import Reader
+from mezzotint.guidance.wanted import constraints_of, least_tokens
 from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
-from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Request, System, Towards
+from mezzotint.spec.wanted import Wanted
+from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Layout, Push, Request, System, Towards
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class Settings:
     guidance: float = 1.0
     carry_guided: bool = True
     guide: Towards = Towards.NOTHING
+    wanted: Wanted = field(default_factory=Wanted)
+    push: Push = field(default_factory=Push)
+    hard: bool = True
+    soft: bool = True
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -59,6 +69,10 @@ class Settings:
             ("reuse", bool, "True or False"),
             ("guidance", (int, float), "a number"),
             ("carry_guided", bool, "True or False"),
+            ("wanted", Wanted, "a Wanted"),
+            ("push", Push, "a Push"),
+            ("hard", bool, "True or False"),
+            ("soft", bool, "True or False"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -87,6 +101,19 @@ class Task:
     """How long each row's gaps are; empty without a template."""
     prefix: str = ""
     """The given beginning, as typed; a space at its end belongs to the next token."""
+    wanted: Wanted = field(default_factory=Wanted)
+    """What every text is to be like."""
+    judged: Sequence[Constraint] = ()
+    """What of that classifiers tell."""
+
+    def unmet(self, ids: Tensor, texts: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
+        """What does not hold of each finished row (B, L), of which a text and its number of tokens are given."""
+        missed = [self.wanted.unmet_in(*text) for text in texts]
+        for part in self.judged:
+            held = part.holds(ids, self.request.canvas)
+            for row, holds in enumerate([] if held is None else held.tolist()):
+                missed[row] += [] if holds else [part.name]
+        return [tuple(each) for each in missed]
 
     def gaps(self, row: int) -> tuple[int, ...]:
         """The lengths of a row's gaps."""
@@ -106,6 +133,15 @@ class Task:
         return self.prefix.removesuffix(" ") + tokenizer.decode(written, virtual_space=False)
 
 
+def controlled(task: Task, parts: Sequence[Constraint], how: Settings) -> Task:
+    """The task with what is wanted of its texts; UsageError where that cannot be."""
+    if not parts:
+        return task
+    control = Constraints(parts, how.push, how.hard, how.soft)
+    judged = [part for part in parts if isinstance(part, Classified)]
+    return replace(task, request=replace(task.request, control=control), wanted=how.wanted, judged=judged)
+
+
 class Desk:
     """Where tasks are made for one trained system."""
 
@@ -116,8 +152,11 @@ class Desk:
         tokenizer: Tokenizer,
         lengths: Lengths | None,
         device: torch.device,
+        read: Callable[[], Reader],
     ) -> None:
+        """`read` gives the run's classifiers of noisy texts, or says how to make some."""
         self.config = config
+        self.read = read
         self.system = system
         self.tokenizer = tokenizer
         self.lengths = lengths
@@ -144,12 +183,14 @@ class Desk:
         check_guide(self.system.card, settings.guide, settings.decoder)
         if not settings.carry_guided or (settings.guidance != 1 and settings.guide is Towards.NOTHING):
             self._require(Can.GUIDE)
-        if template is not None and settings.length is not None:
+        if template is not None and (settings.length or settings.wanted.tokens) is not None:
             raise UsageError("a template says how long the text is; leave length out")
+        parts = self._parts(settings)
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
-            yield from self._templates(batches, template, settings)
+            for task in self._templates(batches, template, settings):
+                yield controlled(task, parts, settings)
             return
         if prefix:
             self._require(Can.CONTINUE)
@@ -157,8 +198,25 @@ class Desk:
         closing = () if settings.length else self._closing
         special = [i for i in self.tokenizer.special if i not in closing]
         for rows in batches:
-            canvas = self._free(rows, prefix, settings)
-            yield Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
+            canvas = self._free(rows, prefix, settings, least_tokens(settings.wanted, parts))
+            task = Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
+            yield controlled(task, parts, settings)
+
+    def _parts(self, how: Settings) -> list[Constraint]:
+        """What is wanted, as constraints; UsageError or CapabilityError where this run cannot serve it."""
+        wanted = how.wanted
+        if not wanted.is_anything:
+            return []
+        self._require(Can.CONTROL)
+        if wanted.of_words and self.tokenizer.kind != "word":
+            raise CapabilityError("parts of speech and phrases are of words, and this run writes pieces of words")
+        if wanted.tokens is not None:
+            if self.config["data"].get("layout") == Layout.WINDOWS.value:
+                raise CapabilityError("this run writes windows of running text; only texts can be asked for a length")
+            if wanted.tokens > self.room:
+                most = f"this run's texts have at most {self.room}"
+                raise UsageError(f"a text of {wanted.tokens} tokens is wanted; {most}")
+        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read)
 
     def likeness(self, task: Task) -> Hashable:
         """What tasks have to have in common to be written together without a change to any text."""
@@ -168,7 +226,7 @@ class Desk:
         placed = bool(given.any()) if Can.INFILL in self.system.card.can else int(given[0].sum())
         return (
             asked.steps, asked.temperature, asked.top_p, asked.decoder, asked.threshold, asked.strength, asked.guidance,
-            asked.carry_guided, asked.guide, asked.block, asked.reuse, asked.forbidden, placed,
+            asked.carry_guided, asked.guide, asked.block, asked.reuse, asked.forbidden, placed, id(asked.control),
             None if asked.block is None else (given.shape[1], int(given[0].sum())),
         )  # fmt: skip
 
@@ -213,29 +271,33 @@ class Desk:
         whole = self.lengths is not None
         return () if whole else (self.tokenizer.end,)
 
-    def _free(self, rows: range, prefix: str | None, how: Settings) -> Canvas:
+    def _free(self, rows: range, prefix: str | None, how: Settings, needed: int) -> Canvas:
+        """`needed`: how many tokens have to be there beside the prefix."""
         # The space before the next word is part of that word's token, as at a gap.
         awaited = prefix is not None and prefix.endswith(" ")
         given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
-        lengths = self._lengths_of(rows, len(given), how)
+        lengths = self._lengths_of(rows, len(given), how, needed)
         if not given:
             return free(lengths, list(rows), self.tokenizer.pad)
         return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
 
-    def _lengths_of(self, rows: range, least: int, how: Settings) -> list[int]:
-        most = self._room if self.lengths is not None else self.spec.canvas
-        if least >= (how.length or most):
-            texts = "the text is to have" if how.length else "this run's texts have at most"
-            raise UsageError(f"the prefix is {least} tokens long; {texts} {how.length or most}")
+    def _lengths_of(self, rows: range, least: int, how: Settings, needed: int) -> list[int]:
+        most = self.room if self.lengths is not None else self.spec.canvas
+        asked = how.length or how.wanted.tokens
+        if least >= (asked or most):
+            texts = "the text is to have" if asked else "this run's texts have at most"
+            raise UsageError(f"the prefix is {least} tokens long; {texts} {asked or most}")
         if self.lengths is None:
             return [how.length or self.spec.canvas] * len(rows)
-        law = self.lengths.given(least + 1)
+        if how.wanted.tokens is not None and self.spec.ending is Ending.LENGTH:
+            return [how.wanted.tokens] * len(rows)
+        law = self.lengths.given(least + max(1, needed))
         return [law.draw(float(u)) for u in Rng(how.seed, rows).at("length").uniform()]
 
     # ------------------------------------------------------------ templates
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
         """The most tokens that a text can have."""
         return room(self.spec.canvas, self.spec.ending)
 
@@ -253,8 +315,8 @@ class Desk:
         """What chooses the lengths of the gaps; UsageError where they do not fit even at their shortest."""
         _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
         least = sum(given) + sum(gap.low for gap in template.gaps)
-        if least > self._room:
-            raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self._room}")
+        if least > self.room:
+            raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self.room}")
         is_filled = self.spec.ending is Ending.FILL
         draws = DRAWS if any(given) or is_filled else 1
 
@@ -268,4 +330,4 @@ class Desk:
                 raise CapabilityError(f"{name} cannot choose the lengths of gaps; write [3] for a gap of three tokens")
             return log_evidence(self.system, canvas.to(self.device), seed, draws)
 
-        return Chooser(template.gaps, self._room - sum(given), weigh, draws)
+        return Chooser(template.gaps, self.room - sum(given), weigh, draws)

@@ -31,6 +31,8 @@ class Can(Enum):
     """What a system can be asked for. Command line, server and page offer exactly what its card lists."""
 
     CONTINUE = "continue"
+    CONTROL = "control"
+    """Texts of which something is wanted: a length, words, what a classifier learned to tell."""
     INFILL = "infill"
     GUIDE = "guide"
     """Guidance towards what is given, by a scale."""
@@ -293,10 +295,17 @@ class Push:
 class Control(Protocol):
     """What a text is to be like, as systems meet it (`guidance/constraint`)."""
 
-    push: Push
+    @property
+    def push(self) -> Push:
+        """How states of vectors are moved."""
+        ...
 
     def canvas(self, canvas: Canvas, vocab: int, forbidden: tuple[int, ...]) -> Canvas:
         """The canvas with all in place that is settled before the first step; UsageError where nothing can satisfy."""
+        ...
+
+    def placed(self, canvas: Canvas, denoise: Denoiser, mask: int, rng: Rng) -> Canvas:
+        """The canvas of masks with words that are to be somewhere put where the denoiser has them likeliest."""
         ...
 
     def within(self, denoise: Denoiser) -> Denoiser:

@@ -22,7 +22,7 @@ from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, film, one_line, progress, say, stderr
 
 if TYPE_CHECKING:
-    from mezzotint import Can, Card, Draft, Progress, Sample, Score
+    from mezzotint import Can, Card, Draft, Progress, Run, Sample, Score, Wanted
 
 MINUTES = 10.0
 """How long a training lasts where neither minutes nor steps are given."""
@@ -99,7 +99,7 @@ def distill(given: flags.Distill) -> int:
     return after_training(progress(records, stderr()), out)
 
 
-def minutes_of(given: flags.Train | flags.Distill) -> float | None:
+def minutes_of(given: flags.Train | flags.Distill | flags.TrainControl) -> float | None:
     """How long to train: as long as asked for; ten minutes where steps do not say when to stop either."""
     return MINUTES if given.minutes is None and given.max_steps is None else given.minutes
 
@@ -157,6 +157,58 @@ def infill(given: flags.Infill) -> int:
         write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
+
+
+def control(given: flags.Control) -> int:
+    """Write texts of which something is wanted, and say what each of them misses."""
+    card = card_of(given.run)
+    demand(card, mezzotint.Can.CONTROL)
+    wanted = wanted_of(given)
+    if not wanted.is_anything:
+        raise UsageError(f"say what is wanted of the texts; as in `{given.example}`")
+    if given.template is not None:
+        mezzotint.parse_template(given.template)
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    if given.length is not None:
+        say(f"in this run a length of n is n {unit(run)}")
+    drafts = run.stream(given.n, template=given.template, steps=given.steps, seed=given.seed, wanted=wanted)
+    written = write(texts(drafts, watch=given.watch), as_json=given.json, wanted=True)
+    missed = [sample for sample in written if sample.unmet]
+    for sample in missed:
+        say(f"text {sample.index + 1} is not {', not '.join(sample.unmet)}")
+    say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def wanted_of(given: flags.Control) -> Wanted:
+    """What was typed, as one record; UsageError where it contradicts itself."""
+    tree = None if given.tree is None else mezzotint.read_tree(given.tree)
+    return mezzotint.Wanted(
+        length=given.length, has=given.has, without=given.without, says=given.says,
+        pos=tuple((given.pos or "").split()), spans=given.span, tree=None if tree is None else (tree.words, tree.spans),
+    )  # fmt: skip
+
+
+def train_control(given: flags.TrainControl) -> int:
+    """Train classifiers for a run."""
+    demand(card_of(given.run), mezzotint.Can.CONTROL)
+    mezzotint.check_data(given.data)
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    records = run.train_control(
+        given.data, field=given.field, minutes=minutes_of(given), max_steps=given.max_steps,
+        batch_size=given.batch_size, seed=given.seed,
+    )  # fmt: skip
+    progress(records, stderr())
+    closing(f"mezzotint control {quote(str(given.run))} --says FIELD=VALUE", report_of(given.run))
+    return 0
+
+
+def unit(run: Run) -> str:
+    """What a run's tokens are, in plural."""
+    return "words and punctuation marks" if run.tokenizer.kind == "word" else "pieces of words"
 
 
 def translate(given: flags.Translate) -> int:
@@ -258,6 +310,28 @@ def bring(given: flags.Import) -> int:
     return 0
 
 
+def quantize(given: flags.Quantize) -> int:
+    """Make a small copy of a run, and set its scores beside those of the whole one."""
+    mezzotint.check_run(given.run)
+    mezzotint.check_new(given.out)
+    if given.data:
+        mezzotint.check_data(given.data)
+    keep_memory()
+    mezzotint.load(given.run, device=given.device).quantize(given.weights, given.out)
+    columns: dict[str, list[Score]] = {}
+    with stderr().status("scoring"):
+        for name, run in (("whole", given.run), (given.weights, given.out)):
+            columns[name] = list(mezzotint.weighed(run, given.data, device=given.device))
+    if given.json:
+        for name, scores in columns.items():
+            for score in scores:
+                _print_record({"column": name} | score.to_json())
+    else:
+        show(columns)
+    closing(next_of(given.out), report_of(given.out))
+    return 0
+
+
 def serve(given: flags.Serve) -> int:
     """Answer for some runs over HTTP until interrupted."""
     key = given.api_key or os.environ.get(KEY) or None
@@ -310,13 +384,15 @@ def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:
     return [text for draft in film(drafts, stderr()) for text in draft.samples]
 
 
-def write(samples: Iterable[Sample], *, as_json: bool = False, template: str | None = None) -> list[Sample]:
-    """Texts to stdout, one a line, or an object a line; returns them."""
+def write(
+    samples: Iterable[Sample], *, as_json: bool = False, template: str | None = None, wanted: bool = False
+) -> list[Sample]:
+    """Texts to stdout, one a line, or an object a line, with what it misses where something is wanted; returns them."""
     written = []
     for sample in samples:
         written.append(sample)
         if as_json:
-            _print_record(_record(sample, template))
+            _print_record(_record(sample, template) | ({"unmet": list(sample.unmet)} if wanted else {}))
         else:
             _print(one_line(sample.text))
     return written

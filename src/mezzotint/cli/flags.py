@@ -333,6 +333,82 @@ class Infill(Writing):
     n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
 
 
+def stated(text: str) -> tuple[str, str]:
+    """Reads `field=value`, as it is."""
+    name, equals, content = unicode(text).partition("=")
+    if not (name.strip() and equals and content.strip()):
+        raise ValueError("FIELD=VALUE")
+    return name.strip(), content.strip()
+
+
+def span(text: str) -> tuple[int, int, str]:
+    """Reads a phrase, 3:7=NP."""
+    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})=(\S+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ValueError("first word, word after the last and a label, as in 3:7=NP")
+    return int(found[1]), int(found[2]), found[3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainControl:
+    """Train what `mezzotint control` follows, on texts of which fields, parts of speech or trees are known."""
+
+    example: ClassVar[str] = "mezzotint train-control runs/reviews --data annotated.jsonl"
+    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+    data: Annotated[
+        tuple[Path, ...],
+        values("files of records with a text and its fields, tags, tree or spans; or bistro", "FILE", Path),
+    ]
+    field: Annotated[str | None, value("which field of a record is the text (default: text)", "NAME")] = None
+    minutes: Annotated[
+        float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
+    ] = None
+    max_steps: Annotated[int | None, value("how many steps to train", "N", whole())] = None
+    batch_size: Annotated[int, value("rows a step", "N", whole())] = 64
+    seed: Seed = 0
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """Write texts of which something is wanted: a length, words, what they say, parts of speech, phrases."""
+
+    example: ClassVar[str] = "mezzotint control runs/reviews --length 12 --has Japanese"
+    run: Run
+    length: Annotated[
+        int | None, value("exactly so many tokens: words and punctuation marks, or pieces of words", "N", whole())
+    ] = None
+    has: Annotated[
+        tuple[str, ...], repeated("a word or phrase that stands in it; may be repeated", "WORD", unicode)
+    ] = ()
+    without: Annotated[
+        tuple[str, ...], repeated("a word or phrase that stands nowhere in it; may be repeated", "WORD", unicode)
+    ] = ()
+    says: Annotated[
+        tuple[tuple[str, str], ...],
+        repeated("what it says, as `mezzotint train-control` learned it; may be repeated", "FIELD=VALUE", stated),
+    ] = ()
+    pos: Annotated[
+        str | None, value("the part of speech of every word, as in 'DET NOUN VERB PUNCT'", "TAGS", unicode)
+    ] = None
+    span: Annotated[
+        tuple[tuple[int, int, str], ...],
+        repeated("a phrase in it: words from 0, end exclusive; may be repeated", "3:7=NP", span),
+    ] = ()
+    tree: Annotated[
+        str | None, value("all its phrases, any word for each word, as in '(S (NP * *) (VP *) *)'", "TREE", unicode)
+    ] = None
+    template: Annotated[
+        str | None, value("text with gaps such as [3], as for infill, that all texts fill", "TEMPLATE", unicode)
+    ] = None
+    n: Annotated[int, value("how many texts", "N", whole())] = 8
+    steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
+    seed: Seed = 0
+    watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
+    json: Json = False
+    device: Device = "auto"
+
+
 def beams(text: str) -> tuple[int, int]:
     """Reads how many lengths and how many texts of each: 5x2, or 5 for one of each."""
     if not re.fullmatch("[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?", text):
@@ -496,6 +572,21 @@ class Import:
     heads: Annotated[int | None, value("heads of the network, where no configuration says it", "N", whole())] = None
     length: Annotated[int | None, value("tokens of a window, where no configuration says it", "N", whole())] = None
     json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """Make a small copy of a run, its weights of few values, and say what that costs."""
+
+    example: ClassVar[str] = "mezzotint quantize runs/reviews --weights int8 --out runs/small"
+    run: Run
+    weights: Annotated[
+        str, choose("-a, 0 or a in each row; signed powers of two; 256 levels", "ternary", "pow2", "int8")
+    ]
+    out: Annotated[Path, value("the run folder to write", "RUN", Path)]
+    data: Annotated[tuple[Path, ...], values("held-out text to compare on (default: the run's own)", "FILE", Path)] = ()
+    json: Json = False
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

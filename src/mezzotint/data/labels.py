@@ -24,19 +24,26 @@ def read_labelled(data: Sequence[Path | str], label: str, field: str | None = No
 
 
 def _read(path: Path, label: str, field: str | None) -> Iterator[tuple[str, str]]:
+    for file, line, record in records_of(path, "labels"):
+        text, said = _pair(file, line, record, label, field)
+        if not is_blank(text):
+            yield text, said
+
+
+def records_of(path: Path, what: str) -> Iterator[tuple[File, int, object]]:
+    """The records of a file, each with the file and its line. UsageError where that kind of file has none, and so no
+    `what`; DataError where it cannot be read."""
     packed = path.suffix.lower() in PACKED
     suffix = (path.with_suffix("") if packed else path).suffix.lower()
     if suffix not in RECORDS:
-        raise UsageError(f"{path} has no labels that can be read; known: {' '.join(RECORDS)}, also packed")
+        raise UsageError(f"{path} has no {what} that can be read; known: {' '.join(RECORDS)}, also packed")
     try:
         with open(path, "rb") as raw:
             opener: Any = PACKED.get(path.suffix.lower())
             with raw if opener is None else opener(raw) as stream:
                 file = File(str(path), stream=stream)
                 for line, record in RECORDS[suffix](file):
-                    text, said = _pair(file, line, record, label, field)
-                    if not is_blank(text):
-                        yield text, said
+                    yield file, line, record
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
 

@@ -28,6 +28,8 @@ class View:
         self.noised = noised
         self.canvas = canvas
         self._odds = odds
+        self.kept: dict[object, Tensor] = {}
+        """What constraints compute of this state and others can use."""
 
     @cached_property
     def odds(self) -> Tensor:
@@ -41,10 +43,17 @@ class Constraint:
 
     weight: float = 1.0
     """By what log_chance is multiplied in a sum."""
+    name: str = ""
+    """What was asked for, in the words of who asked."""
 
     @property
     def multilinear(self) -> bool:
         """Whether exp(log_chance) is linear in the odds of each position, so that its slope says what a token does."""
+        return False
+
+    @property
+    def seen_to(self) -> bool:
+        """Whether settling and excluding leave nothing of it open."""
         return False
 
     def settle(self, canvas: Canvas) -> Canvas:
@@ -53,6 +62,10 @@ class Constraint:
 
     def banned(self, canvas: Canvas) -> tuple[Tensor, tuple[int, ...]] | None:
         """Positions (B, L) bool and the ids that must not stand there."""
+        return None
+
+    def completing(self, z: Tensor, open_BL: Tensor, vocab: int) -> Tensor | None:
+        """(B, L, V) bool: which tokens could break the rule where places of a state z (B, L) are still open."""
         return None
 
     def log_chance(self, view: View) -> Tensor | None:
@@ -98,13 +111,17 @@ class Length(Constraint):
     def multilinear(self) -> bool:
         return True
 
+    @property
+    def seen_to(self) -> bool:
+        return True
+
     def log_chance(self, view: View) -> Tensor | None:
         """Departure: of the odds; the code has the squared distance of the estimate from the end token's vector."""
         if self.end is None or self.pad is None:
             return None
         closing = view.odds[..., [self.end, self.pad]].sum(-1)
-        inside = (_log(1 - closing) * self._inside(view.canvas.ids)).sum(1)
-        return inside + (_log(view.odds[:, self.tokens, self.end]) if self.tokens < closing.shape[1] else 0)
+        inside = (log(1 - closing) * self._inside(view.canvas.ids)).sum(1)
+        return inside + (log(view.odds[:, self.tokens, self.end]) if self.tokens < closing.shape[1] else 0)
 
     def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
         if self.end is None:
@@ -115,6 +132,22 @@ class Length(Constraint):
 
     def _inside(self, ids: Tensor) -> Tensor:
         return (torch.arange(ids.shape[1], device=ids.device) < self.tokens).expand(ids.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unended(Constraint):
+    """On a canvas that is filled up: no `end` and no `pad` in front of a token that is given."""
+
+    end: int
+    pad: int
+
+    @property
+    def seen_to(self) -> bool:
+        return True
+
+    def banned(self, canvas: Canvas) -> tuple[Tensor, tuple[int, ...]]:
+        said = canvas.given & (canvas.ids != self.end) & (canvas.ids != self.pad)
+        return said.flip(1).cummax(1).values.flip(1) & ~said, (self.end, self.pad)
 
 
 def _cut(canvas: Canvas, length: int) -> Canvas:
@@ -150,8 +183,12 @@ class Pinned(Constraint):
     def multilinear(self) -> bool:
         return True
 
+    @property
+    def seen_to(self) -> bool:
+        return True
+
     def log_chance(self, view: View) -> Tensor:
-        return torch.stack([_log(view.odds[:, place, word]) for place, word in self.words.items()]).sum(0)
+        return torch.stack([log(view.odds[:, place, word]) for place, word in self.words.items()]).sum(0)
 
     def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
         return torch.stack([ids[:, place] == word for place, word in self.words.items()]).all(0)
@@ -170,46 +207,15 @@ class Forbidden(Constraint):
     def multilinear(self) -> bool:
         return True
 
+    @property
+    def seen_to(self) -> bool:
+        return True
+
     def log_chance(self, view: View) -> Tensor:
-        return (_log(1 - view.odds[..., list(self.ids)].sum(-1)) * view.canvas.free).sum(1)
+        return (log(1 - view.odds[..., list(self.ids)].sum(-1)) * view.canvas.free).sum(1)
 
     def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
         return ~(torch.isin(ids, torch.tensor(self.ids, device=ids.device)) & canvas.real).any(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contains(Constraint):
-    """At least one of some phrases, each a run of ids, somewhere in the text.
-
-    Its probability takes positions for independent given the state, and phrases of several tokens for apart.
-    """
-
-    phrases: tuple[tuple[int, ...], ...]
-
-    @property
-    def multilinear(self) -> bool:
-        return all(len(phrase) == 1 for phrase in self.phrases)
-
-    def log_chance(self, view: View) -> Tensor:
-        absent = torch.zeros(len(view.odds), dtype=view.odds.dtype, device=view.odds.device)
-        single = sorted({phrase[0] for phrase in self.phrases if len(phrase) == 1})
-        if single:
-            absent = absent + (_log(1 - view.odds[..., single].sum(-1)) * view.canvas.real).sum(1)
-        for phrase in self.phrases:
-            count = view.odds.shape[1] - len(phrase) + 1
-            if len(phrase) > 1 and count > 0:
-                begins = torch.stack([view.odds[:, k : k + count, word] for k, word in enumerate(phrase)]).prod(0)
-                absent = absent + (_log(1 - begins) * view.canvas.real[:, len(phrase) - 1 :]).sum(1)
-        return _log(-torch.expm1(absent))
-
-    def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
-        found = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-        for phrase in self.phrases:
-            count = ids.shape[1] - len(phrase) + 1
-            if count > 0:
-                there = torch.stack([ids[:, k : k + count] == word for k, word in enumerate(phrase)]).all(0)
-                found |= (there & canvas.real[:, len(phrase) - 1 :]).any(1)
-        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +236,6 @@ class Classified(Constraint):
         return None if self.judge is None else self.judge(ids, canvas)
 
 
-def _log(p: Tensor) -> Tensor:
+def log(p: Tensor) -> Tensor:
     """log p with a finite slope everywhere."""
     return p.clamp(min=LEAST).log()

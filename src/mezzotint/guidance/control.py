@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mezzotint.errors import CapabilityError, UsageError
-from mezzotint.guidance.constraint import Constraint, Contains, Length, View
+from mezzotint.guidance.constraint import Constraint, Length, View
+from mezzotint.guidance.phrases import Contains, placed
+from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Control, Denoiser, Noised, Prediction, Push, Request
 
 NEVER = 1e-9
@@ -89,12 +91,30 @@ class Constraints:
         """Those whose probabilities are followed: with `hard`, those that hard means do not see to."""
         if not self.soft:
             return []
-        return [p for p in self.parts if not self.hard or not _is_seen_to(p)]
+        return [p for p in self.parts if not self.hard or not p.seen_to]
+
+    def placed(self, canvas: Canvas, denoise: Denoiser, mask: int, rng: Rng) -> Canvas:
+        """With `hard`: all that is to be contained has its place in every row, where there is one; long phrases first.
+
+        One evaluation each, at t = 1.
+        """
+        wanted = [part for part in self.parts if isinstance(part, Contains)] if self.hard else []
+        for number, part in enumerate(sorted(wanted, key=lambda part: -min(map(len, part.phrases)))):
+            if not bool(canvas.free.any()):
+                break
+            rows, places = canvas.free.nonzero(as_tuple=True)
+            at, t = (rows, places), torch.ones(len(canvas.ids), dtype=torch.float64, device=canvas.ids.device)
+            with torch.no_grad():
+                logits = denoise(Noised(canvas.ids.masked_fill(canvas.free, mask), t), canvas, None, at).logits
+            odds = logits.new_zeros(*canvas.ids.shape, logits.shape[-1], dtype=torch.float64)
+            odds[at] = logits.double().softmax(-1)
+            canvas = placed(part, canvas, odds, rng.at(f"place{number}").uniform())
+        return canvas
 
     def leaned(self, denoise: Denoiser, mask: int) -> Denoiser:
         """Each token's logit is raised by log p(condition | state and the token) - log p(condition | state)."""
-        led = self._led
-        if not led:
+        led, barring = self._led, [part for part in self.parts if self.hard and not part.seen_to]
+        if not led and not barring:
             return denoise
 
         def leaning(
@@ -108,6 +128,9 @@ class Constraints:
             known = F.one_hot(noised.z.clamp(max=p_KV.shape[1] - 1), p_KV.shape[1]).double()
             gain = sum((_gain(part, noised, cond, known, masked, p_KV) for part in led), torch.zeros_like(p_KV))
             moved = logits + gain.to(logits.dtype)
+            for part in barring:
+                barred = part.completing(noised.z, cond.free & (noised.z == mask), moved.shape[-1])
+                moved = moved if barred is None else moved.masked_fill(barred[masked], -inf)
             moved = moved.where(moved.isfinite().any(-1, keepdim=True), logits)
             place = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))
             return Prediction(moved[place[at]])
@@ -160,12 +183,6 @@ def _among(ids: tuple[int, ...], vocab: int, device: torch.device) -> Tensor:
     return torch.zeros(vocab, dtype=torch.bool, device=device).index_fill(0, torch.tensor(ids, device=device), True)
 
 
-def _is_seen_to(part: Constraint) -> bool:
-    """Whether settling and excluding leave nothing of it open: it has rules of its own for either."""
-    kind = type(part)
-    return kind.settle is not Constraint.settle or kind.banned is not Constraint.banned
-
-
 # ---- of a request ---
 
 
@@ -204,7 +221,8 @@ def _refuse_absent(wanted: Sequence[Contains], canvas: Canvas, excluded: Tensor)
             held = set(canvas.ids[row][canvas.given[row]].tolist())
             possible = [p for p in part.phrases if all(bool(open_ids[i]) or i in held for i in p)]
             if not possible:
-                raise UsageError(f"what the text is to contain (ids {part.phrases}) is forbidden or has no free place")
+                what = part.name or f"ids {part.phrases}"
+                raise UsageError(f"what the text is to contain ({what}) is forbidden or has no free place")
             need = min(1 if held & set(p) else len(p) for p in possible)
             groups = _joined(groups, {i for p in possible for i in p}, need)
         least, room = sum(need for _, need in groups), int(free.sum())

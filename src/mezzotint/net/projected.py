@@ -33,14 +33,16 @@ def two_layers(inputs: int, hidden: int, outputs: int, bend: type[nn.Module]) ->
 
 
 class ProjectedTransformer(Trunk):
-    """States (B, L, W) and times (B,) to vectors (B, L, W); positions up to `length`."""
+    """States (B, L, W) and times (B,) to vectors (B, L, W), or as many numbers as `out`; positions up to `length`."""
 
-    def __init__(self, spec: TransformerSpec, width: int, length: int, project: Project = two_layers) -> None:
+    def __init__(
+        self, spec: TransformerSpec, width: int, length: int, project: Project = two_layers, out: int | None = None
+    ) -> None:
         super().__init__(spec, length)
         self.enter = project(width, spec.dim, spec.dim, nn.Tanh)
         self.time = project(FEATURES, 4 * FEATURES, spec.dim, nn.SiLU)
         self.norm = Norm(spec.dim)
-        self.leave = project(spec.dim, spec.dim, width, nn.Tanh)
+        self.leave = project(spec.dim, spec.dim, width if out is None else out, nn.Tanh)
 
     def initialise(self, generator: torch.Generator) -> Self:
         """As every trunk; linear layers of the projections keep the size of what they are given."""
@@ -57,5 +59,5 @@ class ProjectedTransformer(Trunk):
         dtype = self.norm.weight.dtype
         clock = self.time(sinusoids(t * CLOCK, FEATURES).to(dtype))
         h_BLD = self.through(self.enter(z_BLW.to(dtype)) + clock[:, None], None, real)
-        out: Tensor = self.leave(self.norm(h_BLD))
-        return out.to(z_BLW.dtype)
+        said: Tensor = self.leave(self.norm(h_BLD))
+        return said.to(z_BLW.dtype)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.net.projected import Project
-from mezzotint.spec.quantize import Kind, QuantizeSpec
+from mezzotint.spec.quantize import Few, Kind, QuantizeSpec
 
 FACTOR = 0.7
 """TWN: weights within this share of a row's mean size become zero."""
@@ -128,6 +128,15 @@ MAKERS: Mapping[Kind, Callable[[QuantizeSpec], Quantizer]] = {
     Kind.POW2: lambda spec: PowersOfTwo(spec.whole, spec.fraction),
     Kind.LEVELS: lambda spec: Levels(spec.levels),
 }
+
+
+FEW: Mapping[Few, Callable[[], Quantizer]] = {
+    Few.TERNARY: Ternary,
+    # So many digits that no weight of a trained network is clipped.
+    Few.POW2: lambda: PowersOfTwo(16, 4),
+    Few.INT8: lambda: Levels(256),
+}
+"""For weights that were trained in full."""
 
 
 def quantizer_of(spec: QuantizeSpec) -> Quantizer:

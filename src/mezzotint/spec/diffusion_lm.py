@@ -13,7 +13,7 @@ CARD = Card(
     name="diffusion-lm",
     title="Diffusion-LM",
     paper="Li et al. 2022, arXiv:2205.14217",
-    can=frozenset({Can.CONTINUE, Can.INFILL}),
+    can=frozenset({Can.CONTINUE, Can.CONTROL, Can.INFILL}),
     bound="upper bound, that of the chain of steps",
     decoders=frozenset({Decoder.EXACT, Decoder.DDIM}),
 )

@@ -14,7 +14,7 @@ CARD = Card(
     name="mdlm",
     title="Masked diffusion language model",
     paper="Sahoo et al. 2024, arXiv:2406.07524",
-    can=frozenset({Can.CONTINUE, Can.INFILL, Can.LONG}),
+    can=frozenset({Can.CONTINUE, Can.CONTROL, Can.INFILL, Can.LONG}),
     bound="upper bound, any-order form",
     decoders=frozenset(Decoder) - {Decoder.DDIM, Decoder.MULTISTEP, Decoder.BEAM},
 )

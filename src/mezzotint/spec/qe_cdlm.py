@@ -14,7 +14,7 @@ CARD = Card(
     name="qe-cdlm",
     title="Quantised embeddings for controllable diffusion language models",
     paper="Kang et al. 2024, arXiv:2402.10107",
-    can=frozenset({Can.CONTINUE, Can.INFILL}),
+    can=frozenset({Can.CONTINUE, Can.CONTROL, Can.INFILL}),
     bound="upper bound, that of the chain of steps",
     decoders=frozenset({Decoder.EXACT, Decoder.DDIM}),
 )

@@ -29,6 +29,14 @@ class Kind(Enum):
     LEVELS = "levels"
 
 
+class Few(Enum):
+    """The values that the weights of a finished run can be given."""
+
+    TERNARY = "ternary"
+    POW2 = "pow2"
+    INT8 = "int8"
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizeSpec(Spec):
     """What is quantised, and to which values."""

@@ -10,6 +10,7 @@ Departure: a text's length is drawn from the training lengths by default and cos
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -64,7 +65,10 @@ class MDLM:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
         counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
         guided = within(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
-        if request.control is not None:
-            guided = request.control.leaned(guided, self.process.mask)
+        control = request.control
+        if control is not None:
+            canvas = control.placed(canvas, guided, self.process.mask, rng.at("control"))
+            request = replace(request, canvas=canvas)
+            guided = control.leaned(guided, self.process.mask)
         step = rule(self.process, request)  # eq. 7, unless another rule is asked for
         return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)

@@ -4,6 +4,7 @@
     tokenizer.json      model.safetensors (averaged weights)      lengths.json      log.jsonl      results.json
     frozen.safetensors (networks that the run starts from and does not change, where there are such)
     prior.safetensors (what a run with a latent space has learned to draw its points from)
+    control.json, control.safetensors (classifiers of noisy texts, where some were trained)
     embeddings.safetensors (the table that a run began with, where it was given one)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
     best/<step>.safetensors (averaged weights of the best validations, where the model is to be their mean)
@@ -35,13 +36,15 @@ FROZEN = "frozen.safetensors"
 INDEX = "model.safetensors.index.json"
 PRIOR = "prior.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
+CONTROL = "control.safetensors"
+CONTROLLER = "control.json"
 LOG = "log.jsonl"
 RESULTS = "results.json"
 SAMPLES = "samples.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
-PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN, PRIOR)
+PUBLISHED = (CONFIG, TOKENIZER, LENGTHS, MODEL, FROZEN, PRIOR, CONTROL, CONTROLLER)
 """What somebody else needs of a run, and all that is published of it beside its card."""
 
 

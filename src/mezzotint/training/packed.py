@@ -17,30 +17,55 @@ from torch import Tensor, nn
 
 from mezzotint.errors import RunError
 from mezzotint.net.packed import Packed, pack
-from mezzotint.net.quantized import Kept, QuantizedLinear
+from mezzotint.net.quantized import Kept, QuantizedLinear, Quantizer
 from mezzotint.space.quantized import QuantizedEmbedding
 from mezzotint.training.checkpoint import fill, named
 from mezzotint.training.folder import put
 
 SHAPES = "shapes"
+FEWEST = 8
+"""Rows and columns that a matrix has to have at least to be stored as codes."""
 
 
 def write_packed(path: Path, modules: Mapping[str, nn.Module]) -> int:
     """Write the modules' tensors with quantised weights as codes; returns the size of the file in bytes."""
     tensors, shapes = dict(named(modules)), dict[str, tuple[int, int]]()
     for name, layer in _quantised(modules).items():
-        packed = pack(tensors[name].detach(), layer.quantizer)
-        if packed is None:
-            tensors[name] = layer.quantizer.values(tensors[name].detach())
-            continue
-        del tensors[name]
-        shapes[name] = packed.shape
-        tensors[f"{name}.codes"], tensors[f"{name}.values"] = packed.codes, packed.values
-        if packed.scales is not None:
-            tensors[f"{name}.scales"] = packed.scales
+        _pack_into(tensors, shapes, name, layer.quantizer)
+    _put(path, tensors, shapes)
+    return path.stat().st_size
+
+
+def write_few(
+    path: Path, tensors: Mapping[str, Tensor], modules: Mapping[str, nn.Module], quantizer: Quantizer
+) -> None:
+    """Write the modules' tensors with every matrix of FEWEST rows and columns as codes; layers that have a quantiser
+    keep their own. What is read back is what the quantiser makes of each weight, to the bit."""
+    found, own, shapes = dict(tensors), _quantised(modules), dict[str, tuple[int, int]]()
+    for name, tensor in tensors.items():
+        if name in own:
+            _pack_into(found, shapes, name, own[name].quantizer)
+        elif tensor.ndim == 2 and min(tensor.shape) >= FEWEST and tensor.is_floating_point():
+            _pack_into(found, shapes, name, quantizer)
+    _put(path, found, shapes)
+
+
+def _pack_into(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, int]], name: str, quantizer: Quantizer) -> None:
+    """Puts codes in a tensor's place, or, where its values are too many, the values themselves."""
+    packed = pack(tensors[name].detach().float(), quantizer)
+    if packed is None:
+        tensors[name] = quantizer.values(tensors[name].detach())
+        return
+    del tensors[name]
+    shapes[name] = packed.shape
+    tensors[f"{name}.codes"], tensors[f"{name}.values"] = packed.codes, packed.values
+    if packed.scales is not None:
+        tensors[f"{name}.scales"] = packed.scales
+
+
+def _put(path: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     put(path, save(whole, metadata={SHAPES: json.dumps(shapes)}))
-    return path.stat().st_size
 
 
 def read_packed(path: Path, modules: Mapping[str, nn.Module]) -> None:

@@ -62,8 +62,9 @@ def weights(path: Path) -> int:
 
 
 def _needed(run: Path, card: Card) -> list[str]:
-    """The files without which a run cannot write; a teacher is needed by a training alone."""
-    some = [name for name in (files.LENGTHS, files.PRIOR) if (run / name).exists()]
+    """The files without which a run cannot write as it can here; a teacher is needed by a training alone."""
+    kept = (files.LENGTHS, files.PRIOR, files.CONTROL, files.CONTROLLER)
+    some = [name for name in kept if (run / name).exists()]
     return [files.TOKENIZER, *some, files.MODEL, *([files.FROZEN] if card.backbone else [])]
 
 

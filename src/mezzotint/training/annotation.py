@@ -1,0 +1,115 @@
+"""What classifiers of noisy texts learn from, and how much they tell right.
+
+Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5 and App. D: they see the states that writing goes through, at all
+times. A masked run's states are odds of tokens, those that the run itself gives where a token is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mezzotint.data.labelled import IGNORED, Labelled
+from mezzotint.guidance.constraint import View
+from mezzotint.guidance.reading import Reader
+from mezzotint.net.annotator import Annotator
+from mezzotint.process.gaussian import Gaussian
+from mezzotint.rng import Rng
+from mezzotint.spec.controller import Labels
+from mezzotint.types import Canvas, Loss, System
+
+CLEAN = 0.1
+"""Share of rows that are read without noise."""
+TIMES = (0.0, 0.25, 0.5)
+"""When held-out texts are read."""
+
+
+class Lesson:
+    """What classifiers learn from: labelled texts in the states that a system writes through."""
+
+    def __init__(self, system: System, net: Annotator) -> None:
+        whole: Any = system
+        self.process, self.system, self.net = whole.process, system, net
+        self.space = whole.net.space if isinstance(self.process, Gaussian) else None
+        self.players = {"control": net}
+
+    @property
+    def clean(self) -> Callable[[Tensor], Tensor] | None:
+        """The vectors of tokens; None where odds are read."""
+        return None if self.space is None else self.space.clean
+
+    @torch.no_grad()
+    def view(self, canvas: Canvas, t: Tensor, rng: Rng) -> View:
+        """What classifiers see at times t (B,)."""
+        if self.space is not None:
+            state = self.process.corrupt(self.space.clean(canvas.ids), t, canvas.free, rng.at("noise"))
+            return View(state, canvas, lambda: torch.empty(0))
+        state = self.process.corrupt(canvas.ids, t, canvas.free, rng.at("noise"))
+        odds = F.one_hot(canvas.ids, self.net.embed.num_embeddings if self.net.embed is not None else 1).float()
+        rows, places = (state.z == self.process.mask).nonzero(as_tuple=True)
+        if len(rows):
+            whole: Any = self.system
+            odds[rows, places] = whole.denoise(state, canvas, None, (rows, places)).logits.softmax(-1).to(odds)
+        return View(state, canvas, lambda: odds)
+
+    def losses(self, batch: Canvas, rng: Rng) -> Iterator[Loss]:
+        """Cross entropy of fields, of parts of speech and of phrases, each a mean over what a text has of them."""
+        assert isinstance(batch, Labelled)
+        rows, device = len(batch.ids), batch.ids.device
+        t = rng.at("time").stratified()
+        t = torch.where(rng.at("clean").uniform() < CLEAN, 0.0, t).to(device)
+        # Some texts have words that are given, as when something is pinned.
+        share = (rng.at("share").uniform() - 0.5).clamp(min=0)
+        given = (rng.at("given").uniform(batch.ids.shape[1]) < share[:, None]).to(device) & batch.real
+        canvas = Canvas(batch.ids, given, batch.real, batch.index)
+        said = told(Reader(self.net, Labels({}, (), ()), self.clean), self.view(canvas, t, rng), len(self.net.sizes))
+        parts: dict[str, Tensor] = {}
+        for name, log_p in said.items():
+            kind, label = name.partition("/")[0], of(batch, name)
+            known = (label != IGNORED).view(rows, -1)
+            cost = -log_p.gather(-1, label.clamp(min=0)[..., None]).view(rows, -1) * known
+            part = (cost.sum(1) / known.sum(1).clamp(min=1)).sum()
+            parts[kind] = parts[kind] + part if kind in parts else part
+        total = torch.stack(list(parts.values())).sum()
+        yield Loss(total, {name: part.detach() for name, part in parts.items()}, float(rows), "control")
+
+
+def told(reader: Reader, view: View, fields: int) -> dict[str, Tensor]:
+    """All log-probabilities of a state, by name: `fields/0`, …, `tags`, `phrases`; those that are learned."""
+    net, h = reader.net, reader.hidden(view)
+    found = {f"fields/{k}": net.field(h, view.canvas.real, k) for k in range(fields)}
+    if net.tag is not None:
+        found["tags"] = net.tags(h)
+    if net.phrase is not None:
+        found["phrases"] = net.phrases(h)
+    return {name: log_p.float() for name, log_p in found.items()}
+
+
+@torch.no_grad()
+def told_right(lesson: Lesson, labels: Labels, batches: Sequence[Labelled], seed: int) -> dict[str, list[float]]:
+    """How much is told right at each of TIMES: shares of fields and of parts of speech, F1 of phrases."""
+    hits: dict[str, list[list[float]]] = {}
+    reader = Reader(lesson.net, labels, lesson.clean)
+    for batch in batches:
+        rng = Rng(seed, batch.index.tolist(), "held-out")
+        for place, at in enumerate(TIMES):
+            t = torch.full((len(batch.ids),), at, dtype=torch.float64, device=batch.ids.device)
+            for name, log_p in told(reader, lesson.view(batch, t, rng), len(labels.fields)).items():
+                label, found = of(batch, name), log_p.argmax(-1)
+                right, known = (found == label) & (label != IGNORED), label != IGNORED
+                counted = (right.sum(), known.sum())
+                if name == "phrases":  # F1: twice those right, over those told and those there
+                    counted = (2 * (right & (label > 0)).sum(), ((found > 0) & known).sum() + (label > 0).sum())
+                sums = hits.setdefault(name.partition("/")[0], [[0.0, 0.0] for _ in TIMES])[place]
+                sums[0], sums[1] = sums[0] + float(counted[0]), sums[1] + float(counted[1])
+    return {kind: [right / max(every, 1.0) for right, every in each] for kind, each in hits.items()}
+
+
+def of(batch: Labelled, name: str) -> Tensor:
+    """The labels that log-probabilities of this name are about."""
+    kind, _, number = name.partition("/")
+    return batch.labels[kind][:, int(number)] if number else batch.labels[kind]

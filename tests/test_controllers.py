@@ -1,0 +1,326 @@
+"""Classifiers of noisy texts: what they are told by, what they come to say, and how a run keeps and follows them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import mezzotint
+from mezzotint import CapabilityError, DataError, RunError, UsageError, Wanted
+from mezzotint.cli.main import main
+from mezzotint.data import bistro
+from mezzotint.data.annotated import Annotated, bistro_annotated, read_annotated
+from mezzotint.data.labelled import IGNORED, labelled, labels_of
+from mezzotint.data.trees import cells, read_tree
+from mezzotint.guidance.constraint import View
+from mezzotint.guidance.reading import Reader
+from mezzotint.net.annotator import Annotator
+from mezzotint.process.gaussian import Gaussian, SqrtVariance
+from mezzotint.rng import Rng
+from mezzotint.space.learned import LearnedEmbedding
+from mezzotint.spec.controller import ControllerSpec, Labels
+from mezzotint.spec.transformer import Positions, TransformerSpec
+from mezzotint.training.annotation import Lesson
+from mezzotint.types import Noised
+from tests.oracle import GaussianOracle, blank
+from tests.trained import few
+
+NET = TransformerSpec(dim=16, depth=1, heads=2, positions=Positions.EDGES)
+
+# ---- trees -----------------------------------------------------------------------------------------------------------
+
+
+def test_trees_of_the_bundled_corpus_read_as_its_spans():
+    for one in bistro.write(60):
+        tree = read_tree(one.tree)
+        assert tree.words == len(one.words) and tree.spans == one.spans
+
+
+def test_a_tree_may_be_typed_with_any_words():
+    tree = read_tree("(S (NP * *) (VP (VERB x) (NP *)) .)")
+    assert tree.words == 5 and cells(tree.spans) == {(0, 5): "S", (0, 2): "NP", (2, 4): "VP", (3, 4): "NP"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("NP *", "begins with"), ("(S (NP *)", "not closed"), ("(S *) (S *)", "goes on"), ("(S (NP ))", "nothing in")],
+)
+def test_what_is_no_tree_is_refused(text, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        read_tree(text)
+
+
+# ---- annotation ------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_read_as_they_are_annotated(tmp_path):
+    file = tmp_path / "a.jsonl"
+    records = [
+        {"text": "a cold pub", "food": "Thai", "tags": "DET ADJ NOUN", "tree": "(NP (DT a) (JJ cold) (NN pub))"},
+        {"text": "a pub", "fields": {"price": 3, "area": None}, "tags": ["DET", "NOUN"], "spans": [[0, 2, "NP"]]},
+    ]
+    file.write_text("\n".join(map(json.dumps, records)))
+    one, other = read_annotated([file])
+    assert one == Annotated("a cold pub", {"food": "Thai"}, ("DET", "ADJ", "NOUN"), ((0, 3, "NP"),))
+    assert other == Annotated("a pub", {"price": "3"}, ("DET", "NOUN"), ((0, 2, "NP"),))
+    for wrong, sentence in (
+        ({"text": "a", "spans": [[1, 1, "NP"]]}, "line|:1"),
+        ({"text": "a", "tree": "(NP"}, "not closed"),
+        ({"words": "a"}, "no field 'text'"),
+        ({"text": "a"}, "says nothing"),
+    ):
+        file.write_text(json.dumps(wrong))
+        with pytest.raises(DataError, match=sentence):
+            read_annotated([file])
+
+
+def test_labels_are_those_of_each_text_and_nothing_else():
+    texts = [Annotated("a b c", {"x": "1"}, ("D", "N", "V"), ((0, 3, "S"), (0, 2, "NP"), (0, 2, "X")))] * 3
+    texts += [Annotated("a b", {"x": "rare"}), Annotated("a b", {"y": "2"}, ("D",))]
+    labels = labels_of([*texts, texts[0]])
+    assert labels == Labels({"x": ("", "1")}, ("D", "N", "V"), ("", "NP+X", "S"))
+    found = labelled(blank(3, 4), texts[2:], [3, 2, 2], labels).labels
+    assert found["fields"].tolist() == [[1], [IGNORED], [0]]
+    assert found["tags"].tolist() == [[0, 1, 2, IGNORED], [IGNORED] * 4, [IGNORED] * 4]
+    chart = found["phrases"]
+    assert chart[0, 0].tolist() == [0, 1, 2, IGNORED] and chart[0, 2].tolist() == [IGNORED, IGNORED, 0, IGNORED]
+    assert bool((chart[1:] == IGNORED).all())
+
+
+# ---- what is read ----------------------------------------------------------------------------------------------------
+
+
+def reader(vocab: int = 0) -> Reader:
+    labels = Labels({"a": ("", "x", "y"), "b": ("", "z")}, ("D", "N", "V"), ("", "NP", "S+NP"))
+    net = Annotator(ControllerSpec(width=4, canvas=8, vocab=vocab, net=NET), labels)
+    net.initialise(torch.Generator().manual_seed(1))
+    return Reader(net, labels, None if vocab else lambda ids: torch.zeros(*ids.shape, 4))
+
+
+def noisy(rows: int = 3, length: int = 2) -> View:
+    z = torch.randn(rows, length, 4, generator=torch.Generator().manual_seed(0))
+    return View(Noised(z, torch.rand(rows).double()), blank(rows, length), lambda: torch.zeros(rows, length, 5))
+
+
+def test_all_that_can_be_told_has_probability_one():
+    told, view = reader(), noisy()
+    fields = [told.says("a", value).log_p(view).exp() for value in ("x", "y")]
+    assert torch.allclose(sum(fields) + told.field(view, "a")[:, 0].exp(), torch.ones(3).double())
+    tags = [told.parts_of_speech(pair).log_p(view).exp() for pair in itertools.product("DNV", repeat=2)]
+    assert torch.allclose(sum(tags), torch.ones(3).double())
+    every = []
+    for chart in itertools.product(((), ("NP",), ("S", "NP")), repeat=3):
+        spans = tuple(
+            (*place, one) for place, held in zip(((0, 2), (0, 1), (1, 2)), chart, strict=True) for one in held
+        )
+        every.append(told.tree(2, spans).log_p(view).exp())
+    assert torch.allclose(sum(every), torch.ones(3).double())
+    # A phrase holds where it is one of several labels of the same words.
+    said = told.phrases(view)[:, 0, 1].exp()
+    assert torch.allclose(told.span((0, 2, "NP")).log_p(view).exp(), said[:, 1] + said[:, 2])
+    assert torch.allclose(told.span((0, 2, "S")).log_p(view).exp(), said[:, 2])
+    assert len(view.kept) == 1
+
+
+def test_padding_changes_nothing():
+    told, wide = reader(), noisy(2, 6)
+    real = torch.arange(6) < torch.tensor([[6], [4]])
+    canvas = mezzotint.Canvas(torch.zeros(2, 6).long(), torch.zeros_like(real), real, torch.arange(2))
+    wide = View(wide.noised, canvas, lambda: torch.empty(0))
+    narrow = View(Noised(wide.noised.z[1:, :4], wide.noised.t[1:]), blank(1, 4), lambda: torch.empty(0))
+    for part in (told.says("a", "x"), told.span((1, 3, "NP")), told.parts_of_speech(["D", "N", "V", "V"])):
+        assert torch.allclose(part.log_p(wide)[1:], part.log_p(narrow), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda r: r.says("c", "x"), "unknown field 'c'"),
+        (lambda r: r.says("a", "xx"), "did you mean 'x'"),
+        (lambda r: r.parts_of_speech(["D", "NOUNS"]), "unknown part of speech"),
+        (lambda r: r.span((0, 1, "VP")), "unknown phrase 'VP'"),
+        (lambda r: r.tree(2, ((0, 2, "NP"), (0, 2, "S"))), "NP.S over the same words"),
+    ],
+)
+def test_what_was_not_learned_is_refused(ask, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        ask(reader())
+
+
+# ---- learning --------------------------------------------------------------------------------------------------------
+
+TEXTS, WEIGHTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1]], [3, 2, 2, 1]
+
+
+def test_a_trained_classifier_says_what_bayes_rule_says_of_noisy_texts():
+    """p(x = 1 | z_t) against the exact posterior of the corpus, where texts that begin with 0 say x = 1."""
+    process, space = Gaussian(SqrtVariance()), LearnedEmbedding(3, 4)
+    space.initialise(torch.Generator().manual_seed(0))
+    system = SimpleNamespace(process=process, net=SimpleNamespace(space=space))
+    ids = torch.tensor([t for t, n in zip(TEXTS, WEIGHTS, strict=True) for _ in range(n * 8)])
+    texts = [Annotated("", {"x": "1"} if row[0] == 0 else {"x": "2"}) for row in ids.tolist()]
+    labels = labels_of(texts)
+    net = Annotator(ControllerSpec(width=4, canvas=3, vocab=0, net=NET), labels)
+    net.initialise(torch.Generator().manual_seed(0))
+    lesson, optimiser = Lesson(system, net), torch.optim.Adam(net.parameters(), lr=1e-2)
+    canvas = blank(len(ids), 3)
+    batch = labelled(mezzotint.Canvas(ids, canvas.given, canvas.real, canvas.index), texts, [3] * len(ids), labels)
+    for step in range(300):
+        optimiser.param_groups[0]["lr"] = 1e-2 * (1 - step / 300)
+        (loss,) = lesson.losses(batch, Rng(0, range(len(ids)), f"{step}", len(ids)))
+        optimiser.zero_grad()
+        (loss.total / loss.count).backward()
+        optimiser.step()
+    oracle = GaussianOracle(TEXTS, WEIGHTS, space.vectors.detach(), process)
+    told = Reader(net, labels, lesson.clean)
+    for t in (0.05, 0.2, 0.5, 0.95):
+        view = lesson.view(batch, torch.full((len(ids),), t).double(), Rng(9, range(len(ids))))
+        exact = oracle.posterior(Noised(view.noised.z.double(), view.noised.t), canvas.free)[:, :2].sum(1)
+        off = float((told.says("x", "1").log_p(view).exp().detach() - exact).abs().mean())
+        blind = float((5 / 8 - exact).abs().mean())
+        assert off < max(0.35 * blind, 0.09), t
+
+
+# ---- a run's own -----------------------------------------------------------------------------------------------------
+
+WORDS = {
+    "The": "DET",
+    "A": "DET",
+    "old": "ADJ",
+    "new": "ADJ",
+    "river": "NOUN",
+    "pub": "NOUN",
+    "is": "AUX",
+    ".": "PUNCT",
+}
+
+
+def sentence(i: int) -> dict[str, object]:
+    noun, adjective = ("river", "pub")[i % 2], ("old", "new")[i // 2 % 2]
+    words = [("The", "A")[i % 3 % 2], *([adjective] if i % 5 < 2 else []), noun, "is", adjective, "."]
+    last = len(words)
+    spans = [[0, last, "S"], [0, last - 3, "NP"], [last - 3, last - 1, "VP"], [last - 2, last - 1, "ADJP"]]
+    text = " ".join(words).replace(" .", ".")
+    return {"text": text, "what": noun, "tags": [WORDS[w] for w in words], "spans": spans}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("controllers")
+    records = [sentence(i) for i in range(240)]
+    made = few(root, [("qe", "qe-cdlm", {"width": "4"}), ("mdlm", "mdlm", {})], [str(r["text"]) for r in records])
+    (root / "annotated.jsonl").write_text("\n".join(map(json.dumps, records)))
+    for run in made.values():
+        list(run.train_control([root / "annotated.jsonl"], max_steps=3, batch_size=16))
+    return made
+
+
+@pytest.mark.parametrize("name", ["qe", "mdlm"])
+def test_a_run_follows_its_classifiers(runs, name):
+    tags = ("DET", "NOUN", "AUX", "ADJ", "PUNCT")
+    spans = ((0, 5, "S"), (0, 2, "NP"), (2, 4, "VP"), (3, 4, "ADJP"))
+    wanted = Wanted(says=(("what", "pub"),), pos=tags, spans=((0, 2, "NP"),), tree=(5, spans), without=("A",))
+    samples = runs[name].generate(4, steps=4, wanted=wanted)
+    for sample in samples:
+        assert len(sample.ids) == 5 and "A" not in sample.text.split()
+        assert set(sample.unmet) <= {
+            "saying what=pub", "of the parts of speech DET NOUN AUX ADJ PUNCT", "with 0:2=NP", "of the tree",
+        }  # fmt: skip
+    plain = runs[name].generate(4, steps=4, wanted=Wanted(length=5, without=("A",)))
+    logits = runs[name].reader
+    assert logits.labels.tags == ("ADJ", "AUX", "DET", "NOUN", "PUNCT")
+    if name == "qe":
+        assert samples[0].nfe == plain[0].nfe == 4  # classifiers of vectors need no more of the network
+
+
+def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs, tmp_path):
+    folder = runs["qe"].folder
+    card = json.loads((folder / "control.json").read_text())
+    assert card["labels"]["fields"] == {"what": ["", "pub", "river"]} and set(card["held_out"]) == {
+        "fields", "tags", "phrases",
+    }  # fmt: skip
+    again, first = mezzotint.load(folder).reader, runs["qe"].reader
+    state = again.net.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in first.net.state_dict().items())
+    # They go with a run to others, who cannot train any into it; no path does.
+    runs["qe"].save_pretrained(tmp_path / "given")
+    given = mezzotint.load(tmp_path / "given")
+    assert given.reader.labels == first.labels and str(folder.parent) not in (folder / "control.json").read_text()
+    with pytest.raises(RunError, match="published"):
+        given.train_control(["bistro"])
+
+
+def test_what_classifiers_find_in_a_finished_text_is_said(runs, monkeypatch):
+    monkeypatch.setattr(Reader, "field", lambda self, view, name: torch.tensor([[0.0, 1.0, 0.0]] * 4).double())
+    monkeypatch.setattr(runs["mdlm"].system, "denoise", runs["mdlm"].system.denoise)
+    held = runs["mdlm"].generate(4, steps=2, wanted=Wanted(says=(("what", "pub"),)))
+    assert all(sample.unmet == () for sample in held)
+    missed = runs["mdlm"].generate(4, steps=2, wanted=Wanted(says=(("what", "river"),)))
+    assert all(sample.unmet == ("saying what=river",) for sample in missed)
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"says": (("what", "pub"), ("what", "river"))}, "both"),
+        ({"pos": ("DET", "NOUN"), "length": 3}, "2 and 3"),
+        ({"spans": ((0, 3, "NP"), (2, 4, "VP"))}, "cross"),
+        ({"spans": ((3, 9, "NP"),), "length": 5}, "no 3:9"),
+        ({"tree": (2, ((0, 2, "S"),)), "spans": ((0, 1, "NP"),)}, "the tree has no NP"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(how, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Wanted(**how)
+
+
+def test_runs_without_classifiers_name_the_command_that_makes_them(runs, tmp_path, capsys):
+    root = runs["qe"].folder.parent
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "tokenizer.json", "lengths.json", "model.safetensors"):
+        (other / name).write_bytes((root / "qe" / name).read_bytes())
+    assert main(["control", str(other), "--says", "what=pub"]) == 2
+    assert f"mezzotint train-control {other} --data FILE" in capsys.readouterr()[1]
+    for name in ("control.json", "control.safetensors"):
+        (other / name).write_bytes((root / "qe" / name).read_bytes())
+    assert main(["control", str(other), "--says", "what=tree", "-n", "1"]) == 2
+    assert "unknown value of what 'tree'; known: pub, river" in capsys.readouterr()[1]
+    (other / "control.safetensors").write_bytes(b"no")
+    with pytest.raises(RunError, match="is not what control"):
+        _ = mezzotint.load(other).reader
+    (other / "model.safetensors").write_bytes((root / "qe" / "control.safetensors").read_bytes())
+    with pytest.raises(RunError):
+        _ = mezzotint.load(other).reader
+
+
+def test_the_commands(runs, tmp_path, capsys):
+    folder, data = runs["qe"].folder, runs["qe"].folder.parent / "annotated.jsonl"
+    assert main(["train-control", str(folder), "--data", str(data), "--max-steps", "2", "--batch-size", "16"]) == 0
+    assert "tags of held-out texts told right" in capsys.readouterr()[1]
+    words = ["--pos", "DET NOUN AUX ADJ PUNCT", "--span", "0:2=NP", "--tree", "(S (NP * *) (VP * (ADJP *)) *)"]
+    assert main(["control", str(folder), *words, "--says", "what=pub", "-n", "2", "--steps", "3", "--json"]) == 0
+    assert all("unmet" in json.loads(line) for line in capsys.readouterr()[0].splitlines())
+    for wrong, sentence in (
+        (["--span", "2:1=NP"], "as in 3:7=NP"),
+        (["--says", "what"], "FIELD=VALUE"),
+        (["--tree", "(S"], "not closed"),
+    ):
+        assert main(["control", str(folder), *wrong]) == 2
+        assert sentence in capsys.readouterr()[1]
+
+
+def test_words_are_for_runs_that_write_words(runs, monkeypatch):
+    monkeypatch.setattr(runs["qe"].tokenizer, "kind", "bpe")
+    with pytest.raises(CapabilityError, match="pieces of words"):
+        runs["qe"].generate(1, wanted=Wanted(pos=("DET",)))
+
+
+def test_gold_annotation_of_the_bundled_corpus():
+    one = bistro_annotated("train", 1)[0]
+    assert one.fields["name"] and one.tags and one.spans and Path(mezzotint.__file__).exists()

@@ -1,0 +1,117 @@
+"""What a person wants of texts, from the command to the sample: kept where it can be, said where it is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import mezzotint
+from mezzotint import CapabilityError, UsageError, Wanted
+from mezzotint.cli.main import main
+from mezzotint.spec.wanted import occurs
+from tests.trained import few
+
+FILL = {"ending": "fill"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("wanted")
+    vectors = {"width": "4"}
+    made = [
+        ("mdlm", "mdlm", {}),
+        ("fill", "mdlm", FILL),
+        ("qe", "qe-cdlm", vectors),
+        ("wide", "mdlm", {"canvas": "16"}),
+    ]
+    return few(root, made)
+
+
+def test_words_are_whole_and_may_begin_a_sentence():
+    assert occurs("the old pub", "The old pub.") and occurs("pub", "a pub, cold") and not occurs("pub", "pubs")
+    assert not occurs("Pub", "a pub")
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"length": 0}, "at least 1"),
+        ({"has": (" ",)}, "must be words"),
+        ({"has": ("old pub",), "without": ("pub",)}, "cannot have 'old pub' without 'pub'"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(how, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Wanted(**how)
+
+
+@pytest.mark.parametrize("name", ["mdlm", "fill"])
+def test_masked_runs_keep_lengths_and_words_exactly(runs, name):
+    wanted = Wanted(length=4, has=("river", "old pub"), without=("stands", "near", "cold"))
+    for sample in runs[name].generate(20, steps=3, wanted=wanted):
+        assert sample.unmet == () and len(sample.ids) == 4
+        assert occurs("river", sample.text) and occurs("old pub", sample.text)
+    for sample in runs[name].generate(20, steps=2, wanted=Wanted(has=("river",))):
+        assert sample.unmet == ()
+
+
+def test_vectors_keep_lengths_and_bans_and_say_what_they_miss(runs):
+    wanted = Wanted(length=3, has=("river",), without=("old", "new", "The"))
+    samples = runs["qe"].generate(12, steps=4, wanted=wanted)
+    for sample in samples:
+        assert len(sample.ids) == 3 and not {"old", "new", "The"} & set(sample.text.split())
+        assert sample.unmet == (() if occurs("river", sample.text) else ("with 'river'",))
+    assert any(sample.unmet for sample in samples)
+
+
+def test_templates_are_filled_as_wanted(runs):
+    for sample in runs["mdlm"].infill("The [3] pub [2]", 8, steps=2, wanted=Wanted(has=("river",), without=("cold",))):
+        assert sample.unmet == () and sample.text.startswith("The ") and sample.gaps == (3, 2)
+    with pytest.raises(UsageError, match="says how long"):
+        runs["mdlm"].infill("The [3]", wanted=Wanted(length=3))
+    with pytest.raises(UsageError, match="is forbidden"):
+        runs["mdlm"].infill("The cold [3]", wanted=Wanted(without=("cold",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "sentence"),
+    [
+        ("mdlm", Wanted(length=99), "at most"),
+        ("mdlm", Wanted(length=3, has=("The", "A", "old", "new", "river", "pub", "near")), "no room for 7"),
+        ("mdlm", Wanted(has=("rivers",)), "unknown word 'rivers'; did you mean 'river'"),
+        ("qe", Wanted(length=1, has=("old pub",)), "no room for 2"),
+        ("wide", Wanted(length=3), "windows"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(runs, monkeypatch, name, wanted, sentence):
+    monkeypatch.setattr(runs[name].system, "denoise", None)
+    kind = CapabilityError if sentence == "windows" else UsageError
+    with pytest.raises(kind, match=sentence):
+        runs[name].generate(2, wanted=wanted)
+
+
+def test_texts_that_are_wanted_alike_are_those_of_any_batch(runs):
+    wanted = Wanted(has=("river",), without=("cold",))
+    apart = runs["mdlm"].generate(6, batch_size=2, steps=3, wanted=wanted)
+    assert [s.text for s in apart] == [s.text for s in runs["mdlm"].generate(6, steps=3, wanted=wanted)]
+
+
+def test_the_command(runs, capsys):
+    folder = str(runs["mdlm"].folder)
+    assert main(["control", folder, "--length", "5", "--has", "river", "--without", "cold", "-n", "3", "--json"]) == 0
+    out, err = capsys.readouterr()
+    records = [json.loads(line) for line in out.splitlines()]
+    assert len(records) == 3 and all(record["unmet"] == [] for record in records)
+    assert "3 of 3 texts are as wanted" in err and "words and punctuation marks" in err
+    assert main(["control", folder, "--length", "2", "--has", "river", "--has", "old pub"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "no room for 3" in err and err.count("mezzotint: ") == 1
+    assert main(["control", folder]) == 2
+    assert "say what is wanted" in capsys.readouterr()[1]
+
+
+def test_systems_without_control_refuse_it(runs):
+    assert mezzotint.Can.CONTROL in runs["qe"].card.can
+    made = next(card for card in mezzotint.cards() if card.name == "sed")
+    assert mezzotint.Can.CONTROL not in made.can
