@@ -8,26 +8,22 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-import mezzotint
-from mezzotint import Draft, Piece, Run, Sample, UsageError
+from mezzotint import Run, UsageError
 from mezzotint.serve.settings import Door, Limits, check_serving
 from tests.trained import few
 
 for library in ("fastapi", "uvicorn", "httpx", "openai"):
     pytest.importorskip(library, reason=f'the server needs {library}: pip install "mezzotint[serve,dev]"')
 
-import uvicorn  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from mezzotint.serve.app import make_app  # noqa: E402
-from mezzotint.serve.guard import Guard  # noqa: E402
 from mezzotint.serve.server import bound  # noqa: E402
+from tests.served import Tape, answering  # noqa: E402
 
 HOME = "http://127.0.0.1:8000"
 KEY = "a-key-of-tests"
@@ -42,47 +38,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 def client(runs: dict[str, Run]) -> Iterator[TestClient]:
     with TestClient(make_app(list(runs.values())), HOME, raise_server_exceptions=False) as found:
         yield found
-
-
-@dataclass
-class Tape:
-    """Stands in for a run: its texts are made up, and come when they are let through."""
-
-    name: str = "tape"
-    text: str = "one two"
-    gate: threading.Event = field(default_factory=threading.Event)
-    frames: int = 3
-    fault: Exception | None = None
-    together_with: list[int] = field(default_factory=list)
-    shown: int = 0
-    card: Any = field(default_factory=lambda: next(card for card in mezzotint.cards() if card.name == "mdlm"))
-    config: Any = field(default_factory=lambda: {"data": {}})
-    spec: Any = field(default_factory=lambda: SimpleNamespace(canvas=8))
-    tokenizer: Any = field(default_factory=lambda: SimpleNamespace(kind="word", encode=str.split))
-    desk: Any = field(default_factory=lambda: SimpleNamespace(likeness=lambda task: task[1].get("steps")))
-
-    def task(self, n: int, **how: Any) -> Any:
-        if how.get("prefix") == "bad":
-            raise UsageError("bad is bad")
-        return n, how
-
-    def together(self, tasks: Sequence[Any]) -> Iterator[list[Draft]]:
-        self.together_with.append(len(tasks))
-        if self.fault is not None and len(tasks) > 1:
-            raise self.fault
-        if self.fault is not None and tasks[0][1].get("prefix") == "poison":
-            raise self.fault
-        for step in range(self.frames + 1):
-            self.gate.wait(20)
-            self.shown += 1
-            done = step == self.frames
-            yield [self._draft(step, n, how, done) for n, how in tasks]
-
-    def _draft(self, step: int, n: int, how: dict[str, Any], done: bool) -> Draft:
-        pieces = [Piece(f" {word}", place < step, False, 0.5) for place, word in enumerate(self.text.split())]
-        begun = f"{how.get('prefix', '')}{self.text}"
-        samples = [Sample(begun, [4, 5], 3, 3, how.get("seed", 0), i) for i in range(n)] if done else []
-        return Draft(step, self.frames, [1.0] * n, [pieces] * n, [step] * n, done, samples)
 
 
 def taped(tape: Tape, door: Door | None = None, **limits: Any) -> TestClient:
@@ -470,14 +425,8 @@ def test_markup_in_a_text_travels_as_text() -> None:
 @pytest.fixture(scope="module")
 def address(runs: dict[str, Run]) -> Iterator[str]:
     """Where a server with a key answers, in a thread of its own."""
-    with bound("127.0.0.1", 0) as listening:
-        app: Guard = make_app(list(runs.values()), Door("127.0.0.1", listening.getsockname()[1], KEY))
-        server = uvicorn.Server(uvicorn.Config(app, http="h11", loop="asyncio", ws="none", log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
+    with answering(list(runs.values()), KEY) as found:
+        yield found
 
 
 def test_openais_client_works_unchanged(address: str, client: TestClient) -> None:
