@@ -32,7 +32,7 @@ GROUPS = (
     ("backbone", "latent", "prepare", "tasks", "vectors"),
     ("course",),
     ("launch", "run", "published"),
-    ("judge", "translation"),
+    ("film", "judge", "translation"),
     ("assess",),
     ("serve", "cli"),
     ("__main__",),

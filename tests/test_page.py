@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+import mezzotint
 from mezzotint import Run
-from tests.trained import few
+from tests.trained import few, latent, translator
 
 for library in ("fastapi", "uvicorn", "playwright"):
     pytest.importorskip(library, reason=f'the page is tested with {library}: pip install "mezzotint[serve,dev]"')
@@ -29,7 +30,9 @@ WAIT = 15_000
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    return few(tmp_path_factory.mktemp("runs"), [("mdlm", "mdlm", {}), ("ar", "ar", {})])
+    root = tmp_path_factory.mktemp("runs")
+    made = few(root, [("mdlm", "mdlm", {}), ("ar", "ar", {})])
+    return made | {"vae": latent(root, made["ar"]), "de-en": translator(root)}
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +195,40 @@ def test_two_systems_write_side_by_side(page: Page, runs: dict[str, Run]) -> Non
     assert page.locator("#beside option").all_inner_texts() == ["nothing", "nasty"]
 
 
+def test_a_latent_line_is_walked(page: Page, runs: dict[str, Run]) -> None:
+    choose(page, "vae", "walk", points=4)
+    page.fill("#from", "The old river")
+    page.fill("#to", "A cold pub")
+    assert not page.is_visible("#steps") and not page.is_visible("#beside")
+    samples = runs["vae"].latent.walk("The old river", "A cold pub", 4)
+    page.click("#write")
+    expect(page.locator("#said")).to_have_text("Written.", timeout=WAIT)
+    assert shown(page) == [sample.text for sample in samples]
+    assert "4 texts, " in page.inner_text(".cost")
+    here = page.locator("#panels li[aria-current=true]")
+    for place in (2, 3, 0):
+        scrub(page, place)
+        expect(here).to_have_count(1)
+        assert page.inner_text("#where") == f"point {place + 1} of 4"
+        assert page.locator("#panels li").nth(place).get_attribute("aria-current") == "true"
+
+
+def test_a_text_is_written_from_a_source(page: Page, runs: dict[str, Run]) -> None:
+    choose(page, "de-en", steps=4)
+    assert not page.is_visible("#task") and not page.is_visible("#n") and not page.is_visible("#prefix")
+    page.fill("#source", "old river zzz")
+    candidates = written(page)
+    (found,) = mezzotint.translate(runs["de-en"], ["old river zzz"], steps=4)
+    assert candidates == list(found.candidates)
+    chosen = page.locator("#panels li[aria-current=true]")
+    assert chosen.all_inner_texts() == [found.text] and found.note is not None
+    assert found.note in page.inner_text(".cost") and f", {found.nfe} network" in page.inner_text(".cost")
+    page.click("#copy")
+    assert page.evaluate("navigator.clipboard.readText()") == found.text
+    choose(page, "mdlm")
+    assert page.is_visible("#n") and not page.is_visible("#source")
+
+
 def test_a_link_and_a_copy_take_it_along(page: Page, address: str) -> None:
     choose(page, "mdlm", "gaps", n=2, steps=4, seed=11)
     page.fill("#text", "The old pub & river is warm .")
@@ -222,6 +259,25 @@ def test_what_is_refused_is_said(page: Page) -> None:
     choose(page, "mdlm", steps=5000)
     page.click("#write")
     expect(page.get_by_role("alert")).to_contain_text("steps is limited to 1024")
+
+
+def test_a_film_plays_from_its_file_alone(browser: Browser, tmp_path: Path) -> None:
+    film = mezzotint.Film("mezzotint sample run")
+    tape = Tape("nasty", NASTY, frames=8)
+    tape.gate.set()
+    list(film.of(draft for (draft,) in tape.together([tape.task(1)])))
+    film.save(tmp_path / "film.html")
+    with browser.new_context(offline=True, reduced_motion="reduce") as context:
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda said: wrong.append(said.text))
+        page.goto((tmp_path / "film.html").as_uri())
+        assert page.locator("#texts li").all_inner_texts() == [NASTY] and page.title() == "mezzotint sample run"
+        page.locator("#frame").press("Home")
+        assert page.locator("#texts .hidden").count() == len(NASTY.split()) and not wrong
+        page.click("#play")
+        expect(page.locator("#texts .hidden")).to_have_count(0, timeout=WAIT)
+        expect(page.locator("#play")).to_have_text("Play", timeout=WAIT)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

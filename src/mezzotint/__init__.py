@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mezzotint.data.template import literal, parse_template
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
+    from mezzotint.film.reel import Film, check_film
     from mezzotint.judge import bundled_judge
     from mezzotint.launch import distill_run, resume, train
     from mezzotint.prepare import bistro_texts
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
-    from mezzotint.translation.write import Translation, asked_of, translate
+    from mezzotint.translation.write import Translation, asked_of, translate, translating
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, System, Towards
 
 _HOMES = {
@@ -65,6 +66,7 @@ _HOMES = {
     "data.template": ("literal", "parse_template"),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
+    "film.reel": ("Film", "check_film"),
     "judge": ("bundled_judge",),
     "course": ("Progress",),
     "launch": ("distill_run", "resume", "train"),
@@ -79,7 +81,7 @@ _HOMES = {
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
-    "translation.write": ("Translation", "asked_of", "translate"),
+    "translation.write": ("Translation", "asked_of", "translate", "translating"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Request", "System", "Towards"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -94,6 +96,7 @@ __all__ = [
     "Decoder",
     "Draft",
     "Entry",
+    "Film",
     "Frame",
     "HubError",
     "Imported",
@@ -120,6 +123,7 @@ __all__ = [
     "check_data",
     "check_decoder",
     "check_embeddings",
+    "check_film",
     "check_guide",
     "check_length",
     "check_mauve",
@@ -152,6 +156,7 @@ __all__ = [
     "tells",
     "train",
     "translate",
+    "translating",
     "unknown",
 ]
 

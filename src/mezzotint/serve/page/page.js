@@ -70,7 +70,8 @@ function draw() {
   $("decoder-field").hidden = chosen.decoders.length < 2;
   const names = ["exact", ...chosen.decoders.filter((name) => name !== "exact")];
   if (!chosen.decoders.includes("exact")) names.shift();
-  const shown = (name) => (name === "exact" ? name : `${name} (approximate)`);
+  if (chosen.can.includes("translate")) names.unshift(""); // which of them a translator takes by itself, it knows
+  const shown = (name) => (name && name !== "exact" ? `${name} (approximate)` : name || "its own");
   $("decoder").replaceChildren(...names.map((name) => new Option(shown(name), name)));
   drawTask();
 }
@@ -172,10 +173,10 @@ function request(chosen) {
   const asked = { model: chosen.id, seed: number("seed") };
   if (task() === "walk") return { ...asked, a: $("from").value, b: $("to").value, points: number("points") };
   asked.stream = true;
-  for (const id of ["steps", "temperature"]) asked[id] = number(id);
+  asked.steps = number("steps");
   if (chosen.decoders.includes($("decoder").value)) asked.decoder = $("decoder").value;
   if (task() === "source") return { ...asked, source: $("source").value };
-  for (const id of ["n", "top_p"]) asked[id] = number(id);
+  for (const id of ["n", "temperature", "top_p"]) asked[id] = number(id);
   if (task() === "prefix") asked.prefix = $("prefix").value;
   if (task() === "gaps") asked.template = template();
   if (chosen.can.includes("guide")) asked.guidance = number("guidance");
@@ -252,6 +253,7 @@ function finished(panel, written, milliseconds) {
   const evaluations = written.usage.network_evaluations;
   const count = written.texts.length;
   panel.texts = written.texts.map((one) => one.text);
+  panel.chosen = written.texts[0].candidates.indexOf(panel.texts[0]);
   panel.cost =
     `${count} ${count === 1 ? "text" : "texts"}, ${evaluations} network evaluations, ${Math.round(milliseconds)} ms`;
   if (written.texts[0].note) panel.cost += `; ${written.texts[0].note}`;
@@ -305,7 +307,8 @@ function show(place) {
 function paint(panel, place) {
   const frame = panel.frames[place];
   if (state.walks) {
-    [...panel.list.children].forEach((item, at) => item.toggleAttribute("aria-current", at === place));
+    for (const item of panel.list.children) item.removeAttribute("aria-current");
+    panel.list.children[place].setAttribute("aria-current", "true");
     panel.line.textContent = panel.cost;
     return;
   }
@@ -314,6 +317,7 @@ function paint(panel, place) {
   panel.list.classList.toggle("done", frame.done);
   const rows = frame.done && panel.texts.length === frame.rows.length ? frame.rows.map(whole, panel.texts) : frame.rows;
   panel.list.replaceChildren(...rows.map(line));
+  if (frame.done) panel.list.children[panel.chosen]?.setAttribute("aria-current", "true");
 }
 
 // A draft says of a given word that the model does not know only that; the finished text has it as it was given.
