@@ -55,7 +55,7 @@ class Tape:
 
     def _draft(self, step: int, n: int, how: dict[str, Any], done: bool) -> Draft:
         pieces = [Piece(f" {word}", place < step, False, 0.5) for place, word in enumerate(self.text.split())]
-        begun = f"{how.get('prefix', '')}{self.text}"
+        begun = f"{how.get('prefix') or ''}{self.text}"
         samples = [Sample(begun, [4, 5], 3, 3, how.get("seed", 0), i) for i in range(n)] if done else []
         return Draft(step, self.frames, [1.0] * n, [pieces] * n, [step] * n, done, samples)
 

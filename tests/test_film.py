@@ -99,6 +99,14 @@ def test_the_picture_moves_and_keeps_its_margins() -> None:
         assert not (abs(p[-MARGIN // 2 :] - paper) > 20).any()
 
 
+def test_a_long_film_is_thinned_out_evenly() -> None:
+    film = kept()
+    first, last = film.stills[0], film.stills[-1]
+    film.stills = [first] * 500 + [last] + [first] * 500 + [last]
+    assert 120 < len(film.shown) < 250 and [still.texts for still in film.shown if still.texts] == [[NASTY]] * 2
+    assert film.shown[0] is first and film.shown[-1] is last
+
+
 def test_a_film_is_written_whole_or_refused_with_a_sentence(tmp_path: Path) -> None:
     for name in ("film.html", "film.GIF"):
         kept().save(tmp_path / name)

@@ -301,3 +301,29 @@ def test_everybody_can_reach_it(browser: Browser, address: str, scheme: Any, siz
     if size:
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     context.close()
+
+
+@pytest.mark.skipif(
+    "MEZZOTINT_PICTURES" not in os.environ, reason="pictures are taken of the runs that MEZZOTINT_PICTURES names: A,B"
+)
+def test_pictures_for_the_documents(browser: Browser) -> None:
+    """`docs/page-*.png`: text emerging on a desk, and a gap filled on a phone in the dark."""
+    docs = Path(__file__).parents[1] / "docs"
+    shown = [mezzotint.load(run) for run in os.environ["MEZZOTINT_PICTURES"].split(",")]
+    with answering(shown) as address:
+        page = browser.new_page(base_url=address, viewport={"width": 1000, "height": 760}, color_scheme="light")
+        page.goto("/")
+        choose(page, shown[0].name, n=4, steps=16)
+        if len(shown) > 1:
+            page.select_option("#beside", shown[1].name)
+        written(page)
+        scrub(page, int(page.get_attribute("#frame", "max") or 0) // 2)
+        page.screenshot(path=docs / "page-emerging.png")
+        page = browser.new_page(base_url=address, viewport=PHONE, color_scheme="dark")
+        page.goto("/")
+        choose(page, shown[0].name, "gaps", n=2, steps=16)
+        for place in (1, 4, 5):
+            page.locator("#words button").nth(place).click()
+        written(page)
+        page.locator("#words").scroll_into_view_if_needed()
+        page.screenshot(path=docs / "page-phone.png", full_page=True)

@@ -8,13 +8,15 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mezzotint
 from mezzotint import Run, UsageError
-from mezzotint.serve.settings import Door, Limits, check_serving
+from mezzotint.serve import settings
+from mezzotint.serve.settings import Door, Limits, bundled_runs, check_serving
 from tests.trained import few, latent, translator
 
 for library in ("fastapi", "uvicorn", "httpx", "openai"):
@@ -327,6 +329,18 @@ def test_others_are_let_in_only_with_a_key_or_by_decision(
         return
     with pytest.raises(UsageError, match=sentence):
         check_serving(host, key, insecure, ["run"])
+
+
+def test_who_names_no_run_gets_those_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "BUNDLED", tmp_path / "bundled")
+    assert bundled_runs() == ()
+    with pytest.raises(UsageError, match="name the runs to serve"):
+        check_serving("localhost", None, False, bundled_runs())
+    for name in ("b", "a", "no run"):
+        (tmp_path / "bundled" / name).mkdir(parents=True)
+    for name in ("b", "a"):
+        (tmp_path / "bundled" / name / "config.json").write_text("{}")
+    assert [run.name for run in bundled_runs()] == ["a", "b"]
 
 
 def test_two_runs_of_one_name_are_refused() -> None:

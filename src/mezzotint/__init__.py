@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.serve.server import serve_runs
-    from mezzotint.serve.settings import check_serving
+    from mezzotint.serve.settings import bundled_runs, check_serving
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
@@ -76,7 +76,7 @@ _HOMES = {
     "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
-    "serve.settings": ("check_serving",),
+    "serve.settings": ("bundled_runs", "check_serving"),
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
@@ -118,6 +118,7 @@ __all__ = [
     "asked_of",
     "bistro_texts",
     "bundled_judge",
+    "bundled_runs",
     "cards",
     "check_backbone",
     "check_data",

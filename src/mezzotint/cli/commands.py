@@ -271,12 +271,13 @@ def bring(given: flags.Import) -> int:
 def serve(given: flags.Serve) -> int:
     """Answer for some runs over HTTP until interrupted."""
     key = given.api_key or os.environ.get(KEY) or None
-    mezzotint.check_serving(given.host, key, given.insecure, given.runs)
-    for run in given.runs:
+    runs = given.runs or mezzotint.bundled_runs()
+    mezzotint.check_serving(given.host, key, given.insecure, runs)
+    for run in runs:
         mezzotint.check_run(run)
     keep_memory()
     mezzotint.serve_runs(
-        given.runs, host=given.host, port=given.port, key=key, insecure=given.insecure, device=given.device,
+        runs, host=given.host, port=given.port, key=key, insecure=given.insecure, device=given.device,
         deterministic=given.deterministic,
         ready=lambda address: say(f"open {address} in a browser; Ctrl-C stops it"),
     )  # fmt: skip

@@ -48,7 +48,7 @@ def page(film: Film) -> str:
     style, script = (files(__package__).joinpath(f"film.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     frames = [
         {"rows": [[[cell.text, cell.kind] for cell in row] for row in still.rows], "caption": still.caption}
-        for still in film.stills
+        for still in film.shown
     ]
     texts = film.stills[-1].texts if film.stills else []
     return WHOLE.format(

@@ -36,7 +36,7 @@ def picture(film: Film) -> bytes:
 
     folder = Path(get_data_path()) / "fonts" / "ttf"
     plain, bold = (ImageFont.truetype(folder / f"DejaVuSans{kind}.ttf", SIZE) for kind in ("", "-Bold"))
-    drawn = [list(_words(still, plain, bold)) for still in film.stills]
+    drawn = [list(_words(still, plain, bold)) for still in film.shown]
     height = 2 * MARGIN + LINE * (1 + max((line for words in drawn for _, line, _, _ in words), default=0))
     first, *others = [_frame(words, height, plain, bold) for words in drawn] or [_frame([], height, plain, bold)]
     out = BytesIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 SURE = (0.9, 0.5, 0.2, 0.0)
 """The least probabilities with which the tokens of each class were chosen, the surest class first."""
+
+
+MOST = 240
+"""About so many frames are kept of a long film: half a minute of them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,12 @@ class Film:
             caption = f"step {draft.step} of {draft.steps} · evaluations {max(draft.nfe)} · t {t:.2f}"
             self.stills.append(Still(rows, caption, [sample.text for sample in draft.samples]))
             yield draft
+
+    @property
+    def shown(self) -> list[Still]:
+        """The stills, evenly thinned out where they are many; those with finished texts are always among them."""
+        every = ceil(len(self.stills) / MOST)
+        return [still for i, still in enumerate(self.stills) if i % every == 0 or still.texts]
 
     def save(self, path: Path) -> None:
         """Write the film, whole or not at all; UsageError where it cannot be."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from mezzotint import Draft, MezzotintError
+from mezzotint import Draft, MezzotintError, Sample
 from mezzotint.serve.apart import singly
 from mezzotint.serve.refusals import Refusal
 from mezzotint.serve.settings import Limits
@@ -145,13 +145,16 @@ class Worker:
         try:
             for news in call(self.run):
                 job.tell(news, last=not isinstance(news, Draft))
+                if isinstance(news, list):
+                    self._counted([one for one in news if isinstance(one, Sample)])
+                elif isinstance(news, Draft):
+                    self._counted(news.samples)
                 if job.gone.is_set() or not self._open:
                     return
         except Exception as error:
             job.tell(_logged(error), last=True)
         else:
             self.count.batches += 1
-            self.count.rows += job.n
 
     def _drafts(self, alike: Sequence[Asked]) -> Iterable[Sequence[Draft | None]]:
         """The next draft of each, until all are written or nobody waits; None of one that has had its last."""
@@ -168,7 +171,7 @@ class Worker:
                 for job, draft in zip(jobs, moment, strict=True):
                     if draft is not None and not job.gone.is_set():
                         job.tell(draft, last=draft.done)
-                        self._counted(draft)
+                        self._counted(draft.samples)
                 if not self._open or all(job.gone.is_set() for job in jobs):
                     return
         except Exception as error:
@@ -181,10 +184,10 @@ class Worker:
         else:
             self.count.batches += 1
 
-    def _counted(self, draft: Draft) -> None:
-        self.count.rows += len(draft.samples)
-        self.count.tokens += sum(len(sample.ids) for sample in draft.samples)
-        self.count.evaluations += sum(sample.nfe for sample in draft.samples)
+    def _counted(self, samples: Sequence[Sample]) -> None:
+        self.count.rows += len(samples)
+        self.count.tokens += sum(len(sample.ids) for sample in samples)
+        self.count.evaluations += sum(sample.nfe for sample in samples)
 
 
 def _wanted(job: Job, drafts: Iterable[Draft]) -> Iterator[Draft]:
