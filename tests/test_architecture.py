@@ -33,7 +33,7 @@ GROUPS = (
     ("course",),
     ("controllers",),
     ("launch", "run", "published"),
-    ("judge", "translation"),
+    ("film", "judge", "translation"),
     ("assess",),
     ("serve", "cli"),
     ("__main__",),

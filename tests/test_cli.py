@@ -33,9 +33,9 @@ PROMISED = {
     "resume": "--device",
     "distill": "--out --data --field --valid --minutes --max-steps --batch-size --save-every --seed --device --set",
     "sample": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
-    " --prefix --watch --json --device --length --block --reuse",
+    " --prefix --watch --film --json --device --length --block --reuse",
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
-    " --prefix --watch --json --device",
+    " --prefix --watch --film --json --device",
     "train-control": "--data --field --minutes --max-steps --batch-size --seed --device",
     "control": "--length --has --without --says --pos --span --tree --template"
     " -n --steps --seed --watch --json --device",
@@ -48,7 +48,7 @@ PROMISED = {
     "evaluate": "--data --judge --mauve --json --device",
     "quantize": "--weights --out --data --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
-    "serve": "--host --port --api-key --insecure --device",
+    "serve": "--host --port --api-key --insecure --deterministic --device",
     "systems": "--json",
 }
 
@@ -602,6 +602,17 @@ def test_watching_leaves_stdout_as_it_is(run: Run, library: Library) -> None:
     frames = [line for line in watched[2] if line.startswith("step ")]
     assert frames == [f"step {i}/4 · evaluations {i} · t {1 - i / 4:.2f}" for i in range(5)]
     assert "░" in watched[2][1] and "  The Mill is a cheap pub near the river." in watched[2]
+
+
+def test_a_film_is_kept_beside_the_texts(run: Run, library: Library, tmp_path: Path) -> None:
+    plain, filmed = (run("sample", "mdlm", "-n", "2", *more) for more in ([], ["--film", tmp_path / "film.html"]))
+    assert plain[1] == filmed[1] and any(line.startswith("film: ") for line in filmed[2])
+    assert "Two\nlines" in (tmp_path / "film.html").read_text()
+    library.calls.clear()
+    status, _, said = run("infill", "mdlm", "The [3] pub", "--film", "film.mp4")
+    assert status == 2 and "or a .gif; not film.mp4" in said[0] and not library.calls
+    assert run("infill", "mdlm", "The [3] pub", "--film", tmp_path / "two.gif")[0] == 0
+    assert (tmp_path / "two.gif").read_bytes().startswith(b"GIF8")
 
 
 def test_stills_are_five_of_a_few_texts(library: Library, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,26 +8,25 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mezzotint
-from mezzotint import Draft, Piece, Run, Sample, UsageError
-from mezzotint.serve.settings import Door, Limits, check_serving
-from tests.trained import few
+from mezzotint import Run, UsageError
+from mezzotint.serve import settings
+from mezzotint.serve.settings import Door, Limits, bundled_runs, check_serving
+from tests.trained import few, latent, translator
 
 for library in ("fastapi", "uvicorn", "httpx", "openai"):
     pytest.importorskip(library, reason=f'the server needs {library}: pip install "mezzotint[serve,dev]"')
 
-import uvicorn  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from mezzotint.serve.app import make_app  # noqa: E402
-from mezzotint.serve.guard import Guard  # noqa: E402
 from mezzotint.serve.server import bound  # noqa: E402
+from tests.served import Tape, answering  # noqa: E402
 
 HOME = "http://127.0.0.1:8000"
 KEY = "a-key-of-tests"
@@ -35,54 +34,15 @@ KEY = "a-key-of-tests"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    return few(tmp_path_factory.mktemp("runs"), [("mdlm", "mdlm", {}), ("ar", "ar", {})])
+    root = tmp_path_factory.mktemp("runs")
+    made = few(root, [("mdlm", "mdlm", {}), ("ar", "ar", {})])
+    return made | {"vae": latent(root, made["ar"]), "de-en": translator(root)}
 
 
 @pytest.fixture(scope="module")
 def client(runs: dict[str, Run]) -> Iterator[TestClient]:
     with TestClient(make_app(list(runs.values())), HOME, raise_server_exceptions=False) as found:
         yield found
-
-
-@dataclass
-class Tape:
-    """Stands in for a run: its texts are made up, and come when they are let through."""
-
-    name: str = "tape"
-    text: str = "one two"
-    gate: threading.Event = field(default_factory=threading.Event)
-    frames: int = 3
-    fault: Exception | None = None
-    together_with: list[int] = field(default_factory=list)
-    shown: int = 0
-    card: Any = field(default_factory=lambda: next(card for card in mezzotint.cards() if card.name == "mdlm"))
-    config: Any = field(default_factory=lambda: {"data": {}})
-    spec: Any = field(default_factory=lambda: SimpleNamespace(canvas=8))
-    tokenizer: Any = field(default_factory=lambda: SimpleNamespace(kind="word", encode=str.split))
-    desk: Any = field(default_factory=lambda: SimpleNamespace(likeness=lambda task: task[1].get("steps")))
-
-    def task(self, n: int, **how: Any) -> Any:
-        if how.get("prefix") == "bad":
-            raise UsageError("bad is bad")
-        return n, how
-
-    def together(self, tasks: Sequence[Any]) -> Iterator[list[Draft]]:
-        self.together_with.append(len(tasks))
-        if self.fault is not None and len(tasks) > 1:
-            raise self.fault
-        if self.fault is not None and tasks[0][1].get("prefix") == "poison":
-            raise self.fault
-        for step in range(self.frames + 1):
-            self.gate.wait(20)
-            self.shown += 1
-            done = step == self.frames
-            yield [self._draft(step, n, how, done) for n, how in tasks]
-
-    def _draft(self, step: int, n: int, how: dict[str, Any], done: bool) -> Draft:
-        pieces = [Piece(f" {word}", place < step, False, 0.5) for place, word in enumerate(self.text.split())]
-        begun = f"{how.get('prefix', '')}{self.text}"
-        samples = [Sample(begun, [4, 5], 3, 3, how.get("seed", 0), i) for i in range(n)] if done else []
-        return Draft(step, self.frames, [1.0] * n, [pieces] * n, [step] * n, done, samples)
 
 
 def taped(tape: Tape, door: Door | None = None, **limits: Any) -> TestClient:
@@ -107,7 +67,9 @@ def error(answer: Any, status: int) -> str:
 
 def test_models_are_the_runs_with_what_their_cards_say(client: TestClient) -> None:
     data = client.get("/v1/models").json()["data"]
-    assert [(one["id"], one["system"]) for one in data] == [("mdlm", "mdlm"), ("ar", "ar")]
+    known = [("mdlm", "mdlm"), ("ar", "ar"), ("vae", "adavae"), ("de-en", "difformer")]
+    assert [(one["id"], one["system"]) for one in data] == known
+    assert [one["latent"] for one in data] == [None, None, 4, None]
     assert data[0]["can"] == ["continue", "control", "infill", "long"] and data[1]["decoders"] == ["exact"]
     assert client.get("/v1/models/ar").json() == data[1]
     assert "did you mean 'mdlm'" in error(client.get("/v1/models/mdml"), 404)
@@ -182,10 +144,37 @@ def test_a_streamed_completion_adds_up(client: TestClient) -> None:
             assert usage["choices"] == [] and usage["usage"] == whole["usage"]
 
 
+def test_a_latent_space_is_walked(client: TestClient, runs: dict[str, Run]) -> None:
+    ends, space = ["The old river", "A cold pub"], runs["vae"].latent
+    points = client.post("/v1/latent/encode", json={"model": "vae", "texts": ends}).json()["points"]
+    assert points == space.encode(ends).tolist() and len(points[0]) == 4
+    for more in ({}, {"temperature": 1, "seed": 3, "top_p": 0.9}):
+        walked = client.post("/v1/latent/walk", json={"model": "vae", "a": ends[0], "b": ends[1], "points": 5} | more)
+        samples = space.walk(*ends, 5, **more)
+        assert [text["text"] for text in walked.json()["texts"]] == [sample.text for sample in samples]
+        assert walked.json()["usage"]["network_evaluations"] == sum(sample.nfe for sample in samples)
+    decoded = client.post("/v1/latent/decode", json={"model": "vae", "points": points}).json()
+    walked = client.post("/v1/latent/walk", json={"model": "vae", "a": ends[0], "b": ends[1], "points": 2})
+    assert [text["text"] for text in decoded["texts"]] == [text["text"] for text in walked.json()["texts"]]
+
+
+def test_a_text_is_written_from_a_source(client: TestClient, runs: dict[str, Run]) -> None:
+    asked = {"model": "de-en", "source": "old river zzz", "steps": 4, "seed": 2}
+    whole = client.post("/v1/canvas", json=asked).json()
+    (found,) = mezzotint.translate(runs["de-en"], ["old river zzz"], steps=4, seed=2)
+    (text,) = whole["texts"]
+    assert (text["text"], text["candidates"], text["note"]) == (found.text, list(found.candidates), found.note)
+    assert "is unknown" in text["note"] and whole["usage"]["network_evaluations"] == found.nfe
+    *frames, last = events(client.post("/v1/canvas", json=asked | {"stream": True}).text)
+    assert last["texts"] == whole["texts"] and [f["done"] for f in frames] == [False] * (len(frames) - 1) + [True]
+    assert ["".join(p["text"] for p in row).strip() for row in frames[-1]["rows"]] == text["candidates"]
+
+
 def test_the_openapi_document_names_every_address(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert set(document["paths"]) == {
         "/v1/models", "/v1/models/{model}", "/v1/completions", "/v1/canvas", "/healthz", "/metrics",
+        "/v1/latent/encode", "/v1/latent/decode", "/v1/latent/walk",
     }  # fmt: skip
     for path in document["paths"].values():
         for operation in path.values():
@@ -195,6 +184,7 @@ def test_the_openapi_document_names_every_address(client: TestClient) -> None:
 
 def test_metrics_count(client: TestClient) -> None:
     client.get("/nowhere/at/all")
+    client.get("/v1/models")
     text = client.get("/metrics").text
     assert 'mezzotint_requests_total{path="other",status="404"}' in text and "nowhere" not in text
     assert 'mezzotint_requests_total{path="/v1/models",status="200"}' in text
@@ -216,6 +206,22 @@ def test_metrics_count(client: TestClient) -> None:
         ("canvas", {"length": 100}, "only a run of --layout windows"),
         ("canvas", {"length": 10**6}, "length is limited to 4096"),
         ("canvas", {"stesp": 3}, "did you mean 'steps'"),
+        ("canvas", {"source": "old"}, "which cannot write from a source"),
+        ("canvas", {"source": "old", "n": 2}, "has no n; leave it out"),
+        ("canvas", {"model": "de-en"}, "difformer writes from a text; give it as `source`"),
+        ("canvas", {"model": "de-en", "source": "  "}, "the source cannot be read: there is nothing in it"),
+        ("canvas", {"model": "de-en", "source": "old", "template": "[3]"}, "has no template; leave it out"),
+        ("canvas", {"model": "de-en", "source": "old", "temperature": 0.5}, "leave temperature and top_p at 1"),
+        ("canvas", {"model": "de-en", "source": "old " * 99, "stream": True}, "reads at most"),
+        ("completions", {"model": "de-en"}, "writes from a source"),
+        ("latent/walk", {"a": "old", "b": "new"}, "mdlm has no latent space"),
+        ("latent/walk", {"model": "vae", "a": "old", "b": "new", "points": 1}, "points: input should be greater"),
+        ("latent/walk", {"model": "vae", "a": "old", "b": "new", "points": 65}, "is limited to 64 here"),
+        ("latent/walk", {"model": "vae", "a": "old " * 99, "b": "new"}, "tokens long"),
+        ("latent/encode", {"model": "vae", "texts": []}, "texts: "),
+        ("latent/encode", {"model": "vae", "texts": ["old"] * 65}, "is limited to 64 here"),
+        ("latent/decode", {"model": "vae", "points": [[0, 0, 0, 0], [1]]}, "a point of vae has 4 numbers, not 1"),
+        ("latent/decode", {"model": "vae", "points": [[0, 0, 0, 1e9]]}, "points.0.3: input should be less"),
         ("canvas", {"steps": 5000, "stream": True}, "steps is limited to 1024 here, not 5000"),
         ("canvas", {"n": 65}, "n is limited to 64 here"),
         ("canvas", {"n": "3"}, "n: should be a number"),
@@ -251,25 +257,28 @@ def test_five_hundred_malformed_requests_break_nothing(client: TestClient) -> No
     draw = random.Random(0)
     odd = [
         None, True, 0, -1, 1.5, 1e308, 10**30, "", "[", "[3]", "\\[", "\ud800", "\0", [], {}, [[]], {"a": 1},
-        "x" * 9000,
+        "x" * 9000, [[0.5] * 4], ["old", "new"], "vae", "de-en",
         "<script>", "mdlm", "ar", float("nan"), float("inf"), "[1-999999999]", "exact", "reward", 2**63, ["", 1],
     ]  # fmt: skip
     names = [
         "model", "prompt", "suffix", "max_tokens", "n", "seed", "temperature", "top_p", "stop", "stream", "template",
         "prefix", "steps", "decoder", "threshold", "strength", "guidance", "guide", "length", "block", "reuse", "x",
+        "source", "a", "b", "points", "texts",
     ]  # fmt: skip
+    addresses = ["completions", "completions", "canvas", "canvas", "latent/encode", "latent/decode", "latent/walk"]
     seen = set()
     for i in range(500):
+        address = draw.choice(addresses)
         body: bytes = json.dumps({name: draw.choice(odd) for name in draw.sample(names, draw.randrange(6))}).encode()
         if i % 5:  # most of them for a run that is there, so that they come further
-            asked = json.loads(body) | {"model": "mdlm", "steps": 1} if i % 2 else json.loads(body)
-            body = json.dumps(asked).encode()
+            more = {"model": draw.choice(["mdlm", "vae", "de-en"])} | ({} if "latent" in address else {"steps": 1})
+            body = json.dumps(json.loads(body) | (more if i % 2 else {})).encode()
         if i % 7 == 0:
             place = draw.randrange(len(body))
             body = body[:place] + bytes([draw.randrange(256)]) + body[place + draw.randrange(3) :]
         if i % 50 == 0:
             body = b"[" * 30_000
-        answer = client.post(draw.choice(["/v1/completions", "/v1/canvas"]), content=body)
+        answer = client.post(f"/v1/{address}", content=body)
         seen.add(answer.status_code)
         assert answer.status_code < 500, (body[:300], answer.text)
         if answer.status_code != 200:
@@ -322,6 +331,18 @@ def test_others_are_let_in_only_with_a_key_or_by_decision(
         check_serving(host, key, insecure, ["run"])
 
 
+def test_who_names_no_run_gets_those_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "BUNDLED", tmp_path / "bundled")
+    assert bundled_runs() == ()
+    with pytest.raises(UsageError, match="name the runs to serve"):
+        check_serving("localhost", None, False, bundled_runs())
+    for name in ("b", "a", "no run"):
+        (tmp_path / "bundled" / name).mkdir(parents=True)
+    for name in ("b", "a"):
+        (tmp_path / "bundled" / name / "config.json").write_text("{}")
+    assert [run.name for run in bundled_runs()] == ["a", "b"]
+
+
 def test_two_runs_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="two runs are called tape"):
         make_app([Tape(), Tape()])  # type: ignore[list-item]
@@ -330,11 +351,13 @@ def test_two_runs_of_one_name_are_refused() -> None:
 # -- the queue --------------------------------------------------------------------------------------------------------
 
 
-def in_parallel(client: TestClient, bodies: Sequence[dict[str, Any]]) -> tuple[list[threading.Thread], list[Any]]:
+def in_parallel(
+    client: TestClient, bodies: Sequence[dict[str, Any]], model: str = "tape", what: str = "completions"
+) -> tuple[list[threading.Thread], list[Any]]:
     answers: list[Any] = [None] * len(bodies)
 
     def post(place: int) -> None:
-        answers[place] = client.post("/v1/completions", json={"model": "tape"} | bodies[place])
+        answers[place] = client.post(f"/v1/{what}", json={"model": model} | bodies[place])
 
     threads = [threading.Thread(target=post, args=(place,)) for place in range(len(bodies))]
     for thread in threads:
@@ -437,6 +460,44 @@ def test_who_goes_away_frees_the_worker() -> None:
     assert tape.shown <= before + 2 < 10_000
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_what_a_seed_promises(runs: dict[str, Run], deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One text a call of the network, whatever is asked at once; or many, where only the numbers are promised."""
+    run, rows = runs["mdlm"], []
+    sample = run.system.sample
+    monkeypatch.setattr(run.system, "sample", lambda r: rows.append(len(r.canvas.ids)) or sample(r))
+    asked = [
+        {"n": 3, "seed": 1, "steps": 4}, {"n": 1, "seed": 1, "steps": 4}, {"n": 2, "seed": 7, "steps": 9},
+        {"n": 2, "template": "The [ ] pub [2]", "steps": 4}, {"n": 1, "template": "no gap"},
+    ]  # fmt: skip
+    app = make_app([run], limits=Limits(gather_seconds=0.5), deterministic=deterministic)
+    with TestClient(app, HOME, raise_server_exceptions=False) as client:
+        assert client.get("/v1/models/mdlm").json()["promise"] == ("tokens" if deterministic else "random numbers")
+        threads, answers = in_parallel(client, asked, "mdlm", "canvas")
+        for thread in threads:
+            thread.join(60)
+        together = rows[:]
+        texts = [[text["text"] for text in answer.json().get("texts", [])] for answer in answers]
+        if not deterministic:
+            assert max(together) >= 4
+            return
+        assert set(together) == {1} and len(together) == 8
+        assert "no gap" in error(answers[-1], 400)
+        assert texts[0][:1] == texts[1]
+        for one, found in zip(asked, texts, strict=True):
+            assert found == [
+                text["text"] for text in client.post("/v1/canvas", json=one | {"model": "mdlm"}).json().get("texts", [])
+            ]
+        assert texts[2] == [s.text for s in run.generate(2, seed=7, steps=9, batch_size=1)]
+        *frames, last = events(client.post("/v1/canvas", json=asked[2] | {"model": "mdlm", "stream": True}).text)
+        assert [text["text"] for text in last["texts"]] == texts[2]
+        assert all(len(frame["rows"]) == len(frame["nfe"]) == 2 for frame in frames)
+        assert [frame["done"] for frame in frames] == [False] * (len(frames) - 1) + [True]
+        assert frames[-1]["nfe"] == [text["nfe"] for text in last["texts"]] and min(frames[1]["nfe"]) == 1
+        counted = client.get("/metrics").text
+        assert f'mezzotint_rows_total{{model="mdlm"}} {2 * 8 + 2}' in counted
+
+
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
@@ -470,21 +531,15 @@ def test_markup_in_a_text_travels_as_text() -> None:
 @pytest.fixture(scope="module")
 def address(runs: dict[str, Run]) -> Iterator[str]:
     """Where a server with a key answers, in a thread of its own."""
-    with bound("127.0.0.1", 0) as listening:
-        app: Guard = make_app(list(runs.values()), Door("127.0.0.1", listening.getsockname()[1], KEY))
-        server = uvicorn.Server(uvicorn.Config(app, http="h11", loop="asyncio", ws="none", log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
+    with answering(list(runs.values()), KEY) as found:
+        yield found
 
 
 def test_openais_client_works_unchanged(address: str, client: TestClient) -> None:
     import openai
 
     with openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0) as theirs:
-        assert [model.id for model in theirs.models.list()] == ["mdlm", "ar"]
+        assert [model.id for model in theirs.models.list()] == ["mdlm", "ar", "vae", "de-en"]
         assert theirs.models.retrieve("ar").id == "ar"
         asked: dict[str, Any] = {"model": "mdlm", "prompt": "The old ", "max_tokens": 6, "n": 2, "seed": 1}
         whole = theirs.completions.create(**asked)

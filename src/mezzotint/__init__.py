@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mezzotint.data.trees import read_tree
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
+    from mezzotint.film.reel import Film, check_film
     from mezzotint.judge import bundled_judge
     from mezzotint.launch import distill_run, resume, train
     from mezzotint.prepare import bistro_texts
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
     from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.serve.server import serve_runs
-    from mezzotint.serve.settings import check_serving
+    from mezzotint.serve.settings import bundled_runs, check_serving
     from mezzotint.spec.wanted import Wanted
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.team import Team, is_first, join, launched, tells
-    from mezzotint.translation.write import Translation, asked_of, translate
+    from mezzotint.translation.write import Translation, asked_of, translate, translating
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
 
 _HOMES = {
@@ -68,6 +69,7 @@ _HOMES = {
     "data.trees": ("read_tree",),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
+    "film.reel": ("Film", "check_film"),
     "judge": ("bundled_judge",),
     "course": ("Progress",),
     "launch": ("distill_run", "resume", "train"),
@@ -77,13 +79,13 @@ _HOMES = {
     "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
-    "serve.settings": ("check_serving",),
+    "serve.settings": ("bundled_runs", "check_serving"),
     "spec.wanted": ("Wanted",),
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
-    "translation.write": ("Translation", "asked_of", "translate"),
+    "translation.write": ("Translation", "asked_of", "translate", "translating"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Push", "Request", "System", "Towards", "Update"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -98,6 +100,7 @@ __all__ = [
     "Decoder",
     "Draft",
     "Entry",
+    "Film",
     "Frame",
     "HubError",
     "Imported",
@@ -122,11 +125,13 @@ __all__ = [
     "asked_of",
     "bistro_texts",
     "bundled_judge",
+    "bundled_runs",
     "cards",
     "check_backbone",
     "check_data",
     "check_decoder",
     "check_embeddings",
+    "check_film",
     "check_guide",
     "check_length",
     "check_mauve",
@@ -161,6 +166,7 @@ __all__ = [
     "tells",
     "train",
     "translate",
+    "translating",
     "unknown",
     "weighed",
 ]

@@ -242,7 +242,7 @@ class Run:
         spans = [slice(first, last) for first, last in pairwise(firsts)]
         for frame in self.system.sample(self.desk.joined(tasks)):
             yield [
-                self._draft(task, frame.part(span, task.canvas.ids.shape[1]))
+                self.draft(task, frame.part(span, task.canvas.ids.shape[1]))
                 for task, span in zip(tasks, spans, strict=True)
             ]
 
@@ -277,7 +277,8 @@ class Run:
 
     # ------------------------------------------------------------ from frames to text
 
-    def _draft(self, task: Task, frame: Frame) -> Draft:
+    def draft(self, task: Task, frame: Frame) -> Draft:
+        """A frame of a task, in text."""
         samples = self._samples(task, frame) if frame.done else []
         rows = self._pieces(task.canvas, frame)
         nfe = [task.nfe(row) + spent for row, spent in enumerate(frame.nfe.tolist())]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
@@ -125,18 +126,25 @@ def sample(given: flags.Sample) -> int:
         demand(card, mezzotint.Can.CONTINUE)
     mezzotint.check_length(card, mezzotint.check_run(given.run), given.length, given.block, given.reuse)
     _demand_decoder(card, given)
+    if given.film is not None:
+        mezzotint.check_film(given.film)
     if given.reuse:
         say("--reuse is approximate: what stands before a block is read once, without what is written after it")
     keep_memory()
     team = mezzotint.join()
-    if team.size > 1 and given.watch:
-        raise UsageError("--watch draws what one process writes; leave it out where several are launched")
+    if team.size > 1 and (given.watch or given.film is not None):
+        flag = "--watch draws" if given.watch else "--film keeps"
+        raise UsageError(f"{flag} what one process writes; leave it out where several are launched")
     run = mezzotint.load(given.run, device=given.device, team=team)
     long = {"length": given.length, "block": given.block, "reuse": given.reuse}
     how = {"prefix": given.prefix, **_asked(given), **_set(long)}
     # One process hands texts out as they are finished; several, when all are.
-    found = run.generate(given.n, **how) if team.size > 1 else texts(run.stream(given.n, **how), watch=given.watch)
-    written = write(found, as_json=given.json)
+    if team.size > 1:
+        written = write(run.generate(given.n, **how), as_json=given.json)
+    else:
+        with _filmed(given, f"mezzotint sample {given.run.name}") as kept:
+            drafts = kept(run.stream(given.n, **how))
+            written = write(texts(drafts, watch=given.watch), as_json=given.json)
     closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
     return 0
 
@@ -146,15 +154,18 @@ def infill(given: flags.Infill) -> int:
     card = card_of(given.run)
     demand(card, mezzotint.Can.INFILL)
     _demand_decoder(card, given)
+    if given.film is not None:
+        mezzotint.check_film(given.film)
     templates = list(_templates(given))
     if not templates:
         raise UsageError(f"no template given; as in `{given.example}`")
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
     say(f"in this run a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'}")
-    for template in templates:
-        drafts = run.stream(given.n, template=template, **_asked(given))
-        write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
+    with _filmed(given, f"mezzotint infill {given.run.name}") as kept:
+        for template in templates:
+            drafts = kept(run.stream(given.n, template=template, **_asked(given)))
+            write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
 
@@ -335,12 +346,14 @@ def quantize(given: flags.Quantize) -> int:
 def serve(given: flags.Serve) -> int:
     """Answer for some runs over HTTP until interrupted."""
     key = given.api_key or os.environ.get(KEY) or None
-    mezzotint.check_serving(given.host, key, given.insecure, given.runs)
-    for run in given.runs:
+    runs = given.runs or mezzotint.bundled_runs()
+    mezzotint.check_serving(given.host, key, given.insecure, runs)
+    for run in runs:
         mezzotint.check_run(run)
     keep_memory()
     mezzotint.serve_runs(
-        given.runs, host=given.host, port=given.port, key=key, insecure=given.insecure, device=given.device,
+        runs, host=given.host, port=given.port, key=key, insecure=given.insecure, device=given.device,
+        deterministic=given.deterministic,
         ready=lambda address: say(f"open {address} in a browser; Ctrl-C stops it"),
     )  # fmt: skip
     return 0
@@ -382,6 +395,18 @@ def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:
     if not watch:
         return (text for draft in drafts for text in draft.samples)
     return [text for draft in film(drafts, stderr()) for text in draft.samples]
+
+
+@contextmanager
+def _filmed(given: flags.Writing, title: str) -> Iterator[Callable[[Iterable[Draft]], Iterable[Draft]]]:
+    """What passes drafts on and, where a film is asked for, keeps them; it is written at the end."""
+    if given.film is None:
+        yield lambda drafts: drafts
+        return
+    kept = mezzotint.Film(title)
+    yield kept.of
+    kept.save(given.film)
+    say(f"film:   {given.film}")
 
 
 def write(

@@ -304,6 +304,9 @@ class Writing:
     ] = None
     prefix: Annotated[str | None, value("how every text begins, put in front as it is", "TEXT", unicode)] = None
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
+    film: Annotated[
+        Path | None, value("keep the text emerging: .html, which plays in any browser, or .gif", "FILE", Path)
+    ] = None
     json: Json = False
     device: Device = "auto"
 
@@ -601,6 +604,9 @@ class Serve:
         str | None, value("what every request has to show (also in MEZZOTINT_API_KEY)", "KEY", unicode)
     ] = None
     insecure: Annotated[bool, switch("let others in without a key")] = False
+    deterministic: Annotated[
+        bool, switch("write each text by itself: slower, and a seed gives the same tokens whatever others ask")
+    ] = False
     device: Device = "auto"
 
 

@@ -31,7 +31,8 @@ Seed = Annotated[
         ge=0,
         le=GREATEST,
         description="where all random numbers come from. Those of text i hang on the seed and i alone, not on what "
-        "else is written meanwhile; rounding in the network can, and on rare occasions another token is taken for it",
+        "else is written meanwhile. Rounding in the network can, and on rare occasions another token is taken for it, "
+        "unless the server is deterministic: the model's `promise` says which holds",
     ),
 ]
 
@@ -85,6 +86,7 @@ class CanvasAsked(Asked):
         Field(description=r"text with gaps: [3] of three tokens, [1-4] of one to four, [ ] of one to eight; \[ for ["),
     ] = None
     prefix: Annotated[str | None, Field(description="how every text begins, where there is no template")] = None
+    source: Annotated[str | None, Field(description="what to write from, for models that can translate")] = None
     n: Count = 1
     steps: Steps = 32
     seed: Seed = 0
@@ -99,6 +101,47 @@ class CanvasAsked(Asked):
     block: Annotated[Whole, Field(ge=1, le=GREATEST)] | None = None
     reuse: bool = False
     stream: Annotated[bool, Field(description="send every draft as a server-sent event")] = False
+
+
+Coordinate = Annotated[Number, Field(ge=-1000, le=1000, allow_inf_nan=False)]
+Greedy = Annotated[Number, Field(ge=0, le=100, allow_inf_nan=False, description="0 takes the likeliest token")]
+
+
+class EncodeAsked(Asked):
+    """Texts whose places in a latent space are wanted."""
+
+    model: str
+    texts: Annotated[list[str], Field(min_length=1, description="limited by the server")]
+
+
+class DecodeAsked(Asked):
+    """Places in a latent space whose texts are wanted."""
+
+    model: str
+    points: Annotated[list[list[Coordinate]], Field(min_length=1, description="each as long as the model's `latent`")]
+    seed: Seed = 0
+    temperature: Greedy = 0.0
+    top_p: TopP = 1.0
+
+
+class WalkAsked(Asked):
+    """Two texts; those on the straight line between them are wanted, both ends included."""
+
+    model: str
+    a: str
+    b: str
+    points: Annotated[Whole, Field(ge=2, description="how many texts; limited by the server")] = 7
+    seed: Seed = 0
+    temperature: Greedy = 0.0
+    top_p: TopP = 1.0
+
+
+class Points(BaseModel):
+    """Where texts are: the mean of each one's posterior."""
+
+    object: Literal["latent.points"] = "latent.points"
+    model: str
+    points: list[list[float]]
 
 
 class Usage(BaseModel):
@@ -153,6 +196,8 @@ class Text(BaseModel):
     nfe: Annotated[int, Field(description="network evaluations")]
     tokens: int
     gaps: Annotated[list[int], Field(description="how many tokens each gap was filled with")]
+    candidates: Annotated[list[str], Field(description="what was chosen from, where it was written from a source")] = []
+    note: Annotated[str | None, Field(description="what was wrong with the source")] = None
 
 
 class Written(BaseModel):
@@ -181,6 +226,11 @@ class Model(BaseModel):
     unit: Annotated[Literal["word", "piece"], Field(description="what a gap's number counts")]
     canvas: Annotated[int, Field(description="tokens that it writes at once")]
     layout: str
+    promise: Annotated[
+        Literal["random numbers", "tokens"],
+        Field(description="what the same seed gives again, whatever else is written meanwhile"),
+    ]
+    latent: Annotated[int | None, Field(description="numbers of a point in its latent space, where it has one")] = None
 
 
 class Models(BaseModel):
@@ -203,3 +253,10 @@ class Failed(BaseModel):
 
 class Health(BaseModel):
     status: Literal["ok"] = "ok"
+
+
+FAULTS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Failed, "description": "what was wrong, in a sentence"},
+    "5XX": {"model": Failed, "description": "a fault of the server"},
+}
+"""What every address may answer instead."""

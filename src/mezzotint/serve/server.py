@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mezzotint
 from mezzotint import UsageError
-from mezzotint.serve.settings import Door, check_serving
+from mezzotint.serve.settings import Door, Limits, check_serving
 
 
 def serve_runs(
@@ -18,10 +18,14 @@ def serve_runs(
     port: int = 8000,
     key: str | None = None,
     insecure: bool = False,
+    deterministic: bool = False,
     device: str = "auto",
+    limits: Limits | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Load some runs and answer for them until interrupted; `ready` is told the address once there is one.
+
+    `deterministic`: every text is written by itself, and a seed gives equal tokens whatever else is asked meanwhile.
 
     UsageError where the port is taken, or where others could reach the server and neither `key` nor `insecure` is
     given; what `load` raises for the runs.
@@ -33,7 +37,7 @@ def serve_runs(
 
     with bound(host, port) as listening:
         door = Door(host, listening.getsockname()[1], key)
-        app = make_app([mezzotint.load(run, device=device) for run in runs], door)
+        app = make_app([mezzotint.load(run, device=device) for run in runs], door, limits, deterministic=deterministic)
         # h11 and asyncio, which are there wherever uvicorn is, so that every installation behaves alike.
         config = uvicorn.Config(
             app, http="h11", loop="asyncio", ws="none", log_level="warning", access_log=False, server_header=False,

@@ -1,4 +1,7 @@
-"""One thread a run: it takes what is waiting, writes what is alike together, and looks between drafts who has gone."""
+"""One thread a run: it takes what is waiting, writes what is alike together, and looks between drafts who has gone.
+
+Some things are done one by one: what is written from a source, and what is asked of a latent space.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from mezzotint import MezzotintError
+from mezzotint import Draft, MezzotintError, Sample
+from mezzotint.serve.apart import singly
 from mezzotint.serve.refusals import Refusal
 from mezzotint.serve.settings import Limits
 
 if TYPE_CHECKING:
-    from mezzotint import Draft, Run, Task
+    from mezzotint import Run, Task
 
 
 @dataclass(eq=False)
@@ -24,24 +29,32 @@ class Job:
     """Texts that somebody waits for."""
 
     n: int
-    how: Mapping[str, Any]
-    """What `Run.task` is told beside n."""
+    how: Mapping[str, Any] | Callable[[Run], Iterable[Any]]
+    """What `Run.task` is told beside n; or what is done by itself, whose last answer is no draft."""
     film: bool
     """Whether the drafts on the way are wanted."""
     patience: int
     """Drafts that may wait to be read."""
     loop: asyncio.AbstractEventLoop
-    inbox: asyncio.Queue[Draft | BaseException] = field(default_factory=asyncio.Queue)
+    inbox: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    """Drafts and answers; an exception where there are none."""
     gone: threading.Event = field(default_factory=threading.Event)
     """Nobody waits any longer."""
+    over: bool = False
+    """It has had its last answer."""
 
-    def tell(self, news: Draft | BaseException, *, last: bool) -> None:
-        """From the worker's thread: a draft, or why there is none."""
+    def tell(self, news: object, *, last: bool) -> None:
+        """From the worker's thread: a draft or an answer, or why there is none."""
+        self.over |= last
         if last or (self.film and self.inbox.qsize() < self.patience):
             try:
                 self.loop.call_soon_threadsafe(self.inbox.put_nowait, news)
             except RuntimeError:  # the server has stopped meanwhile
                 self.gone.set()
+
+
+Asked = tuple[Job, "list[Task]"]
+"""A job and its texts: in one task, or each in its own."""
 
 
 @dataclass
@@ -55,11 +68,12 @@ class Count:
 
 
 class Worker:
-    """Writes for one run."""
+    """Writes for one run; where `apart`, every text by itself."""
 
-    def __init__(self, run: Run, limits: Limits) -> None:
+    def __init__(self, run: Run, limits: Limits, apart: bool = False) -> None:
         self.run = run
         self.limits = limits
+        self.apart = apart
         self.count = Count()
         self._waiting: deque[Job] = deque()
         self._news = threading.Condition()
@@ -89,8 +103,11 @@ class Worker:
     def _work(self) -> None:
         while jobs := self._batch():
             tasks = self._tasks(jobs)
-            for alike in _alike(self.run, tasks):
+            for alike in [tasks] if self.apart else _alike(self.run, tasks):
                 self._write(alike)
+            for job in jobs:
+                if callable(job.how) and not job.gone.is_set():
+                    self._do(job, job.how)
 
     def _batch(self) -> list[Job]:
         """The next jobs, as many as fit one batch; nothing once closed."""
@@ -108,25 +125,53 @@ class Worker:
     def _full(self) -> bool:
         return sum(job.n for job in self._waiting) >= self.limits.texts
 
-    def _tasks(self, jobs: Sequence[Job]) -> list[tuple[Job, Task]]:
+    def _tasks(self, jobs: Sequence[Job]) -> list[Asked]:
         tasks = []
         for job in jobs:
-            if not job.gone.is_set():
+            if not callable(job.how) and not job.gone.is_set():
                 try:
-                    tasks.append((job, self.run.task(job.n, **job.how)))
+                    tasks.append((job, self._task(job.n, **job.how)))
                 except Exception as error:
                     job.tell(_logged(error), last=True)
         return tasks
 
-    def _write(self, alike: Sequence[tuple[Job, Task]]) -> None:
+    def _task(self, n: int, template: str | None = None, prefix: str | None = None, **how: Any) -> list[Task]:
+        if self.apart:
+            return list(self.run.desk.tasks(n, template, prefix, 1, how))
+        return [self.run.task(n, template=template, prefix=prefix, **how)]
+
+    def _do(self, job: Job, call: Callable[[Run], Iterable[Any]]) -> None:
+        """One that is by itself, until it has its answer or nobody waits any longer."""
+        try:
+            for news in call(self.run):
+                job.tell(news, last=not isinstance(news, Draft))
+                if isinstance(news, list):
+                    self._counted([one for one in news if isinstance(one, Sample)])
+                elif isinstance(news, Draft):
+                    self._counted(news.samples)
+                if job.gone.is_set() or not self._open:
+                    return
+        except Exception as error:
+            job.tell(_logged(error), last=True)
+        else:
+            self.count.batches += 1
+
+    def _drafts(self, alike: Sequence[Asked]) -> Iterable[Sequence[Draft | None]]:
+        """The next draft of each, until all are written or nobody waits; None of one that has had its last."""
+        if not self.apart:
+            return self.run.together([task for _, (task,) in alike])
+        drafts = (singly(self.run, tasks) for _, tasks in alike)
+        return zip_longest(*(_wanted(job, some) for (job, _), some in zip(alike, drafts, strict=True)))
+
+    def _write(self, alike: Sequence[Asked]) -> None:
         """Where several fail together each is tried alone, so that none fails for another's sake."""
         jobs = [job for job, _ in alike]
         try:
-            drafts = self.run.together([task for _, task in alike])
-            for moment in drafts:
+            for moment in self._drafts(alike):
                 for job, draft in zip(jobs, moment, strict=True):
-                    if not job.gone.is_set():
+                    if draft is not None and not job.gone.is_set():
                         job.tell(draft, last=draft.done)
+                        self._counted(draft.samples)
                 if not self._open or all(job.gone.is_set() for job in jobs):
                     return
         except Exception as error:
@@ -134,22 +179,29 @@ class Worker:
                 jobs[0].tell(_logged(error), last=True)
                 return
             for one in alike:
-                self._write([one])
+                if not one[0].over:
+                    self._write([one])
         else:
-            self._counted(moment)
+            self.count.batches += 1
 
-    def _counted(self, drafts: Sequence[Draft]) -> None:
-        samples = [sample for draft in drafts for sample in draft.samples]
-        self.count.batches += 1
+    def _counted(self, samples: Sequence[Sample]) -> None:
         self.count.rows += len(samples)
         self.count.tokens += sum(len(sample.ids) for sample in samples)
         self.count.evaluations += sum(sample.nfe for sample in samples)
 
 
-def _alike(run: Run, tasks: Sequence[tuple[Job, Task]]) -> list[list[tuple[Job, Task]]]:
-    found: dict[Any, list[tuple[Job, Task]]] = {}
-    for job, task in tasks:
-        found.setdefault(run.desk.likeness(task), []).append((job, task))
+def _wanted(job: Job, drafts: Iterable[Draft]) -> Iterator[Draft]:
+    """The drafts of a job for as long as somebody waits for it."""
+    for draft in drafts:
+        yield draft
+        if job.gone.is_set():
+            return
+
+
+def _alike(run: Run, asked: Sequence[Asked]) -> list[list[Asked]]:
+    found: dict[Any, list[Asked]] = {}
+    for job, (task,) in asked:
+        found.setdefault(run.desk.likeness(task), []).append((job, [task]))
     return list(found.values())
 
 

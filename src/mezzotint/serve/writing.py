@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from starlette.requests import Request
 
-from mezzotint import UsageError, literal
+import mezzotint
+from mezzotint import Draft, UsageError, literal
 from mezzotint.serve import schema
 from mezzotint.serve.refusals import Refusal
 from mezzotint.serve.settings import Limits
 from mezzotint.serve.worker import Job, Worker
 
 if TYPE_CHECKING:
-    from mezzotint import Draft, Run, Sample
+    from mezzotint import Run, Sample, Translation
 
 POLL = 0.1
 """Seconds between two looks at whether the caller is still there."""
 
 
-async def drafts(
-    worker: Worker, request: Request, n: int, how: Mapping[str, Any], *, film: bool
-) -> AsyncIterator[Draft]:
-    """The drafts of some texts, the last of them finished; Refusal or MezzotintError where there are none.
+async def news(
+    worker: Worker,
+    request: Request,
+    n: int,
+    how: Mapping[str, Any] | Callable[[Run], Iterable[Any]],
+    *,
+    film: bool = False,
+) -> AsyncIterator[Any]:
+    """What a job (worker.py) has to tell, to its end; Refusal or MezzotintError where it is not served.
 
     Whoever stops reading, or has gone, or runs out of time, frees the worker at its next draft.
     """
@@ -41,22 +47,29 @@ async def drafts(
             if left <= 0:
                 raise Refusal(408, f"not finished after {limits.seconds:g} seconds; ask for fewer texts or steps")
             try:
-                news = await asyncio.wait_for(job.inbox.get(), min(POLL, left))
+                one = await asyncio.wait_for(job.inbox.get(), min(POLL, left))
             except TimeoutError:
                 if await request.is_disconnected():
                     raise Refusal(408, "the caller has gone") from None
                 continue
-            if isinstance(news, BaseException):
-                raise news
-            yield news
-            done = news.done
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+            done = not isinstance(one, Draft) or (one.done and not callable(how))
     finally:
         job.gone.set()
 
 
-def bounded(limits: Limits, n: int, steps: int, *texts: str | None) -> None:
+async def last(found: AsyncIterator[Any]) -> Any:
+    """The last of some news."""
+    *_, one = [one async for one in found]
+    return one
+
+
+def bounded(limits: Limits, numbers: Mapping[str, int], *texts: str | None) -> None:
     """UsageError where a request is larger than the server's limits."""
-    for name, asked, most in (("n", n, limits.texts), ("steps", steps, limits.steps)):
+    for name, asked in numbers.items():
+        most = {"steps": limits.steps, "length": limits.length}.get(name, limits.texts)
         if asked > most:
             raise UsageError(f"{name} is limited to {most} here, not {asked}")
     for text in texts:
@@ -103,7 +116,21 @@ def completed(run: Run, asked: schema.CompletionAsked, sample: Sample, stop: lis
     return schema.Choice.model_validate({"index": sample.index, "text": text, "finish_reason": why}), tokens
 
 
-def usage(run: Run, given: str, samples: list[Sample], tokens: int) -> schema.Usage:
+def completion(
+    run: Run, asked: schema.CompletionAsked, stop: list[str], draft: Draft
+) -> tuple[schema.Completion, schema.Usage]:
+    """The finished texts as an answer, and what they took."""
+    pairs = [completed(run, asked, sample, stop) for sample in draft.samples]
+    front = asked.prompt if asked.echo else ""
+    choices = [choice.model_copy(update={"text": front + choice.text}) for choice, _ in pairs]
+    answer = schema.Completion(
+        id=named("cmpl"), created=int(time.time()), model=asked.model, choices=choices
+    )  # fmt: skip
+    given = asked.prompt + (asked.suffix or "")
+    return answer, usage(run, given, draft.samples, sum(tokens for _, tokens in pairs))
+
+
+def usage(run: Run, given: str, samples: Sequence[Sample], tokens: int) -> schema.Usage:
     """What it took."""
     before = len(run.tokenizer.encode(given.removesuffix(" "))) if given else 0
     spent = sum(sample.nfe for sample in samples)
@@ -141,20 +168,54 @@ def _between(text: str, asked: schema.CompletionAsked) -> str:
 
 def canvas_call(asked: schema.CanvasAsked) -> dict[str, Any]:
     """What the library is asked for; what was left alone is left to it."""
-    how = asked.model_dump(exclude={"model", "n", "stream"}, exclude_none=True)
+    how = asked.model_dump(exclude={"model", "n", "stream", "source"}, exclude_none=True)
     return {name: value for name, value in how.items() if name != "reuse" or value}
 
 
-def written(run: Run, asked: schema.CanvasAsked, samples: list[Sample]) -> schema.Written:
-    """The finished texts."""
+def written(run: Run, model: str, samples: Sequence[Sample], given: str = "") -> schema.Written:
+    """The finished texts; `given` is how they begin."""
     texts = [
         schema.Text(
             index=s.index, text=s.text, seed=s.seed, steps=s.steps, nfe=s.nfe, tokens=len(s.ids), gaps=list(s.gaps)
         )
         for s in samples
     ]
-    spent = usage(run, asked.prefix or "", samples, sum(text.tokens for text in texts))
-    return schema.Written(id=named("canvas"), created=int(time.time()), model=asked.model, texts=texts, usage=spent)
+    spent = usage(run, given, samples, sum(text.tokens for text in texts))
+    return schema.Written(id=named("canvas"), created=int(time.time()), model=model, texts=texts, usage=spent)
+
+
+def source_call(asked: schema.CanvasAsked) -> Callable[[Run], Iterable[Draft | Translation]]:
+    """What the library is asked for where there is a source; UsageError for what goes with none."""
+    source = asked.source or ""
+    kept = {"steps", "seed", "temperature"}
+    for name in sorted(asked.model_fields_set - kept - {"model", "source", "stream", "decoder"}):
+        if getattr(asked, name) != type(asked).model_fields[name].default:
+            raise UsageError(f"a text that is written from a source has no {name}; leave it out")
+    how = asked.model_dump(include=asked.model_fields_set & kept)
+    if "decoder" in asked.model_fields_set:
+        how["decoder"] = asked.decoder.value
+    return lambda run: mezzotint.translating(run, source, **how)
+
+
+def canvas(run: Run, asked: schema.CanvasAsked, found: Draft | Translation) -> schema.Written:
+    """What came of a canvas."""
+    if isinstance(found, Draft):
+        return written(run, asked.model, found.samples, asked.prefix or "")
+    return _translated(run, asked, found)
+
+
+def _translated(run: Run, asked: schema.CanvasAsked, found: Translation) -> schema.Written:
+    """A text that was written from a source, and those that it was chosen from."""
+    tokens = len(run.tokenizer.encode(found.text)) if found.text else 0
+    text = schema.Text(
+        index=0, text=found.text, seed=asked.seed, steps=asked.steps, nfe=found.nfe, tokens=tokens, gaps=[],
+        candidates=list(found.candidates), note=found.note,
+    )  # fmt: skip
+    before = len(run.tokenizer.encode(found.source))
+    spent = schema.Usage(
+        prompt_tokens=before, completion_tokens=tokens, total_tokens=before + tokens, network_evaluations=found.nfe
+    )
+    return schema.Written(id=named("canvas"), created=int(time.time()), model=asked.model, texts=[text], usage=spent)
 
 
 def frame(draft: Draft) -> schema.Frame:

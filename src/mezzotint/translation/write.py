@@ -21,7 +21,8 @@ from mezzotint.data.canvas import pack, sources
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.guidance.choose import Chooser, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
-from mezzotint.run import Run
+from mezzotint.run import Draft, Run
+from mezzotint.tasks import Task
 from mezzotint.types import Can, Canvas, Decoder, Ending, Frame, Request, Sketch, Translator
 
 CHUNK = 1024
@@ -134,6 +135,23 @@ def translate(run: Run, texts: Iterable[str], *, batch_size: int | None = None, 
     return _translated(run, texts, asked, batch_size or max(1, ROWS // asked.candidates))
 
 
+def translating(run: Run, text: str, **how: Any) -> Iterator[Draft | Translation]:
+    """The candidates of one text on their way, draft after draft, and last the translation: `translate`'s of it alone.
+
+    UsageError for a text that cannot be read.
+    """
+    asked = asked_of(run, **how)
+    ids, note = _read(run, text)
+    if ids is None:
+        raise UsageError(f"the source cannot be read: {note}")
+    sketch, request = _sketched(run, [ids], [0], asked)
+    for frame in run.system.sample(request):
+        last = frame
+        yield run.draft(Task(sketch.canvas, request), frame)
+    (found,) = _chosen(run, [text], _candidates(run, sketch, last, asked), asked)
+    yield replace(found, note=note)
+
+
 def _translated(run: Run, texts: Iterable[str], asked: Asked, size: int) -> Iterator[Translation]:
     numbered = enumerate(texts)
     while chunk := list(islice(numbered, CHUNK)):
@@ -185,6 +203,14 @@ class Written:
 
 def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Asked) -> list[Written]:
     """The candidates of some sources."""
+    sketch, request = _sketched(run, rows, index, asked)
+    for frame in run.system.sample(request):
+        last = frame
+    return _candidates(run, sketch, last, asked)
+
+
+def _sketched(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Asked) -> tuple[Sketch, Request]:
+    """Where the candidates of some sources are to be written, and how."""
     tokenizer, system = run.tokenizer, run.system
     assert isinstance(system, Translator)
     source = sources([np.array(row) for row in rows], index, run.spec.source_canvas, tokenizer.end, tokenizer.pad)
@@ -196,10 +222,13 @@ def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Ask
         decoder=asked.decoder, forbidden=tuple(sorted(tokenizer.special - set(closing))),
         read=sketch.read, drafts=False,
     )  # fmt: skip
-    for frame in system.sample(request):
-        last = frame
-    rows_of = range(0, len(canvas.ids), asked.candidates)
-    return [_written(run, sketch, last, slice(begin, begin + asked.candidates)) for begin in rows_of]
+    return sketch, request
+
+
+def _candidates(run: Run, sketch: Sketch, frame: Frame, asked: Asked) -> list[Written]:
+    """What stands in the last frame, source by source."""
+    rows_of = range(0, len(frame.ids), asked.candidates)
+    return [_written(run, sketch, frame, slice(begin, begin + asked.candidates)) for begin in rows_of]
 
 
 def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:

@@ -2,10 +2,22 @@
 // What a model wrote reaches the page as textContent only, and never as markup.
 
 const $ = (id) => document.getElementById(id);
+const all = (what, inside = document) => [...inside.querySelectorAll(what)];
 const PAUSE = 90; // milliseconds that a draft stays
-const state = { models: [], frames: [], timer: 0, asking: null, marks: new Set(), dragging: null };
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const state = { models: [], panels: [], timer: 0, asking: null, marks: new Set(), dragging: null };
 
-const model = () => state.models.find((one) => one.id === $("model").value);
+// What can be asked for, and of which model.
+const TASKS = {
+  free: (one) => !one.can.includes("translate"),
+  prefix: (one) => one.can.includes("continue"),
+  gaps: (one) => one.can.includes("infill"),
+  source: (one) => one.can.includes("translate"),
+  walk: (one) => one.can.includes("interpolate"),
+};
+
+const named = (id) => state.models.find((one) => one.id === id);
+const model = () => named($("model").value);
 const task = () => document.querySelector("input[name=task]:checked").value;
 const number = (id) => ($(id).value === "" ? undefined : Number($(id).value));
 
@@ -39,28 +51,39 @@ async function load() {
   wrong("");
   $("model").replaceChildren(...state.models.map((one) => new Option(one.id, one.id)));
   draw();
+  follow();
 }
 
 function draw() {
   const chosen = model();
   if (!chosen) return;
   $("about").textContent = `${chosen.title} · ${chosen.paper}`;
-  for (const control of document.querySelectorAll("[data-can]")) {
-    const long = control.dataset.can === "long" && chosen.layout !== "windows";
-    control.hidden = long || !chosen.can.includes(control.dataset.can);
+  for (const control of all("[data-can]")) {
+    const able = control.dataset.can.split(" ").filter((ability) => chosen.can.includes(ability));
+    control.hidden = !able.length || (able[0] === "long" && chosen.layout !== "windows");
   }
-  $("task").hidden = !chosen.can.includes("continue") && !chosen.can.includes("infill");
-  const picked = document.querySelector("input[name=task]:checked");
-  if (picked.closest("[data-can]")?.hidden) document.querySelector("input[name=task][value=free]").checked = true;
+  const radios = all("input[name=task]");
+  for (const radio of radios) radio.closest("label").hidden = !TASKS[radio.value](chosen);
+  const left = radios.filter((radio) => TASKS[radio.value](chosen));
+  $("task").hidden = left.length < 2;
+  if (!TASKS[task()](chosen)) left[0].checked = true;
   $("decoder-field").hidden = chosen.decoders.length < 2;
   const names = ["exact", ...chosen.decoders.filter((name) => name !== "exact")];
-  $("decoder").replaceChildren(...names.map((name) => new Option(name === "exact" ? name : `${name} (approximate)`, name)));
+  if (!chosen.decoders.includes("exact")) names.shift();
+  if (chosen.can.includes("translate")) names.unshift(""); // which of them a translator takes by itself, it knows
+  const shown = (name) => (name && name !== "exact" ? `${name} (approximate)` : name || "its own");
+  $("decoder").replaceChildren(...names.map((name) => new Option(shown(name), name)));
   drawTask();
 }
 
 function drawTask() {
-  $("prefix-field").hidden = task() !== "prefix";
-  $("gaps-field").hidden = task() !== "gaps";
+  for (const control of all("[data-task]")) control.hidden = !control.dataset.task.split(" ").includes(task());
+  $("decoder-field").hidden = task() === "walk" || model().decoders.length < 2;
+  const before = $("beside").value;
+  const others = state.models.filter((one) => one !== model() && TASKS[task()](one));
+  $("beside").replaceChildren(new Option("nothing", ""), ...others.map((one) => new Option(one.id, one.id)));
+  $("beside").value = others.some((one) => one.id === before) ? before : "";
+  $("beside-field").hidden = !others.length;
   drawWords();
 }
 
@@ -86,6 +109,11 @@ function mark(place, on) {
   else state.marks.delete(place);
   $("words").children[place].setAttribute("aria-pressed", String(on));
   $("template").textContent = template();
+}
+
+// A fast hand passes over words without touching them: all between are meant.
+function markAll(from, to, on) {
+  for (let place = Math.min(from, to); place <= Math.max(from, to); place++) mark(place, on);
 }
 
 function template() {
@@ -114,12 +142,13 @@ const placeOf = (element) => [...$("words").children].indexOf(element);
 $("words").addEventListener("pointerdown", (event) => {
   const place = placeOf(event.target);
   if (place < 0) return;
-  state.dragging = !state.marks.has(place);
-  mark(place, state.dragging);
+  event.target.releasePointerCapture?.(event.pointerId); // a finger holds on to the word that it touched first
+  state.dragging = { from: place, on: !state.marks.has(place) };
+  mark(place, state.dragging.on);
 });
 $("words").addEventListener("pointerover", (event) => {
   const place = placeOf(event.target);
-  if (state.dragging !== null && event.buttons && place >= 0) mark(place, state.dragging);
+  if (state.dragging && event.buttons && place >= 0) markAll(state.dragging.from, place, state.dragging.on);
 });
 addEventListener("pointerup", () => (state.dragging = null));
 addEventListener("pointercancel", () => (state.dragging = null));
@@ -133,21 +162,28 @@ $("words").addEventListener("keydown", (event) => {
   const there = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: buttons.length - 1 }[event.key];
   if (there === undefined || !buttons[there]) return;
   event.preventDefault();
+  if (event.shiftKey) markAll(here, there, true);
   buttons.forEach((button, place) => (button.tabIndex = place === there ? 0 : -1));
   buttons[there].focus();
 });
 
 // -- asking ---------------------------------------------------------------------------------------------------------
 
-function request() {
-  const chosen = model();
-  const asked = { model: chosen.id, stream: true, decoder: $("decoder").value || undefined };
-  for (const id of ["n", "steps", "seed", "temperature", "top_p"]) asked[id] = number(id);
+function request(chosen) {
+  const asked = { model: chosen.id, seed: number("seed") };
+  if (task() === "walk") return { ...asked, a: $("from").value, b: $("to").value, points: number("points") };
+  asked.stream = true;
+  asked.steps = number("steps");
+  if (chosen.decoders.includes($("decoder").value)) asked.decoder = $("decoder").value;
+  if (task() === "source") return { ...asked, source: $("source").value };
+  for (const id of ["n", "temperature", "top_p"]) asked[id] = number(id);
   if (task() === "prefix") asked.prefix = $("prefix").value;
   if (task() === "gaps") asked.template = template();
   if (chosen.can.includes("guide")) asked.guidance = number("guidance");
-  if (chosen.can.includes("reward") && $("reward").checked) asked.guide = "reward";
-  if (!$("length").closest("label").hidden && task() !== "gaps") asked.length = number("length");
+  if (chosen.can.includes("reward") && $("reward").checked) {
+    Object.assign(asked, { guide: "reward", guidance: number("guidance") });
+  }
+  if (chosen.can.includes("long") && chosen.layout === "windows" && task() !== "gaps") asked.length = number("length");
   return asked;
 }
 
@@ -167,18 +203,18 @@ async function write() {
   const asking = (state.asking = new AbortController());
   pause();
   wrong("");
-  state.frames = [];
+  panels([model(), named($("beside").value)].filter(Boolean));
   $("said").textContent = "Writing…";
   $("stop").disabled = false;
-  const since = performance.now();
+  remember();
   try {
-    const answer = await ask("v1/canvas", { method: "POST", body: JSON.stringify(request()), signal: asking.signal });
-    for await (const event of events(answer)) {
-      if (event.error) throw new Error(event.error.message);
-      if (event.object === "canvas.frame") add(event);
-      else finished(event, performance.now() - since);
-    }
+    // One after the other: each has the machine to itself, so that their times can be compared.
+    for (const panel of state.panels) await (task() === "walk" ? walk : film)(panel, asking.signal);
+    $("said").textContent = "Written.";
+    $("take").hidden = false;
+    if (state.panels.length > 1 && !still.matches) show(0), play();
   } catch (error) {
+    if (state.asking !== asking) return; // something else is being written
     if (asking.signal.aborted) {
       $("said").textContent = "Stopped.";
     } else {
@@ -186,40 +222,109 @@ async function write() {
       wrong(error.message);
     }
   }
-  if (state.asking === asking) $("stop").disabled = true;
+  if (state.asking === asking) {
+    state.asking = null;
+    $("stop").disabled = true;
+  }
 }
 
-function finished(written, milliseconds) {
+const post = (path, chosen, signal) => ask(path, { method: "POST", body: JSON.stringify(request(chosen)), signal });
+
+async function film(panel, signal) {
+  const since = performance.now();
+  for await (const event of events(await post("v1/canvas", panel.model, signal))) {
+    if (event.error) throw new Error(event.error.message);
+    if (event.object === "canvas.frame") add(panel, event);
+    else finished(panel, event, performance.now() - since);
+  }
+}
+
+async function walk(panel, signal) {
+  const since = performance.now();
+  const written = await (await post("v1/latent/walk", panel.model, signal)).json();
+  panel.frames = written.texts;
+  panel.list.replaceChildren(...written.texts.map((one) => line([{ text: one.text, known: true, plain: true }], 0)));
+  finished(panel, written, performance.now() - since);
+  reel();
+  show(0);
+}
+
+function finished(panel, written, milliseconds) {
   const evaluations = written.usage.network_evaluations;
   const count = written.texts.length;
-  $("said").textContent =
+  panel.texts = written.texts.map((one) => one.text);
+  panel.chosen = written.texts[0].candidates.indexOf(panel.texts[0]);
+  panel.cost =
     `${count} ${count === 1 ? "text" : "texts"}, ${evaluations} network evaluations, ${Math.round(milliseconds)} ms`;
-  state.texts = written.texts.map((one) => one.text);
-  $("copy").hidden = false;
+  if (written.texts[0].note) panel.cost += `; ${written.texts[0].note}`;
+  show(Number($("frame").value));
 }
 
 // -- the film -------------------------------------------------------------------------------------------------------
 
-function add(frame) {
-  state.frames.push(frame);
-  $("film").hidden = $("legend").hidden = false;
-  $("frame").max = state.frames.length - 1;
-  if (state.frames.length === 1) {
+function panels(chosen) {
+  state.panels = chosen.map((one) => {
+    const make = (kind) => document.createElement(kind);
+    const [box, head, cost, list] = ["article", "h2", "p", "ol"].map(make);
+    head.textContent = one.id;
+    cost.className = "cost";
+    box.append(head, cost, list);
+    return { model: one, box, list, line: cost, frames: [], texts: [], cost: "" };
+  });
+  $("panels").replaceChildren(...state.panels.map((panel) => panel.box));
+  $("moment").textContent = task() === "walk" ? "Point" : "Draft";
+  $("film").hidden = $("legend").hidden = $("take").hidden = true;
+  $("frame").value = $("frame").max = 0;
+  state.walks = task() === "walk";
+}
+
+const last = () => Math.max(0, ...state.panels.map((panel) => panel.frames.length - 1));
+
+function reel() {
+  $("frame").max = last();
+  $("film").hidden = false;
+  $("legend").hidden = state.walks;
+}
+
+function add(panel, frame) {
+  panel.frames.push(frame);
+  reel();
+  if (state.panels.length > 1 || still.matches) show(panel.frames.length - 1);
+  else if (panel.frames.length === 1) {
     show(0);
     play();
   }
 }
 
 function show(place) {
-  const frame = state.frames[place];
-  if (!frame) return;
   $("frame").value = place;
-  const t = frame.t.reduce((sum, one) => sum + one, 0) / frame.t.length;
-  const where = `step ${frame.step}, ${Math.max(...frame.nfe)} evaluations, t ${t.toFixed(2)}`;
+  for (const panel of state.panels) if (panel.frames.length) paint(panel, Math.min(place, panel.frames.length - 1));
+  const where = `${state.walks ? "point" : "draft"} ${place + 1} of ${last() + 1}`;
   $("where").textContent = where;
   $("frame").setAttribute("aria-valuetext", where);
-  $("texts").classList.toggle("done", frame.done);
-  $("texts").replaceChildren(...frame.rows.map(line));
+}
+
+function paint(panel, place) {
+  const frame = panel.frames[place];
+  if (state.walks) {
+    for (const item of panel.list.children) item.removeAttribute("aria-current");
+    panel.list.children[place].setAttribute("aria-current", "true");
+    panel.line.textContent = panel.cost;
+    return;
+  }
+  const t = frame.t.reduce((sum, one) => sum + one, 0) / frame.t.length;
+  panel.line.textContent = frame.done ? panel.cost : `${Math.max(...frame.nfe)} evaluations, t ${t.toFixed(2)}`;
+  panel.list.classList.toggle("done", frame.done);
+  const rows = frame.done && panel.texts.length === frame.rows.length ? frame.rows.map(whole, panel.texts) : frame.rows;
+  panel.list.replaceChildren(...rows.map(line));
+  if (frame.done) panel.list.children[panel.chosen]?.setAttribute("aria-current", "true");
+}
+
+// A draft says of a given word that the model does not know only that; the finished text has it as it was given.
+function whole(row, index) {
+  const text = this[index];
+  const drawn = row.map((piece) => piece.text).join("").trim();
+  return drawn === text.trim() ? row : [{ text, known: true, plain: true }];
 }
 
 function line(row, index) {
@@ -228,9 +333,9 @@ function line(row, index) {
     const span = document.createElement("span");
     span.textContent = piece.known ? piece.text : ` ${"░".repeat(2 + ((5 * index + 7 * place) % 6))}`;
     if (place === 0) span.textContent = span.textContent.replace(/^ /, "");
-    span.className = !piece.known ? "hidden" : piece.given ? "given" : sureness(piece.confidence);
+    span.className = piece.plain ? "" : !piece.known ? "hidden" : piece.given ? "given" : sureness(piece.confidence);
     if (!piece.known) span.setAttribute("aria-hidden", "true");
-    else if (!piece.given) span.title = `${Math.round(100 * piece.confidence)} %`;
+    else if (!piece.given && !piece.plain) span.title = `${Math.round(100 * piece.confidence)} %`;
     item.append(span);
   });
   return item;
@@ -239,15 +344,14 @@ function line(row, index) {
 const sureness = (p) => (p >= 0.9 ? "c3" : p >= 0.5 ? "c2" : p >= 0.2 ? "c1" : "c0");
 
 function play() {
-  if (Number($("frame").value) >= state.frames.length - 1 && !state.asking) show(0);
   $("play").textContent = "Pause";
   $("play").setAttribute("aria-pressed", "true");
   clearInterval(state.timer);
   state.timer = setInterval(() => {
     const next = Number($("frame").value) + 1;
-    if (next < state.frames.length) show(next);
-    else if (state.frames.at(-1)?.done) pause();
-  }, PAUSE);
+    if (next <= last()) show(next);
+    else if (!state.asking) pause();
+  }, PAUSE * (state.walks ? 5 : 1));
 }
 
 function pause() {
@@ -259,18 +363,61 @@ function pause() {
 
 $("play").addEventListener("click", () => {
   if (state.timer) return pause();
-  if (Number($("frame").value) >= state.frames.length - 1) show(0);
+  if (Number($("frame").value) >= last()) show(0);
   play();
 });
 $("frame").addEventListener("input", () => {
   pause();
   show(Number($("frame").value));
 });
+
+// -- what can be taken along ----------------------------------------------------------------------------------------
+
+const KEPT = ["prefix", "text", "source", "from", "to", "points", "n", "steps", "seed", "temperature", "top_p", "decoder",
+  "guidance", "length"];
+const TICKED = ["open", "reward"];
+
+// The address of the page names everything that was asked for, and never the key.
+function remember() {
+  const kept = new URLSearchParams({ model: $("model").value, task: task() });
+  if ($("beside").value) kept.set("beside", $("beside").value);
+  for (const id of KEPT) if (!$(id).closest("[hidden]") && $(id).value !== "") kept.set(id, $(id).value);
+  for (const id of TICKED) if (!$(id).closest("[hidden]") && $(id).checked) kept.set(id, "yes");
+  if (task() === "gaps") kept.set("marks", [...state.marks].sort((a, b) => a - b).join(" "));
+  history.replaceState(null, "", `#${kept}`);
+}
+
+function follow() {
+  const kept = new URLSearchParams(location.hash.slice(1));
+  if (!named(kept.get("model"))) return;
+  $("model").value = kept.get("model");
+  draw();
+  const asked = all("input[name=task]").find((radio) => radio.value === kept.get("task"));
+  if (asked && TASKS[asked.value](model())) asked.checked = true;
+  for (const id of KEPT) if (kept.has(id)) $(id).value = kept.get(id);
+  for (const id of TICKED) $(id).checked = kept.has(id);
+  const marks = (kept.get("marks") ?? "").split(" ").filter((at) => words()[at]);
+  state.marks = new Set(marks.map(Number));
+  drawTask();
+  if (all("option", $("beside")).some((one) => one.value === kept.get("beside"))) $("beside").value = kept.get("beside");
+  $("said").textContent = "This is what the link asks for; press Write.";
+}
+
+async function copy(text, said) {
+  try {
+    await navigator.clipboard.writeText(text);
+    $("said").textContent = said;
+  } catch {
+    // Browsers give the clipboard to nobody who was not reached safely.
+    $("byhand-field").hidden = false;
+    $("byhand").value = text;
+    $("byhand").select();
+  }
+}
+
+$("copy").addEventListener("click", () => copy(state.panels.flatMap((panel) => panel.texts).join("\n"), "Copied."));
+$("link").addEventListener("click", () => copy(location.href, "The link is copied; the same seed gives the same texts."));
 $("stop").addEventListener("click", () => state.asking?.abort());
-$("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(state.texts.join("\n"));
-  $("said").textContent = "Copied.";
-});
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   if (state.models.length) write();
@@ -279,11 +426,12 @@ $("ask").addEventListener("submit", (event) => {
 $("model").addEventListener("change", draw);
 $("key").addEventListener("change", load);
 $("open").addEventListener("change", drawWords);
-for (const radio of document.querySelectorAll("input[name=task]")) radio.addEventListener("change", drawTask);
+for (const radio of all("input[name=task]")) radio.addEventListener("change", drawTask);
 $("text").addEventListener("input", () => {
   state.marks.clear();
   drawWords();
 });
+addEventListener("hashchange", follow);
 
 $("text").value = "The old pub near the river is warm.";
 load();
