@@ -57,7 +57,7 @@ class Lesson:
         return View(state, canvas, lambda: odds)
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterator[Loss]:
-        """Cross entropy of fields, of parts of speech and of phrases, each a mean over what a text has of them."""
+        """Cross entropy: of every field, of parts of speech and of phrases, the last two as means over a text."""
         assert isinstance(batch, Labelled)
         rows, device = len(batch.ids), batch.ids.device
         t = rng.at("time").stratified()
