@@ -109,9 +109,9 @@ class Left(Exception):
 @contextlib.contextmanager
 def meddling(job: dict[str, Any]) -> Iterator[None]:
     """Do what the job says after a record of a training."""
-    from mezzotint.cli import commands
+    from mezzotint.cli import making
 
-    before = commands.progress
+    before = making.progress
 
     def progress(records: Any, console: Any) -> Any:
         return before(watched(records), console)
@@ -124,11 +124,11 @@ def meddling(job: dict[str, Any]) -> Iterator[None]:
                 done = True
                 meddle(job["do"])
 
-    commands.progress = progress
+    making.progress = progress
     try:
         yield
     finally:
-        commands.progress = before
+        making.progress = before
 
 
 def meddle(how: str) -> None:

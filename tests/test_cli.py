@@ -19,8 +19,8 @@ from rich.console import Console
 
 import mezzotint
 from mezzotint import Can, Card, Decoder, Draft, MezzotintError, Piece, Progress, RunError, Sample, Score
-from mezzotint.cli import commands, draw, flags
 from mezzotint.cli import demo as demo_page
+from mezzotint.cli import draw, flags, keeping, making, writing
 from mezzotint.cli.main import COMMANDS, main
 from mezzotint.cli.parse import flag_names, parse
 
@@ -140,8 +140,8 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     monkeypatch.setattr(mezzotint, "cards", lambda: [AR, MDLM])
     monkeypatch.setattr(mezzotint, "is_finished", lambda run: fake.finished)
     monkeypatch.setattr(mezzotint, "parse_template", lambda text: text)
-    monkeypatch.setattr(commands, "keep_memory", lambda: None)
-    monkeypatch.setattr(demo_page, "keep_memory", lambda: None)
+    for page in (making, writing, keeping, demo_page):
+        monkeypatch.setattr(page, "keep_memory", lambda: None)
     monkeypatch.chdir(tmp_path)
     for name in ("mdlm", "ar"):
         Path(name).mkdir()
@@ -176,8 +176,8 @@ def test_defaults_are_those_promised() -> None:
     assert (found.n, found.steps, found.seed, found.temperature, found.top_p) == (8, 32, 0, 1.0, 1.0)
     assert parse(flags.Infill, "infill", ["r"]).n == 1
     trained = parse(flags.Train, "train", ["mdlm", "--data", "a"])
-    assert commands.minutes_of(trained) == 10
-    assert commands.minutes_of(parse(flags.Train, "train", ["mdlm", "--data", "a", "--max-steps", "5"])) is None
+    assert making.minutes_of(trained) == 10
+    assert making.minutes_of(parse(flags.Train, "train", ["mdlm", "--data", "a", "--max-steps", "5"])) is None
 
 
 @pytest.mark.parametrize(
@@ -590,7 +590,7 @@ def given_and_gaps(template: str) -> tuple[str, list[object]]:
 def test_a_prefix_stands_for_itself_in_a_template(prefix: str, template: str) -> None:
     template = template.removesuffix("\\") + " [3]"
     first, gaps = given_and_gaps(template)
-    assert given_and_gaps(commands.literal(prefix, template) + template) == (prefix + first, gaps)
+    assert given_and_gaps(writing.literal(prefix, template) + template) == (prefix + first, gaps)
 
 
 # -- the film ---------------------------------------------------------------------------------------------------------

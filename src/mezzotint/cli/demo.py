@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import mezzotint
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
-from mezzotint.cli.commands import after_training, report_of, scored, show, texts, write
 from mezzotint.cli.draw import closing, progress, say, stderr
+from mezzotint.cli.saying import after_training, report_of, scored, show, texts, write
 
 if TYPE_CHECKING:
     from mezzotint import Progress

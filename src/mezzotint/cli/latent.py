@@ -1,4 +1,4 @@
-"""The commands on a latent space, one function each, as those in `commands.py`."""
+"""The commands on a latent space, one function each, as those beside this file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import mezzotint
 from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
-from mezzotint.cli.commands import card_of, demand, lines_of_stdin, report_of, write
 from mezzotint.cli.draw import closing, progress, stderr
+from mezzotint.cli.saying import card_of, demand, lines_of_stdin, report_of, write
 
 if TYPE_CHECKING:
     from mezzotint import Run, Sample

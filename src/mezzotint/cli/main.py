@@ -13,32 +13,32 @@ from typing import Any
 
 import mezzotint
 from mezzotint import MezzotintError, UsageError, unknown
-from mezzotint.cli import commands, flags, latent
+from mezzotint.cli import flags, keeping, latent, making, saying, writing
 from mezzotint.cli.demo import demo
 from mezzotint.cli.draw import say
 from mezzotint.cli.parse import Command, asks_help, help_of, overview, parse
 
 COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "demo": (flags.Demo, demo),
-    "train": (flags.Train, commands.train),
-    "train-embeddings": (flags.TrainEmbeddings, commands.train_embeddings),
-    "train-control": (flags.TrainControl, commands.train_control),
-    "resume": (flags.Resume, commands.resume),
-    "distill": (flags.Distill, commands.distill),
-    "sample": (flags.Sample, commands.sample),
-    "infill": (flags.Infill, commands.infill),
-    "control": (flags.Control, commands.control),
-    "translate": (flags.Translate, commands.translate),
-    "evaluate": (flags.Evaluate, commands.evaluate),
+    "train": (flags.Train, making.train),
+    "train-embeddings": (flags.TrainEmbeddings, making.train_embeddings),
+    "train-control": (flags.TrainControl, making.train_control),
+    "resume": (flags.Resume, making.resume),
+    "distill": (flags.Distill, making.distill),
+    "sample": (flags.Sample, writing.sample),
+    "infill": (flags.Infill, writing.infill),
+    "control": (flags.Control, writing.control),
+    "translate": (flags.Translate, writing.translate),
+    "evaluate": (flags.Evaluate, keeping.evaluate),
     "latent sample": (flags.LatentSample, latent.sample),
     "latent prior": (flags.LatentPrior, latent.prior),
     "latent walk": (flags.LatentWalk, latent.walk),
     "latent analogy": (flags.LatentAnalogy, latent.analogy),
     "latent transfer": (flags.LatentTransfer, latent.transfer),
-    "quantize": (flags.Quantize, commands.quantize),
-    "import": (flags.Import, commands.bring),
-    "serve": (flags.Serve, commands.serve),
-    "systems": (flags.Systems, commands.systems),
+    "quantize": (flags.Quantize, keeping.quantize),
+    "import": (flags.Import, keeping.bring),
+    "serve": (flags.Serve, keeping.serve),
+    "systems": (flags.Systems, keeping.systems),
 }
 
 TOGETHER = ("train", "train-embeddings", "resume", "distill", "sample", "evaluate")
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_CALL
     except KeyboardInterrupt:
         say("mezzotint: interrupted")
-        return commands.INTERRUPTED
+        return saying.INTERRUPTED
     except BrokenPipeError:
         return 0  # whoever read the output has enough
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From words to the records of `flags.py`, with errors of one sentence and the nearest spelling.
+"""From words to the records of `flags`, with errors of one sentence and the nearest spelling.
 
 argparse does the splitting. It is given no defaults and nothing that is required: those belong to the dataclass, and
 leaving them out means that a misspelt flag is always reported before what is missing because of it.
@@ -14,7 +14,7 @@ from shutil import get_terminal_size
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar, get_type_hints
 
 from mezzotint import UsageError, unknown
-from mezzotint.cli.flags import Argument, Misspelt
+from mezzotint.cli.flags.readers import Argument, Misspelt
 
 
 class Command(Protocol):

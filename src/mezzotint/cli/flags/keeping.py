@@ -1,0 +1,99 @@
+"""What can be typed to score, bring, shrink, serve and list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from mezzotint.cli.flags.readers import (
+    Device,
+    Files,
+    Json,
+    Run,
+    choose,
+    switch,
+    unicode,
+    value,
+    values,
+    whole,
+    word,
+    words,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score a run on held-out text, the data's own values beside."""
+
+    example: ClassVar[str] = "mezzotint evaluate runs/reviews --data test.txt"
+    run: Run
+    data: Files
+    judge: Annotated[
+        Path | None, value("the ar run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
+    ] = None
+    mauve: Annotated[
+        bool, switch("also compare 1,000 texts with held-out ones by MAUVE, on vectors of the judge (extra mauve)")
+    ] = False
+    json: Json = False
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Make a run from a published checkpoint (MDLM, SDTT, DiDi-Instruct); nothing in it is executed."""
+
+    example: ClassVar[str] = "mezzotint import mdlm.ckpt --out runs/mdlm-owt"
+    source: Annotated[Path, word("a .ckpt, a .safetensors, or a folder of Hugging Face", "FILE|FOLDER", Path)]
+    out: Annotated[Path, value("the run folder to write", "RUN", Path)]
+    tokenizer: Annotated[
+        Path | None,
+        value("a tokenizer.json, or its folder (default: beside the weights, or in the .ckpt)", "FILE|FOLDER", Path),
+    ] = None
+    weights: Annotated[
+        str | None, choose("averaged or last weights (default: averaged where there are some)", "ema", "raw")
+    ] = None
+    heads: Annotated[int | None, value("heads of the network, where no configuration says it", "N", whole())] = None
+    length: Annotated[int | None, value("tokens of a window, where no configuration says it", "N", whole())] = None
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """Make a small copy of a run, its weights of few values, and say what that costs."""
+
+    example: ClassVar[str] = "mezzotint quantize runs/reviews --weights int8 --out runs/small"
+    run: Run
+    weights: Annotated[
+        str, choose("-a, 0 or a in each row; signed powers of two; 256 levels", "ternary", "pow2", "int8")
+    ]
+    out: Annotated[Path, value("the run folder to write", "RUN", Path)]
+    data: Annotated[tuple[Path, ...], values("held-out text to compare on (default: the run's own)", "FILE", Path)] = ()
+    json: Json = False
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Answer for runs over HTTP, as OpenAI's clients ask, with a page on which text is seen emerging."""
+
+    example: ClassVar[str] = "mezzotint serve runs/reviews --port 8000"
+    runs: Annotated[tuple[Path, ...], words("run folders, or owner/name of runs on the hub", "RUN", Path)]
+    host: Annotated[str, value("the address to listen on; others than this machine's need a key", "HOST")] = "127.0.0.1"
+    port: Annotated[int, value("the port to listen on", "N", whole(0))] = 8000
+    api_key: Annotated[
+        str | None, value("what every request has to show (also in MEZZOTINT_API_KEY)", "KEY", unicode)
+    ] = None
+    insecure: Annotated[bool, switch("let others in without a key")] = False
+    deterministic: Annotated[
+        bool, switch("write each text by itself: slower, and a seed gives the same tokens whatever others ask")
+    ] = False
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Systems:
+    """List the systems and what each can do."""
+
+    example: ClassVar[str] = "mezzotint systems"
+    json: Json = False

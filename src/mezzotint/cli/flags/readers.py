@@ -1,0 +1,178 @@
+"""How values are typed: a flag, a word or a switch, and what reads its text.
+
+A reader takes the text of a value and returns the value; where it cannot, it raises a ValueError that says what would
+be right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from mezzotint import Decoder
+
+Reader = Callable[[str], Any]
+
+
+Argument = dict[str, Any]
+"""What `ArgumentParser.add_argument` is told of a field, but for its name and default."""
+
+
+DECODERS = tuple(decoder.value for decoder in Decoder)
+
+
+FILES = (
+    "files of text: .txt .csv .tsv .jsonl .ndjson .json, also with .gz .bz2 .xz; .parquet; hf:OWNER/NAME, a data set "
+    "on the hub (also hf:OWNER/NAME@REVISION#CONFIG:SPLIT[:N]); or bistro, the bundled corpus"
+)
+
+
+class Misspelt(Exception):
+    """A value that is none of the known names."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        super().__init__()
+        self.known = known
+
+
+def word(help: str, metavar: str, read: Reader = str) -> Argument:
+    """A word without a flag, known by its place."""
+    return {"help": help, "metavar": metavar, "type": read, "nargs": "?"}
+
+
+def words(help: str, metavar: str, read: Reader = str) -> Argument:
+    """One word or more without a flag."""
+    return {"help": help, "metavar": metavar, "type": read, "nargs": "*"}
+
+
+def value(help: str, metavar: str, read: Reader = str) -> Argument:
+    """A flag with one value; the last one counts."""
+    return {"help": help, "metavar": metavar, "type": read}
+
+
+def choose(help: str, *known: str) -> Argument:
+    """A flag whose value is one of a few names."""
+    return {"help": help, "metavar": "|".join(known), "type": one_of(*known)}
+
+
+def values(help: str, metavar: str, read: Reader = str) -> Argument:
+    """A flag with one value or more, which may also be given several times."""
+    return {"help": help, "metavar": metavar, "type": read, "nargs": "+", "action": "extend"}
+
+
+def repeated(help: str, metavar: str, read: Reader = str) -> Argument:
+    """A flag with one value, which may be given several times."""
+    return {"help": help, "metavar": metavar, "type": read, "action": "append"}
+
+
+def switch(help: str) -> Argument:
+    """A flag without a value."""
+    return {"help": help, "action": "store_true"}
+
+
+def whole(least: int = 1) -> Reader:
+    """Reads a whole number of at least `least`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch("-?[0-9]{1,18}", text) or int(text) < least:
+            raise ValueError(f"a whole number of at least {least}")
+        return int(text)
+
+    return read
+
+
+def number(above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> Reader:
+    """Reads a finite number within bounds."""
+    bounds = [(above, "above"), (least, "of at least"), (most, "of at most")]
+    expected = " and ".join(f"{how} {bound:g}" for bound, how in bounds if math.isfinite(bound))
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not (math.isfinite(found) and above < found and least <= found <= most):
+            raise ValueError(f"a number {expected}")
+        return found
+
+    return read
+
+
+def one_of(*known: str) -> Reader:
+    """Reads one of the known names; the parser names the nearest to another."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise Misspelt(known)
+        return text
+
+    return read
+
+
+def unicode(text: str) -> str:
+    """Reads text; bytes that are no text are refused."""
+    if not text.isascii() and text.encode(errors="replace").decode() != text:
+        raise ValueError("UTF-8 text")
+    return text
+
+
+def device(text: str) -> str:
+    """Reads a device as torch names it, or `auto`."""
+    name, colon, place = text.partition(":")
+    one_of("auto", "cpu", "cuda", "mps")(name)
+    if colon and not (name == "cuda" and place.isdecimal()):
+        raise ValueError("auto, cpu, cuda, cuda:0 (or another number) or mps")
+    return text
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Reads `key=value`."""
+    key, equals, content = text.partition("=")
+    if not (key and equals):
+        raise ValueError("key=value")
+    return key.replace("-", "_"), content
+
+
+Run = Annotated[Path, word("a run folder, or owner/name of a run on the hub", "RUN", Path)]
+
+
+Files = Annotated[tuple[Path, ...], values(FILES, "FILE", Path)]
+
+
+Out = Annotated[Path | None, value("the run folder to write (default: runs/<system>-<data>-<n>)", "FOLDER", Path)]
+
+
+Device = Annotated[str, value("auto, cpu, cuda, cuda:1, mps", "DEVICE", device)]
+
+
+Seed = Annotated[int, value("where all random numbers come from", "N", whole(0))]
+
+
+Json = Annotated[bool, switch("one JSON object a line instead of text")]
+
+
+def stated(text: str) -> tuple[str, str]:
+    """Reads `field=value`, as it is."""
+    name, equals, content = unicode(text).partition("=")
+    if not (name.strip() and equals and content.strip()):
+        raise ValueError("FIELD=VALUE")
+    return name.strip(), content.strip()
+
+
+def phrase(text: str) -> tuple[int, int, str]:
+    """Reads a phrase, 3:7=NP."""
+    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})=(\S+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ValueError("first word, word after the last and a label, as in 3:7=NP")
+    return int(found[1]), int(found[2]), found[3]
+
+
+def beams(text: str) -> tuple[int, int]:
+    """Reads how many lengths and how many texts of each: 5x2, or 5 for one of each."""
+    if not re.fullmatch("[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?", text):
+        raise ValueError("lengths x texts of each, as in 5x2, or one number of candidates")
+    first, _, second = text.partition("x")
+    return int(first), int(second or 1)

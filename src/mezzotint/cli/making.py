@@ -1,0 +1,122 @@
+"""The commands that make runs: check without torch, train, say what is next.
+
+Each returns the exit status. What is wrong with a call is found, and said, before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+import mezzotint
+from mezzotint import UsageError
+from mezzotint.cli import flags
+from mezzotint.cli.allocator import keep_memory
+from mezzotint.cli.draw import closing, progress, say, stderr
+from mezzotint.cli.saying import after_training, card_of, demand, next_of, report_of, sample_command
+
+if TYPE_CHECKING:
+    from mezzotint import Progress
+
+MINUTES = 10.0
+"""How long a training lasts where neither minutes nor steps are given."""
+
+
+def train(given: flags.Train) -> int:
+    """Train a system from scratch."""
+    out = given.out or mezzotint.next_out(given.system, given.data)
+    return _train(given, out, sample_command(out))
+
+
+def train_embeddings(given: flags.TrainEmbeddings) -> int:
+    """Learn vectors of tokens: a run of mdlm whose lookup is as narrow as they are to be."""
+    out = given.out or mezzotint.next_out("embeddings", given.data)
+    shared = {field.name: getattr(given, field.name) for field in fields(flags.Training)}
+    narrow = (("factor", str(given.width)), ("tied", "true"))
+    asked = flags.Train(**{**shared, "system": "mdlm", "set": (*narrow, *given.set)})
+    data = " ".join(quote(str(path)) for path in given.data)
+    return _train(asked, out, f"mezzotint train sed --data {data} --embeddings {quote(str(out))}")
+
+
+def _train(given: flags.Train, out: Path, then: str) -> int:
+    mezzotint.check_settings(given.system, given.size, dict(given.set), given.layout, given.embeddings is not None)
+    if given.embeddings is not None:
+        mezzotint.check_embeddings(given.embeddings)
+    for paths in (given.data, given.valid):
+        if paths:
+            mezzotint.check_data(paths)
+    mezzotint.check_sides(given.system, given.data, given.field, given.layout, given.source, given.target)
+    mezzotint.check_tokenizer(given.tokenizer)
+    mezzotint.check_backbone(given.system, given.backbone, given.tokenizer)
+    mezzotint.check_new(out)
+    keep_memory()
+    return after_training(progress(_training(given, out), stderr()), out, then)
+
+
+def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
+    """The records of a training; reading the data is part of it, so that the bar is seen meanwhile."""
+    records = mezzotint.train(
+        given.system, given.data, out=out, field=given.field, source=given.source, target=given.target,
+        layout=given.layout, valid=given.valid or None, tokenizer=given.tokenizer, backbone=given.backbone,
+        embeddings=given.embeddings, size=given.size, minutes=minutes_of(given), max_steps=given.max_steps,
+        batch_size=given.batch_size, save_every=given.save_every, seed=given.seed, device=given.device,
+        settings=dict(given.set),
+    )  # fmt: skip
+    say(f"run folder: {out}")
+    yield from records
+
+
+def distill(given: flags.Distill) -> int:
+    """Train a student of a run."""
+    config, system = mezzotint.check_run(given.run), "didi-instruct"
+    mezzotint.lesson(system, given.run, config, dict(given.set))
+    for paths in (given.data, given.valid):
+        if paths:
+            mezzotint.check_data(paths)
+    if (given.valid or given.field is not None) and not given.data:
+        raise UsageError("--valid and --field are for texts that --data names; give --data too")
+    out = given.out or mezzotint.next_out(system, [given.run])
+    mezzotint.check_new(out)
+    keep_memory()
+    records = mezzotint.distill_run(
+        given.run, out=out, system=system, data=given.data or None, field=given.field, valid=given.valid or None,
+        minutes=minutes_of(given), max_steps=given.max_steps, batch_size=given.batch_size, save_every=given.save_every,
+        seed=given.seed, device=given.device, settings=dict(given.set),
+    )  # fmt: skip
+    say(f"run folder: {out}")
+    return after_training(progress(records, stderr()), out)
+
+
+def minutes_of(given: flags.Train | flags.Distill | flags.TrainControl) -> float | None:
+    """How long to train: as long as asked for; ten minutes where steps do not say when to stop either."""
+    return MINUTES if given.minutes is None and given.max_steps is None else given.minutes
+
+
+def resume(given: flags.Resume) -> int:
+    """Continue a run; one that is finished is left as it is."""
+    finished = mezzotint.is_finished(given.run)  # of folders only, so that no hub is asked for checkpoints
+    mezzotint.check_run(given.run)
+    if finished:
+        say(f"{given.run} is finished; nothing is left to train")
+        closing(next_of(given.run), report_of(given.run))
+        return 0
+    keep_memory()
+    return after_training(progress(mezzotint.resume(given.run, device=given.device), stderr()), given.run)
+
+
+def train_control(given: flags.TrainControl) -> int:
+    """Train classifiers for a run."""
+    demand(card_of(given.run), mezzotint.Can.CONTROL)
+    mezzotint.check_data(given.data)
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    records = run.train_control(
+        given.data, field=given.field, minutes=minutes_of(given), max_steps=given.max_steps,
+        batch_size=given.batch_size, seed=given.seed,
+    )  # fmt: skip
+    progress(records, stderr())
+    closing(f"mezzotint control {quote(str(given.run))} --says FIELD=VALUE", report_of(given.run))
+    return 0

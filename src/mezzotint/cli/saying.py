@@ -1,0 +1,128 @@
+"""What commands have in common: what is asked of a run, what is shown, what is said at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import mezzotint
+from mezzotint import CapabilityError, DataError
+from mezzotint.cli.draw import closing, film, one_line, say, stderr
+
+if TYPE_CHECKING:
+    from mezzotint import Can, Card, Draft, Progress, Sample, Score
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+
+def after_training(last: Progress | None, out: Path, then: str | None = None) -> int:
+    """The closing lines of a training, and the exit status: was it finished or stopped? `then` is what comes next."""
+    if last is not None and last.stopped is not None:
+        say(f"mezzotint: {last.stopped}")
+        return INTERRUPTED
+    closing(then or next_of(out), report_of(out))
+    return 0
+
+
+def next_of(run: Path) -> str:
+    """What to do with a trained run."""
+    able = mezzotint.check_run(run).get("can", ())
+    return f"mezzotint translate {quote(str(run))} < FILE" if "translate" in able else sample_command(run)
+
+
+def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:
+    """The finished texts of some drafts: as soon as they are there, or, where the film is drawn, after it."""
+    if not watch:
+        return (text for draft in drafts for text in draft.samples)
+    return [text for draft in film(drafts, stderr()) for text in draft.samples]
+
+
+def write(
+    samples: Iterable[Sample], *, as_json: bool = False, template: str | None = None, wanted: bool = False
+) -> list[Sample]:
+    """Texts to stdout, one a line, or an object a line, with what it misses where something is wanted; returns them."""
+    written = []
+    for sample in samples:
+        written.append(sample)
+        if as_json:
+            print_record(_record(sample, template) | ({"unmet": list(sample.unmet)} if wanted else {}))
+        else:
+            print_line(one_line(sample.text))
+    return written
+
+
+def scored(
+    run: Path, data: Sequence[Path], judge: Path | None = None, device: str = "auto", *, mauve: bool = False
+) -> dict[str, list[Score]]:
+    """All scores by column: whose they are, the run's or the data's own."""
+    columns: dict[str, list[Score]] = {}
+    with stderr().status("scoring"):
+        for column, score in mezzotint.evaluate_run(
+            run, data, judge, mauve=mauve, device=device, team=mezzotint.join()
+        ):
+            columns.setdefault(column, []).append(score)
+    return columns
+
+
+def show(columns: Mapping[str, Sequence[Score]]) -> None:
+    """The table of some scores, to stdout."""
+    print_line(mezzotint.score_table(columns).rstrip("\n"))
+
+
+def report_of(run: Path) -> Path:
+    """Where a run's report is."""
+    return run / "report.html"
+
+
+def sample_command(run: Path) -> str:
+    """How to watch a run write."""
+    return f"mezzotint sample {quote(str(run))} -n 8 --watch"
+
+
+def card_of(run: Path) -> Card:
+    """The card of a run's system."""
+    name = mezzotint.check_run(run)["system"]
+    return next(card for card in mezzotint.cards() if card.name == name)
+
+
+def demand(card: Card, ability: Can) -> None:
+    """CapabilityError unless a system can do this."""
+    if ability in card.can:
+        return
+    able = ", ".join(other.name for other in mezzotint.cards() if ability in other.can)
+    raise CapabilityError(f"{card.name} cannot {ability.value}; systems that can: {able or 'none'}")
+
+
+def lines_of_stdin() -> Iterator[tuple[str, str]]:
+    """Where each line that is not blank stands, and the line; nothing where a person would have to type it."""
+    if sys.stdin.isatty():
+        return
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    try:
+        for number, line in enumerate(sys.stdin, 1):
+            if line.strip():
+                yield f"standard input, line {number}: ", line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is not UTF-8 text ({error.reason})") from None
+
+
+def _record(sample: Sample, template: str | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"text": sample.text, "seed": sample.seed, "index": sample.index}
+    record |= {"steps": sample.steps, "nfe": sample.nfe}
+    return record if template is None else record | {"template": template, "gaps": list(sample.gaps)}
+
+
+def print_record(record: dict[str, Any]) -> None:
+    print_line(json.dumps(record, ensure_ascii=False))
+
+
+def print_line(line: str) -> None:
+    if mezzotint.is_first():
+        print(line, flush=True)

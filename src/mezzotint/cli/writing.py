@@ -1,0 +1,244 @@
+"""The commands by which a run writes: check without torch, write texts to stdout, say what is next.
+
+Each returns the exit status. What is wrong with a call is found, and said, before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import mezzotint
+from mezzotint import CapabilityError, UsageError, literal
+from mezzotint.cli import flags
+from mezzotint.cli.allocator import keep_memory
+from mezzotint.cli.draw import closing, one_line, say
+from mezzotint.cli.saying import (
+    card_of,
+    demand,
+    lines_of_stdin,
+    next_of,
+    print_line,
+    print_record,
+    report_of,
+    texts,
+    write,
+)
+
+if TYPE_CHECKING:
+    from mezzotint import Card, Draft, Run, Wanted
+
+
+def sample(given: flags.Sample) -> int:
+    """Write new texts."""
+    card = card_of(given.run)
+    if mezzotint.Can.TRANSLATE in card.can:
+        raise CapabilityError(f"{card.name} writes from a source; use `{next_of(given.run)}`")
+    if given.prefix is not None:
+        demand(card, mezzotint.Can.CONTINUE)
+    mezzotint.check_length(card, mezzotint.check_run(given.run), given.length, given.block, given.reuse)
+    _demand_decoder(card, given)
+    if given.film is not None:
+        mezzotint.check_film(given.film)
+    if given.reuse:
+        say("--reuse is approximate: what stands before a block is read once, without what is written after it")
+    keep_memory()
+    team = mezzotint.join()
+    if team.size > 1 and (given.watch or given.film is not None):
+        flag = "--watch draws" if given.watch else "--film keeps"
+        raise UsageError(f"{flag} what one process writes; leave it out where several are launched")
+    run = mezzotint.load(given.run, device=given.device, team=team)
+    long = {"length": given.length, "block": given.block, "reuse": given.reuse}
+    how = {"prefix": given.prefix, **_asked(given), **_set(long)}
+    # One process hands texts out as they are finished; several, when all are.
+    if team.size > 1:
+        written = write(run.generate(given.n, **how), as_json=given.json)
+    else:
+        with _filmed(given, f"mezzotint sample {given.run.name}") as kept:
+            drafts = kept(run.stream(given.n, **how))
+            written = write(texts(drafts, watch=given.watch), as_json=given.json)
+    closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
+    return 0
+
+
+def infill(given: flags.Infill) -> int:
+    """Fill the gaps of one template, or of every line of standard input."""
+    card = card_of(given.run)
+    demand(card, mezzotint.Can.INFILL)
+    _demand_decoder(card, given)
+    if given.film is not None:
+        mezzotint.check_film(given.film)
+    templates = list(_templates(given))
+    if not templates:
+        raise UsageError(f"no template given; as in `{given.example}`")
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    say(f"in this run a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'}")
+    with _filmed(given, f"mezzotint infill {given.run.name}") as kept:
+        for template in templates:
+            drafts = kept(run.stream(given.n, template=template, **_asked(given)))
+            write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def control(given: flags.Control) -> int:
+    """Write texts of which something is wanted, and say what each of them misses."""
+    card = card_of(given.run)
+    demand(card, mezzotint.Can.CONTROL)
+    wanted = wanted_of(given)
+    if not wanted.is_anything:
+        raise UsageError(f"say what is wanted of the texts; as in `{given.example}`")
+    if given.template is not None:
+        mezzotint.parse_template(given.template)
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    if given.length is not None:
+        say(f"in this run a length of n is n {unit(run)}")
+    drafts = run.stream(given.n, template=given.template, steps=given.steps, seed=given.seed, wanted=wanted)
+    written = write(texts(drafts, watch=given.watch), as_json=given.json, wanted=True)
+    missed = [sample for sample in written if sample.unmet]
+    for sample in missed:
+        say(f"text {sample.index + 1} is not {', not '.join(sample.unmet)}")
+    say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def wanted_of(given: flags.Control) -> Wanted:
+    """What was typed, as one record; UsageError where it contradicts itself."""
+    tree = None if given.tree is None else mezzotint.read_tree(given.tree)
+    return mezzotint.Wanted(
+        length=given.length, has=given.has, without=given.without, says=given.says,
+        pos=tuple((given.pos or "").split()), spans=given.span, tree=None if tree is None else (tree.words, tree.spans),
+    )  # fmt: skip
+
+
+def unit(run: Run) -> str:
+    """What a run's tokens are, in plural."""
+    return "words and punctuation marks" if run.tokenizer.kind == "word" else "pieces of words"
+
+
+def translate(given: flags.Translate) -> int:
+    """Write a line for each line of standard input; what is wrong with one is said, and keeps no other back."""
+    card = card_of(given.run)
+    demand(card, mezzotint.Can.TRANSLATE)
+    if given.scorer is not None:
+        mezzotint.check_run(given.scorer)
+    if given.choose == "ar" and given.scorer is None:
+        raise UsageError("--choose ar needs --scorer RUN, a run of ar-seq2seq")
+    if sys.stdin.isatty():
+        raise UsageError(f"`mezzotint translate` reads lines from standard input; as in `{given.example}`")
+    keep_memory()
+    run = mezzotint.load(given.run, device=given.device)
+    scorer = None if given.scorer is None else mezzotint.load(given.scorer, device=given.device)
+    how: dict[str, Any] = {"candidates": given.candidates, "choose": given.choose, "decoder": given.decoder}
+    how |= {"scorer": scorer, "temperature": given.temperature}
+    notes: dict[int, str] = {}
+    lines = _sources(given.source, notes)
+    numbers: dict[str, Any] = {"steps": given.steps, "seed": given.seed}
+    for found in mezzotint.translate(run, lines, **_set(how), **numbers):
+        note = notes.get(found.index, found.note)
+        if note is not None:
+            say(f"line {found.index + 1}: {note}" + ("" if found.text else "; an empty line stands for it"))
+        if given.json:
+            record = {"text": found.text, "source": found.source, "candidates": list(found.candidates)}
+            print_record(record | {"score": found.score, "nfe": found.nfe, "note": note})
+        else:
+            print_line(one_line(found.text))
+    closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
+    return 0
+
+
+def _sources(field: str | None, notes: dict[int, str]) -> Iterator[str]:
+    """The sources on standard input; an empty one, and a note, where a line has none."""
+    for number, line in enumerate(getattr(sys.stdin, "buffer", sys.stdin)):
+        try:
+            text = line.decode() if isinstance(line, bytes) else line
+            yield _field_of(text, field) if field is not None else text.rstrip("\r\n")
+        except UnicodeDecodeError:
+            notes[number] = "it is not UTF-8 text"
+            yield ""
+        except UsageError as error:
+            notes[number] = str(error)
+            yield ""
+
+
+def _field_of(line: str, field: str) -> str:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        raise UsageError("it is no JSON object") from None
+    if not isinstance(record, dict) or field not in record:
+        raise UsageError(f"there is no field '{field}' in it")
+    text = record[field]
+    if not isinstance(text, str):
+        raise UsageError(f"the field '{field}' is no text")
+    return text
+
+
+@contextmanager
+def _filmed(given: flags.Writing, title: str) -> Iterator[Callable[[Iterable[Draft]], Iterable[Draft]]]:
+    """What passes drafts on and, where a film is asked for, keeps them; it is written at the end."""
+    if given.film is None:
+        yield lambda drafts: drafts
+        return
+    kept = mezzotint.Film(title)
+    yield kept.of
+    kept.save(given.film)
+    say(f"film:   {given.film}")
+
+
+def gapped(text: str) -> str:
+    """A template from a text: its third to fifth word are a gap."""
+    words = literal(text).split(" ")
+    return " ".join([*words[:2], "[3]", *words[5:]])
+
+
+def _after_sample(card: Card, run: Path, text: str) -> str:
+    if mezzotint.Can.INFILL not in card.can or len(text.split(" ")) < 6 or len(text) > 100 or not text.isprintable():
+        return f"mezzotint evaluate {quote(str(run))} --data FILE"
+    return f"mezzotint infill {quote(str(run))} {quote(gapped(text))}"
+
+
+def _asked(given: flags.Writing) -> dict[str, Any]:
+    """What was asked for, in the library's words; a flag that was left alone is left to the library."""
+    asked = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
+    decoder = None if mezzotint.Decoder(given.decoder).exact else given.decoder
+    options = {"decoder": decoder, "threshold": given.threshold, "strength": given.strength, "guidance": given.guidance}
+    options |= {"guide": given.guide}
+    return asked | _set(options)
+
+
+def _set(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value is not None and value is not False}
+
+
+def _demand_decoder(card: Card, given: flags.Writing) -> None:
+    """Refuses a decoder that the system has not, and says of one that it has whether it is approximate."""
+    decoder = mezzotint.Decoder(given.decoder)
+    mezzotint.check_decoder(card, decoder, given.threshold, given.strength)
+    if given.guide is not None:
+        mezzotint.check_guide(card, mezzotint.Towards(given.guide), decoder)
+        say(f"guide {given.guide} is approximate: its texts do not have the law of the model's own sampling")
+    elif given.guidance is not None:
+        demand(card, mezzotint.Can.GUIDE)
+    if not decoder.exact:
+        say(f"decoder {decoder.value} is approximate: its texts do not have the law of the model's own sampling")
+
+
+def _templates(given: flags.Infill) -> Iterator[str]:
+    """The template of the call, or those on standard input, each checked, with the prefix in front."""
+    lines = [("", given.template)] if given.template is not None else lines_of_stdin()
+    for where, line in lines:
+        template = literal(given.prefix or "", line) + line
+        try:
+            mezzotint.parse_template(template)
+        except UsageError as error:
+            raise UsageError(f"{where}{error}") from None
+        yield template
