@@ -221,7 +221,7 @@ def learned(folder: Path, given: argparse.Namespace) -> None:
 
 def arguments() -> argparse.Namespace:
     from benchmarks.rows import RESULTS
-    from benchmarks.sed_ablation import _setting
+    from benchmarks.sed_ablation import setting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=("e2e", "ptb", "yelp"))
@@ -230,8 +230,8 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{what}-minutes", type=float, default=minutes)
         parser.add_argument(f"--{what}-steps", type=int)
     parser.add_argument("--batch", type=int, help="rows a step (default: the recipe's)")
-    parser.add_argument("--net", type=_setting, nargs="+", default=[], metavar="KEY=VALUE", help="of the backbone")
-    parser.add_argument("--set", type=_setting, nargs="+", default=[], metavar="KEY=VALUE", help="of every arm")
+    parser.add_argument("--net", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="of the backbone")
+    parser.add_argument("--set", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="of every arm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=1000, help="texts for the bound, reconstructions and the judge")
     parser.add_argument("--draws", type=int, default=500, help="draws of each posterior for the bound")

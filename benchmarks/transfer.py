@@ -193,11 +193,11 @@ def _pairs(path: str | Path) -> list[tuple[str, int]]:
 
 def arguments() -> argparse.Namespace:
     from benchmarks.rows import RESULTS
-    from benchmarks.sed_ablation import _setting
+    from benchmarks.sed_ablation import setting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--named", type=_setting, nargs="+", default=[], metavar="KEY=VALUE", help="what names the run")
+    parser.add_argument("--named", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="what names the run")
     parser.add_argument("--strengths", type=float, nargs="+", default=[1.0, 2.0, 3.0])
     parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
     parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")

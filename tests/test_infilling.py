@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import data, infilling, judge, rows
+from benchmarks import data, infilling, judge, rows, unconditional
 from benchmarks.cuts import cuts, parted, portions, sentence
 from benchmarks.infilling import continued, filled, rightness
 from mezzotint.data.template import parse_template
@@ -101,6 +101,7 @@ def workshop(tmp_path_factory):
         patch.chdir(root)
         patch.setattr(rows, "_git", lambda *words: "")
         patch.setattr(data, "prepared", lambda name: data.Data("texts.txt", "texts.txt", "texts.txt"))
+        patch.setitem(unconditional.SETTINGS, "e2e", unconditional.Setting(1))
         patch.setitem(judge.RECIPES, "e2e", SimpleNamespace(kept=Path("ar")))
         patch.setitem(infilling.CORPORA, "e2e", replace(infilling.CORPORA["e2e"], longest=11))
         yield runs

@@ -80,7 +80,7 @@ def test_beta1_is_that_of_the_noise_and_leaves_adam_s_alone():
 def test_which_estimate_is_carried_is_asked_for_in_words_and_only_where_there_is_guidance():
     tokenizer = train_tokenizer("word", ["a b c d e"] * 2, [])
     made = SED(replace(system().spec, vocab=tokenizer.size), None)
-    desk = Desk({"data": {}}, made, tokenizer, None, torch.device("cpu"))
+    desk = Desk({"data": {}}, made, tokenizer, None, torch.device("cpu"), lambda: None)
     for carried in (True, False):
         (task,) = desk.tasks(1, "a [2] c", None, 1, {"guidance": 2.0, "carry_guided": carried})
         assert task.request.carry_guided is carried

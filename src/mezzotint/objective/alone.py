@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
+from mezzotint.types import Noised
 
-PROBES = 128
+PROBES = 64
 
 
 @torch.no_grad()
@@ -20,14 +21,15 @@ def alone(process: Gaussian, vectors_VD: Tensor, times: Tensor) -> tuple[Tensor,
     """(N,) nats a token, and (N,) squared error of the mean vector: what is lost at times (N,) above 0 by who knows of
     each position only its noisy vector, if all tokens are as frequent. Means over the same PROBES at every time."""
     rng = Rng(0, range(PROBES))
-    ids = (rng.at("probe").uniform() * len(vectors_VD)).long()[:, None].to(vectors_VD.device)
-    everywhere = torch.ones_like(ids, dtype=torch.bool)
-    vectors = vectors_VD[ids]
+    ids = (rng.at("probe").uniform() * len(vectors_VD)).long().to(vectors_VD.device)
+    vectors = vectors_VD[ids][:, None]
+    noise = rng.at("noise").normal(*vectors.shape[1:]).to(vectors)
     losses = []
     for time in times:
-        noised = process.corrupt(vectors, time.expand(PROBES), everywhere, rng.at("noise"))
-        logits = process.evidence(noised, vectors_VD)
-        error = ((logits.softmax(-1) @ vectors_VD - vectors) ** 2).sum(-1)
-        losses.append(torch.stack([F.cross_entropy(logits[:, 0], ids[:, 0]), error.mean()]))
+        t = time.expand(PROBES)
+        alpha, sigma = process.wide(t, vectors)
+        logits = process.evidence(Noised(alpha * vectors + sigma * noise, t), vectors_VD)[:, 0]
+        error = ((logits.softmax(-1) @ vectors_VD - vectors[:, 0]) ** 2).sum(-1)
+        losses.append(torch.stack([F.cross_entropy(logits, ids), error.mean()]))
     nats, errors = torch.stack(losses).unbind(1)
     return nats, errors

@@ -19,7 +19,7 @@ from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Denoiser
 
-POINTS = 48
+POINTS = 16
 """Times at which it is measured what a step weighs."""
 
 
