@@ -44,7 +44,7 @@ demo: $(CORE)
 
 # One thread a worker: two workers with two threads each are slower than the tests alone.
 test: $(DEV)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(TESTS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

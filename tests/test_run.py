@@ -37,7 +37,7 @@ def folders(tmp_path_factory):
         ("qe-cdlm", "qe-cdlm", {"settings": {"quantize": "both"}}),
     ):
         shape = {} if "backbone" in more else {"dim": "32", "depth": "1", "heads": "2"}
-        settings = shape | {"batch": "16", "lr": "0.01"} | more.pop("settings", {})
+        settings = shape | {"batch": "16", "lr": "0.01", "validations": "2"} | more.pop("settings", {})
         list(
             mezzotint.train(
                 system,

@@ -13,7 +13,7 @@ import mezzotint
 from mezzotint import Run
 
 WORDS = ["The", "A", "old", "new", "river", "pub", "stands", "near", "by", "is", "was", "cold", "warm", ",", "."]
-SETTINGS = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01"}
+SETTINGS = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.01", "validations": "1"}
 
 
 def latent(root: Path, backbone: Run) -> Run:
