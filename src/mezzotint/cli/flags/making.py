@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from mezzotint.cli.flags.readers import (
+    BatchSize,
     Device,
     Files,
+    MaxSteps,
+    Minutes,
     Out,
     Run,
+    SaveEvery,
     Seed,
     choose,
     number,
@@ -60,12 +64,10 @@ class Training:
     size: Annotated[
         str, choose("width, depth, canvas, batch and learning rate follow from it", "tiny", "small", "base")
     ] = "tiny"
-    minutes: Annotated[
-        float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
-    ] = None
-    max_steps: Annotated[int | None, value("how many optimiser steps to train", "N", whole())] = None
-    batch_size: Annotated[int | None, value("rows a step (default: by size)", "N", whole())] = None
-    save_every: Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())] = None
+    minutes: Minutes = None
+    max_steps: MaxSteps = None
+    batch_size: BatchSize = None
+    save_every: SaveEvery = None
     seed: Seed = 0
     device: Device = "auto"
     set: Annotated[
@@ -130,12 +132,10 @@ class Distill:
     ] = ()
     field: Annotated[str | None, value("with --data: which field of a record is the text", "NAME")] = None
     valid: Annotated[tuple[Path, ...], values("with --data: held-out files of text", "FILE", Path)] = ()
-    minutes: Annotated[
-        float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
-    ] = None
-    max_steps: Annotated[int | None, value("how many steps to train", "N", whole())] = None
-    batch_size: Annotated[int | None, value("rows a step (default: by size)", "N", whole())] = None
-    save_every: Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())] = None
+    minutes: Minutes = None
+    max_steps: MaxSteps = None
+    batch_size: BatchSize = None
+    save_every: SaveEvery = None
     seed: Seed = 0
     device: Device = "auto"
     set: Annotated[
@@ -155,10 +155,8 @@ class TrainControl:
         values("files of records with a text and its fields, tags, tree or spans; or bistro", "FILE", Path),
     ]
     field: Annotated[str | None, value("which field of a record is the text (default: text)", "NAME")] = None
-    minutes: Annotated[
-        float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
-    ] = None
-    max_steps: Annotated[int | None, value("how many steps to train", "N", whole())] = None
+    minutes: Minutes = None
+    max_steps: MaxSteps = None
     batch_size: Annotated[int, value("rows a step", "N", whole())] = 64
     seed: Seed = 0
     device: Device = "auto"

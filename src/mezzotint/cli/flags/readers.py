@@ -148,6 +148,12 @@ Out = Annotated[Path | None, value("the run folder to write (default: runs/<syst
 Device = Annotated[str, value("auto, cpu, cuda, cuda:1, mps", "DEVICE", device)]
 
 
+Minutes = Annotated[
+    float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
+]
+MaxSteps = Annotated[int | None, value("how many steps to train", "N", whole())]
+BatchSize = Annotated[int | None, value("rows a step (default: by size)", "N", whole())]
+SaveEvery = Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())]
 Seed = Annotated[int, value("where all random numbers come from", "N", whole(0))]
 
 
