@@ -13,6 +13,7 @@ from benchmarks.rows import ROOT
 from mezzotint.systems import CATALOGUE
 from pages.blocks import DOCS, fill
 from pages.commands import commands_page
+from pages.departures import departures_page
 from pages.library import library_page
 from pages.licences import licences_page
 from pages.llms import llms
@@ -27,6 +28,7 @@ def made() -> dict[Path, str]:
         tabulate.PAGE: tabulate.page(),
         DOCS / "commands.md": commands_page(),
         DOCS / "library.md": library_page(),
+        DOCS / "departures.md": departures_page(),
         DOCS / "settings.md": settings_page(),
         DOCS / "llms.txt": llms(),
     }

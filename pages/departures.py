@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from pages.source import SOURCE, imports, passages, path_of
 
+HEAD = """# Departures
+
+Where the code differs from the papers that it cites, or from what their authors published with them, as the source
+marks it. What is none of these is as published, or our own and said to be.
+
+"""
 MARK = "Departure:"
 PARTS = ("space", "process", "net", "objective", "sampler", "guidance", "distill", "spec", "recipes", "systems")
 """The packages that a system is made of."""
@@ -23,6 +30,13 @@ def departures(module: str, name: str) -> str:
     return "\n\n".join(out) or f"None is marked in the source of `{name}`."
 
 
+def departures_page() -> str:
+    """The whole of docs/departures.md: all that the source marks, by file."""
+    paths = sorted((SOURCE / "mezzotint").rglob("*.py"))
+    names = [".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in paths]
+    return HEAD + "\n".join(line for name in names for line in _lines(name)) + "\n"
+
+
 def reached(module: str) -> list[str]:
     """The modules among the parts that a module imports, directly or through others, in order of their names."""
     seen: set[str] = set()
@@ -35,6 +49,7 @@ def reached(module: str) -> list[str]:
     return sorted(seen)
 
 
+@cache
 def of_file(module: str) -> list[str]:
     """What a file says after the mark, a sentence or two each."""
     path = path_of(module)

@@ -29,9 +29,11 @@ def library_page() -> str:
     """The whole of docs/library.md."""
     groups: dict[str, list[str]] = {title: [] for title in [*TITLES.values(), "For surfaces of one's own"]}
     for name in mezzotint.__all__:
-        home = getattr(mezzotint, name).__module__.removeprefix("mezzotint.")
+        home = mezzotint._HOME[name]  # read, so that nothing has to be loaded
         groups[TITLES.get(home, "For surfaces of one's own")].append(f"mezzotint.{home}.{name}")
-    parts = [
-        f"## {title}\n\n" + "\n".join(f"::: {path}\n" for path in paths) for title, paths in groups.items() if paths
-    ]
+    parts = [_section(title, paths) for title, paths in groups.items() if paths]
     return HEAD + "\n".join(parts)
+
+
+def _section(title: str, paths: list[str]) -> str:
+    return f"## {title}\n\n" + "\n".join(f"::: {path}\n" for path in paths)

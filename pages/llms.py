@@ -11,14 +11,17 @@ HEAD = """# Mezzotint
 > variables, autoregressive baselines) on a user's own file, samples, fills gaps, controls, scores and serves them.
 > Python 3.11 or newer, torch 2.7 or newer, Apache-2.0.
 
-Time runs from 0 (data) to 1 (noise). A task is a canvas: given tokens stay, all others are written. A run is a folder of
-JSON and safetensors, never pickle. `mezzotint train SYSTEM --data FILE --out RUN`, then `mezzotint sample RUN`,
-`mezzotint infill RUN TEMPLATE`, `mezzotint evaluate RUN --data FILE`; from Python `mezzotint.load("RUN").generate(n=8)`.
-Figures come from benchmarks/results alone; a system whose page says "not measured yet" has none.
+Time runs from 0 (data) to 1 (noise). A task is a canvas: given tokens stay, all others are written. A run is a folder
+of JSON and safetensors, never pickle. `mezzotint train SYSTEM --data FILE --out RUN`, then `mezzotint sample RUN`,
+`mezzotint infill RUN TEMPLATE`, `mezzotint evaluate RUN --data FILE`; from Python
+`mezzotint.load("RUN").generate(n=8)`. Figures come from benchmarks/results alone; what is called "not measured yet" has
+none.
 """
 LISTED = {
     "Guides": ("index.md", "how-to-choose.md", "scaling.md", "extending.md", "notation.md"),
-    "Reference": ("commands.md", "library.md", "settings.md", "results.md", "metrics.md", "licences.md"),
+    "Reference": tuple(
+        f"{name}.md" for name in ["commands", "library", "settings", "departures", "results", "metrics", "licences"]
+    ),
     "Optional": ("log.md",),
 }
 ABOUT = {
@@ -30,6 +33,7 @@ ABOUT = {
     "commands.md": "every help text",
     "library.md": "everything that `import mezzotint` offers",
     "settings.md": "what `--set` takes, by system",
+    "departures.md": "where the code differs from the papers, by file",
     "results.md": "every figure, with its date, commit, hardware, command, seed, n and judge",
     "metrics.md": "what every figure means",
     "licences.md": "of all packages that it needs",

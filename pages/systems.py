@@ -54,11 +54,13 @@ NEW = """# {name}
 
 def systems_page(name: str) -> tuple[str, dict[str, str]]:
     """The page of a system as it stands, and its blocks as they are to be."""
-    card = card_of(name)
+    made = {"facts": facts(card_of(name)), "settings": settings(name), "results": results(name)}
+    return _written(name), made | {"departures": departures(CATALOGUE[name].system.partition(":")[0], name)}
+
+
+def _written(name: str) -> str:
     path = DOCS / "systems" / f"{name}.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else NEW.format(**card.__dict__)
-    made = {"facts": facts(card), "settings": settings(name), "results": results(name)}
-    return text, made | {"departures": departures(CATALOGUE[name].system.partition(":")[0], name)}
+    return path.read_text(encoding="utf-8") if path.exists() else NEW.format(**vars(card_of(name)))
 
 
 @cache
@@ -76,14 +78,22 @@ def able(card: Card) -> str:
 
 def first_sentence(name: str) -> str:
     """What a system is: the first paragraph of its page."""
-    text, _ = systems_page(name)
-    return " ".join(text.split("\n\n")[1].split())
+    return " ".join(_written(name).split("\n\n")[1].split())
 
 
 def overview(root: str) -> str:
     """The table of all systems; `root` leads to their pages."""
-    rows = [[f"[`{name}`]({root}{name}.md)", first_sentence(name), able(card_of(name))] for name in ordered()]
+    known = measured()
+    rows = []
+    for name in ordered():
+        what = first_sentence(name) + ("" if name in known else "; not measured yet")
+        rows.append([f"[`{name}`]({root}{name}.md)", what, able(card_of(name))])
     return table(["system", "what it is", "can"], rows)
+
+
+def measured() -> set[str]:
+    """The systems that any row of results is about."""
+    return {row.system for path in RESULTS.glob("*.json") for row in read(path)}
 
 
 def ordered() -> list[str]:
