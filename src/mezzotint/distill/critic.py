@@ -119,7 +119,7 @@ class Critic:
 
 
 def mean_logit(read: Read, count: int) -> Tensor:
-    """(count,): the mean of a row's logits, which rises with log reference - log student of its state; 0 without any."""
+    """(count,): the mean of a row's logits, which rises with the reference's odds of its state; 0 without any."""
     return row_means(read.logits, read.at[0], count)
 
 
