@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import mezzotint
-from benchmarks import data, distil_ablation, fewstep, judge, rows
+from benchmarks import data, distil_ablation, fewstep, fewstep_speed, judge, rows
 from benchmarks.protein import clusters_share, composition_distance, length_distance
 
 WORDS = ["the", "a", "old", "new", "river", "pub", "near", "by", "is", "was", "cold", "warm"]
@@ -26,7 +26,7 @@ def workshop(tmp_path_factory):
         patch.setattr("mezzotint.course.report", lambda out: None)
         lines = [" ".join(WORDS[(i * k + k) % 12] for k in range(1, 4 + i % 5)) for i in range(60)]
         Path("texts.txt").write_text("\n".join(lines) + "\n")
-        for name, system in (("judge", "ar"), ("runs/e2e-mdlm", "mdlm"), ("ar", "ar")):
+        for name, system in (("judge", "ar"), ("runs/e2e-mdlm", "mdlm"), ("runs/e2e-ar", "ar")):
             list(mezzotint.train(system, ["texts.txt"], out=name, max_steps=2, settings=TINY))
         patch.setattr(data, "prepared", lambda name: data.Data("texts.txt", None, "texts.txt"))
         patch.setitem(judge.RECIPES, "e2e", SimpleNamespace(kept=Path("judge")))
@@ -35,7 +35,8 @@ def workshop(tmp_path_factory):
 
 def call(patch: pytest.MonkeyPatch, module: SimpleNamespace, *words: str) -> list[rows.Row]:
     """The rows after a call of a benchmark."""
-    patch.setattr(sys, "argv", [module.__name__, "--name", "e2e", "--n", "6", "--out", "results", *words])
+    n = [] if module is fewstep_speed else ["--n", "6"]
+    patch.setattr(sys, "argv", [module.__name__, "--name", "e2e", *n, "--out", "results", *words])
     module.main()
     return rows.read(Path("results/e2e-fewstep.json"))
 
@@ -64,7 +65,7 @@ def test_arms_go_on_where_they_were_stopped_and_are_told_apart(workshop, monkeyp
 def test_every_kind_is_measured_raw_and_at_the_teachers_entropy(workshop, monkeypatch):
     settings = {"critic_blocks": "1", "validations": "1", "batch": "4"}
     list(mezzotint.distill_run("runs/e2e-mdlm", out="fast", max_steps=2, settings=settings))
-    asked = ["--students", "fast", "--ar", "ar", "--steps", "2", "--teacher", "runs/e2e-mdlm"]
+    asked = ["--students", "fast", "--ar", "runs/e2e-ar", "--steps", "2", "--teacher", "runs/e2e-mdlm"]
     found = call(monkeypatch, fewstep, *asked)
     fast = "batch=4,critic_blocks=1,taught_steps=2"
     nuclei = {("ar", "default" if p == 1 else f"top_p={p}", None) for p in fewstep.NUCLEI}
@@ -77,6 +78,15 @@ def test_every_kind_is_measured_raw_and_at_the_teachers_entropy(workshop, monkey
     found = call(monkeypatch, fewstep, *asked, "--matched", "--temperatures", "0.8", "1.2")
     matched = told(found, "judge_nll_matched")
     assert matched >= {("mdlm", "batch=32", 2), ("ar", "default", None), *of_student}
+    found = call(monkeypatch, fewstep_speed, "--student", "fast", "--steps", "2", "--batch", "8", "--rounds", "2")
+    speeds = {row.variant: row for row in found if row.metric == "speed_up"}
+    against = {f"against={side},batch=4,critic_blocks=1" for side in ("ar", "mdlm_1024")}
+    assert speeds.keys() == against | {each.replace("_blocks=1", "_blocks=1,guide=reward") for each in against}
+    assert all(row.batch == 8 and row.value > 0 for row in speeds.values())
+
+
+def test_the_ratio_of_rounds_is_that_of_neighbours():
+    assert fewstep_speed.median_ratio([2.0, 40.0, 6.0], [1.0, 10.0, 2.0])[0] == 3.0
 
 
 def test_scores_of_chains():
