@@ -18,8 +18,8 @@ RATE = 1e-6
 def tiny(corpus: Corpus) -> Recipe:
     """For a laptop's processor, minutes.
 
-    A run of minutes has a few hundred steps: the critic takes a tenth of them alone, and the rate is three times what
-    the paper's comes to at this width. At 1e-3 the student learns noise (bistro, a minute; docs/log.md).
+    A run of minutes has a few hundred steps: the critic takes a tenth of them alone, and the rate is far above the
+    paper's. At 1e-3 the student learned noise, at 1e-4 next to nothing (bistro, a minute; docs/log.md).
     """
     return _recipe(Size.TINY, corpus, batch=16, lr=3e-4, critic_alone=0.1)
 
