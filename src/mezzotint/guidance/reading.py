@@ -125,11 +125,14 @@ class Reader:
     def _classified(
         self, name: str, weight: float, read: Callable[[View], Tensor], judge: Callable[[View], Tensor]
     ) -> Classified:
-        def judged(ids: Tensor, canvas: Canvas) -> Tensor:
-            with torch.no_grad():
-                return judge(self._finished(ids, canvas))
+        def finished(told: Callable[[View], Tensor]) -> Callable[[Tensor, Canvas], Tensor]:
+            def of(ids: Tensor, canvas: Canvas) -> Tensor:
+                with torch.no_grad():
+                    return told(self._finished(ids, canvas))
 
-        return Classified(log_p=read, judge=judged, name=name, weight=weight)
+            return of
+
+        return Classified(log_p=read, judge=finished(judge), chance=finished(read), name=name, weight=weight)
 
     def _finished(self, ids: Tensor, canvas: Canvas) -> View:
         """A finished text as it is read: without noise, at t = 0."""
