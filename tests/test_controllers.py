@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -186,6 +187,42 @@ def test_a_trained_classifier_says_what_bayes_rule_says_of_noisy_texts():
         off = float((told.says("x", "1").log_p(view).exp().detach() - exact).abs().mean())
         blind = float((5 / 8 - exact).abs().mean())
         assert off < max(0.35 * blind, 0.09), t
+
+
+def test_what_one_word_says_is_learned_wherever_it_stands():
+    """Of 60 words three say something, one of them in every other text of 12 noisy vectors."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 60, (128, 12), generator=generator)
+    said = torch.randint(0, 4, (128,), generator=generator)
+    ids[said < 3, 5] = said[said < 3]
+    texts = [Annotated("", {"x": str(k)} if k < 3 else {"y": "0"}) for k in said.tolist()]
+    process, space = Gaussian(SqrtVariance()), LearnedEmbedding(60, 8)
+    space.initialise(torch.Generator().manual_seed(0))
+    labels = labels_of(texts)
+    spec = ControllerSpec(width=8, canvas=12, vocab=0, net=replace(NET, dim=32), words=60)
+    net = Annotator(spec, labels)
+    net.initialise(torch.Generator().manual_seed(0))
+    lesson = Lesson(SimpleNamespace(process=process, net=SimpleNamespace(space=space)), net)
+    blank_ = blank(128, 12)
+    batch = labelled(mezzotint.Canvas(ids, blank_.given, blank_.real, blank_.index), texts, [12] * 128, labels)
+    optimiser = torch.optim.Adam(net.parameters(), lr=8e-3)
+    for step in range(100):
+        (loss,) = lesson.losses(batch, Rng(0, range(128), f"{step}", 128))
+        optimiser.zero_grad()
+        (loss.total / loss.count).backward()
+        optimiser.step()
+    view = lesson.view(batch, torch.full((128,), 0.02).double(), Rng(1, range(128)))
+    told = lesson.reader(labels)
+    assert float((told.field(view, "x").argmax(-1) == batch.labels["fields"][:, 0]).double().mean()) > 0.95
+    # What a word says has a slope, by which a state can be moved towards it.
+    noised = view.noised.z.clone().requires_grad_()
+    seen = View(Noised(noised, torch.full((128,), 0.5).double()), batch, lambda: torch.empty(0))
+    (slope,) = torch.autograd.grad(told.says("x", "1").log_p(seen).sum(), noised)
+    before, after = (
+        told.says("x", "1").log_p(View(Noised(z, seen.noised.t), batch, lambda: torch.empty(0))).mean().item()
+        for z in (noised, noised + 0.1 * slope.sign())
+    )
+    assert after > before + 0.5
 
 
 # ---- a run's own -----------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def read_control(folder: Path, system: System, device: torch.device) -> Reader:
     net = Annotator(files.read_spec(folder, {**card, "system": "control"}, ControllerSpec), labels)
     read_weights(folder / files.CONTROL, {"control": net})
     net.to(device).eval().requires_grad_(False)
-    return Reader(net, labels, Lesson(system, net, is_led(system)).clean)
+    return Lesson(system, net, is_led(system)).reader(labels)
 
 
 def check_control(system: System) -> None:
@@ -173,7 +173,8 @@ def _spec(system: System) -> ControllerSpec:
         neighbours=NEIGHBOURS,
     )  # fmt: skip
     width = spec.width if on_vectors else TABLE
-    return ControllerSpec(width=width, canvas=spec.canvas, vocab=0 if on_vectors else spec.vocab, net=shape)
+    vocab = 0 if on_vectors else spec.vocab
+    return ControllerSpec(width=width, canvas=spec.canvas, vocab=vocab, net=shape, words=spec.vocab)
 
 
 def _rows(data: Sequence[str | Path], field: str | None, words: Tokenizer, spec: Any) -> tuple[Rows, Rows, list[str]]:

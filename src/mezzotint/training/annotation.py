@@ -25,6 +25,8 @@ from mezzotint.types import Canvas, Loss, Noised, System
 
 CLEAN = 0.1
 """Share of rows that are read without noise."""
+BLUR = 0.1
+"""How far a state without noise may be from a token's vector and still show that token."""
 TIMES = (0.0, 0.25, 0.5)
 """When held-out texts are read, where there is noise."""
 
@@ -39,6 +41,8 @@ class Lesson:
         self.system, self.net = system, net
         self.space = whole.net.space if isinstance(self.process, Gaussian) else None
         self.players = {"control": net}
+        if self.space is not None:
+            self.blurred = Gaussian(self.process.variance, self.process.factor, BLUR)
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -49,6 +53,18 @@ class Lesson:
     def clean(self) -> Callable[[Tensor], Tensor] | None:
         """The vectors of tokens; None where odds are read."""
         return None if self.space is None else self.space.clean
+
+    def reader(self, labels: Labels) -> Reader:
+        """The classifiers at work."""
+        return Reader(self.net, labels, self.clean, self.shown)
+
+    def shown(self, view: View) -> Tensor:
+        """(B, L, V): the tokens that a state shows by itself: the odds that it is, or how near each token's vector."""
+        if self.space is None:
+            return view.odds
+        near = self.blurred.evidence(view.noised, self.space.vectors.detach()).softmax(-1)
+        certain = F.one_hot(view.canvas.ids, near.shape[-1]).to(near)
+        return torch.where(view.canvas.given[..., None], certain, near)
 
     @torch.no_grad()
     def view(self, canvas: Canvas, t: Tensor, rng: Rng) -> View:
@@ -80,7 +96,7 @@ class Lesson:
         share = (rng.at("share").uniform() - 0.5).clamp(min=0)
         given = (rng.at("given").uniform(batch.ids.shape[1]) < share[:, None]).to(device) & batch.real
         canvas = Canvas(batch.ids, given, batch.real, batch.index)
-        said = told(Reader(self.net, Labels({}, (), ()), self.clean), self.view(canvas, t, rng), len(self.net.sizes))
+        said = told(self.reader(Labels({}, (), ())), self.view(canvas, t, rng), len(self.net.sizes))
         parts: dict[str, Tensor] = {}
         for name, log_p in said.items():
             kind, label = name.partition("/")[0], of(batch, name)
@@ -95,7 +111,7 @@ class Lesson:
 def told(reader: Reader, view: View, fields: int) -> dict[str, Tensor]:
     """All log-probabilities of a state, by name: `fields/0`, …, `tags`, `phrases`; those that are learned."""
     net, h = reader.net, reader.hidden(view)
-    found = {f"fields/{k}": net.field(h, view.canvas.real, k) for k in range(fields)}
+    found = {f"fields/{k}": reader.numbered(view, k) for k in range(fields)}
     if net.tag is not None:
         found["tags"] = net.tags(h)
     if net.phrase is not None:
@@ -107,7 +123,7 @@ def told(reader: Reader, view: View, fields: int) -> dict[str, Tensor]:
 def told_right(lesson: Lesson, labels: Labels, batches: Sequence[Labelled], seed: int) -> dict[str, list[float]]:
     """How much is told right at each of the lesson's times: shares of fields and of parts of speech, F1 of phrases."""
     hits: dict[str, list[list[float]]] = {}
-    reader = Reader(lesson.net, labels, lesson.clean)
+    reader = lesson.reader(labels)
     for batch in batches:
         rng = Rng(seed, batch.index.tolist(), "held-out")
         for place, at in enumerate(lesson.times):
