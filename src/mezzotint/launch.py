@@ -30,6 +30,7 @@ from mezzotint.checks import (
     located,
     plan,
 )
+from mezzotint.controllers import train_control, unannotated
 from mezzotint.course import Progress, rehearsal, run_to_end
 from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.pairs import Columns
@@ -44,9 +45,13 @@ from mezzotint.training.build import Start, build_trainer
 from mezzotint.training.checkpoint import counts, named, read_weights
 from mezzotint.training.create import Beginning, create
 from mezzotint.training.device import pick_device
+from mezzotint.training.loop import Trainer
 from mezzotint.training.team import Team, join
 from mezzotint.types import Founded, System
 from mezzotint.vectors import Vectors, kept_table, vectors_of
+
+PART = 3
+"""Of a training's minutes or steps its classifiers take one part in so many, after it."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,44 @@ def _begun(
     team.once(create, out, beginning)
     if base is not None:
         prepared = replace(prepared, notes=(*prepared.notes, _shares(model)))
-    return run_to_end(out, trainer, recipe, prepared, seed)
+    return _to_the_end(out, trainer, recipe, prepared, seed, told)
+
+
+def _to_the_end(
+    out: Path, trainer: Trainer, recipe: Recipe, prepared: Prepared, seed: int, source: Mapping[str, Any]
+) -> Iterator[Progress]:
+    """The training, and that of the system's classifiers where it has some and the texts are annotated."""
+    if not trainer.system.card.classifiers:
+        return run_to_end(out, trainer, recipe, prepared, seed)
+    why = (
+        "one process trains them, and several were launched"
+        if trainer.team.size > 1
+        else unannotated(source["files"], source["field"])
+    )
+    sentence = f"no classifiers are trained for control ({why}); `mezzotint train-control {out} --data FILE` does it"
+    if why is None:
+        sentence = f"then its classifiers are trained, for 1/{PART} of this training"
+    prepared = replace(prepared, notes=(*prepared.notes, sentence))
+    records = run_to_end(out, trainer, recipe, prepared, seed)
+    return records if why is not None else _with_classifiers(records, out, trainer, prepared.tokenizer, source)
+
+
+def _with_classifiers(
+    records: Iterator[Progress], out: Path, trainer: Trainer, words: Tokenizer, source: Mapping[str, Any]
+) -> Iterator[Progress]:
+    """The records of a training and, unless it was stopped, those of its classifiers'."""
+    for record in records:
+        yield record
+        if record.stopped is not None:
+            return
+    read_weights(out / files.MODEL, trainer.system.players)
+    for module in trainer.system.players.values():
+        module.eval().requires_grad_(False)
+    asked = trainer.spec
+    yield from train_control(
+        out, trainer.system, words, trainer.device, source["files"], field=source["field"], seed=trainer.seed,
+        minutes=asked.minutes / PART, max_steps=max(1, asked.max_steps // PART) if asked.max_steps else None,
+    )  # fmt: skip
 
 
 def _source(
@@ -275,7 +317,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         starts = card.teachers or card.backbone
         start = Start(prepared.table, partial(read_weights, out / files.FROZEN) if starts else None)
         trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
-    return run_to_end(out, trainer, recipe, prepared, config["seed"])
+    return _to_the_end(out, trainer, recipe, prepared, config["seed"], config["data"])
 
 
 def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None, base: Backbone | None) -> Tokenizer:

@@ -137,6 +137,8 @@ class Card:
     """Systems of one of which a run has to be there: it starts from that, by `mezzotint distill`."""
     backbone: bool = False
     """It stands on a language model that is there already."""
+    classifiers: bool = False
+    """A training on annotated texts ends with that of its classifiers, for control."""
 
 
 @dataclass(frozen=True)

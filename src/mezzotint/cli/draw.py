@@ -210,5 +210,5 @@ def _plain_progress(records: Iterable[Progress]) -> Progress | None:
             say(f"{where}  held-out bound {last.valid:.3f}")
         elif tenth > shown:
             say(f"{where}  {last.tokens_per_second:,.0f} tokens/s  {duration(last.remaining)} left")
-        shown = max(shown, tenth)
+        shown = tenth  # a run's classifiers are a training of their own, from the start
     return last

@@ -115,7 +115,9 @@ def resume(given: flags.Resume) -> int:
 
 def train_control(given: flags.TrainControl) -> int:
     """Train classifiers for a run."""
-    demand(card_of(given.run), mezzotint.Can.CONTROL)
+    card = card_of(given.run)
+    if mezzotint.Can.TRANSLATE in card.can:
+        demand(card, mezzotint.Can.CONTROL)
     mezzotint.check_data(given.data)
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
@@ -124,5 +126,6 @@ def train_control(given: flags.TrainControl) -> int:
         batch_size=given.batch_size, seed=given.seed,
     )  # fmt: skip
     progress(records, stderr())
-    closing(f"mezzotint control {quote(str(given.run))} --says FIELD=VALUE", report_of(given.run))
+    chosen = "" if mezzotint.Can.CONTROL in card.can else " --choose best"
+    closing(f"mezzotint control {quote(str(given.run))} --says FIELD=VALUE{chosen}", report_of(given.run))
     return 0
