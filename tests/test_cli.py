@@ -40,7 +40,7 @@ PROMISED = {
     "control": "--length --has --without --says --pos --span --tree --template"
     " -n --steps --seed --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
-    "latent sample": "--seed --temperature --top-p --json --device -n",
+    "latent sample": "--seed --temperature --top-p --json --device -n --like --data --label --field",
     "latent prior": "--data --field --minutes --max-steps --seed --device --set",
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
