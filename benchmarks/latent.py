@@ -10,8 +10,9 @@ All arms stand on one run of ar (--backbone-minutes) and are trained for as long
 the backbone's own weights, and adapters, trained on with no latent; `full`, a latent and all weights trained (as
 Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the
 importance-weighted bound at several numbers of draws, divergence, mutual information beside the most that could be
-found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), and texts from
-the standard normal prior and from a learned one (--prior-minutes) under the judge, beside the data's own values.
+found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), how even
+walks between texts are, and texts from the standard normal prior and from a learned one (--prior-minutes) under the
+judge, beside the data's own values.
 
 Runs stand in runs/latent, under all that they were asked for; what is measured already is left out. So what was
 stopped, or had too few --minutes, is continued by the same call.
@@ -42,6 +43,8 @@ ARMS: Mapping[str, Mapping[str, str]] = {
 }
 DRAWS = (1, 10, 100)
 """The numbers of draws at which the bound is told, besides all."""
+WALKS, POINTS = 200, 11
+"""Walks between pairs of texts, and the texts of each: as many pairs as in Zhang et al. 2024 (evaluate/walks.py)."""
 
 Measurement = tuple[dict[str, Any], Callable[[], Iterable[Any]]]
 
@@ -155,6 +158,17 @@ class Measured:
         texts = words_of(self.run, self.few)
         yield self.row(reconstruction(texts, [s.text for s in self.run.latent.reconstruct(texts)]))
 
+    def walks(self) -> Iterator[Any]:
+        """How evenly the way leads from one text to another."""
+        from mezzotint.evaluate.walks import pairs, smoothness
+
+        texts = words_of(self.run, self.few)
+        ends = [(texts[i], texts[j]) for i, j in pairs(len(texts), WALKS)]
+        walks = [[s.text for s in walk] for walk in self.run.latent.walks(ends, POINTS)]
+        print("\n".join(f"    {text[:150]}" for text in walks[0]), flush=True)
+        for score in smoothness(walks):
+            yield self.row(score)
+
     def samples(self, judge: Any, training: Any, prior: str) -> Iterator[Any]:
         """Texts at points that the standard normal prior draws, or the learned one."""
         from mezzotint.assess import of_texts
@@ -180,6 +194,7 @@ class Measured:
         if told:
             yield {**same, "metric": "mutual_information_cap", "variant": name, "n": many}, self.posteriors
             yield {**same, "metric": "reconstruction_bleu", "variant": name, "n": few}, self.reconstruction
+            yield {**same, "metric": "interpolation_smoothness", "variant": name}, self.walks
         for prior in ("normal", "learned") if told else ("normal",):
             called = variant({**self.named, "prior": prior})
             facts = {**same, "metric": "judge_nll", "variant": called, "n": given.n, "judge": judged}

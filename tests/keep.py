@@ -26,7 +26,7 @@ RUNS = {
     "sed": {"width": "4"},
     "difformer": {"width": "4", "hidden": "8"},
 }
-"""The systems and their settings. Beside them `stopped`: mdlm as it is left when killed after the second of four steps."""
+"""The systems and their settings. Beside them `stopped`: mdlm, killed after the second of four steps."""
 
 
 def keep(root: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from mezzotint.data import bistro
 from mezzotint.data.annotated import Annotated, bistro_annotated, read_annotated
 from mezzotint.data.labelled import IGNORED, labelled, labels_of
 from mezzotint.data.trees import cells, read_tree
+from mezzotint.guidance.choose import Choose, most_wanted
 from mezzotint.guidance.constraint import View
 from mezzotint.guidance.reading import Reader
 from mezzotint.net.annotator import Annotator
@@ -28,7 +31,7 @@ from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.training.annotation import Lesson
 from mezzotint.types import Noised
 from tests.oracle import GaussianOracle, blank
-from tests.trained import few
+from tests.trained import SETTINGS, few
 
 NET = TransformerSpec(dim=16, depth=1, heads=2, positions=Positions.EDGES)
 
@@ -186,6 +189,42 @@ def test_a_trained_classifier_says_what_bayes_rule_says_of_noisy_texts():
         assert off < max(0.35 * blind, 0.09), t
 
 
+def test_what_one_word_says_is_learned_wherever_it_stands():
+    """Of 60 words three say something, one of them in every other text of 12 noisy vectors."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 60, (128, 12), generator=generator)
+    said = torch.randint(0, 4, (128,), generator=generator)
+    ids[said < 3, 5] = said[said < 3]
+    texts = [Annotated("", {"x": str(k)} if k < 3 else {"y": "0"}) for k in said.tolist()]
+    process, space = Gaussian(SqrtVariance()), LearnedEmbedding(60, 8)
+    space.initialise(torch.Generator().manual_seed(0))
+    labels = labels_of(texts)
+    spec = ControllerSpec(width=8, canvas=12, vocab=0, net=replace(NET, dim=32), words=60)
+    net = Annotator(spec, labels)
+    net.initialise(torch.Generator().manual_seed(0))
+    lesson = Lesson(SimpleNamespace(process=process, net=SimpleNamespace(space=space)), net)
+    blank_ = blank(128, 12)
+    batch = labelled(mezzotint.Canvas(ids, blank_.given, blank_.real, blank_.index), texts, [12] * 128, labels)
+    optimiser = torch.optim.Adam(net.parameters(), lr=8e-3)
+    for step in range(100):
+        (loss,) = lesson.losses(batch, Rng(0, range(128), f"{step}", 128))
+        optimiser.zero_grad()
+        (loss.total / loss.count).backward()
+        optimiser.step()
+    view = lesson.view(batch, torch.full((128,), 0.02).double(), Rng(1, range(128)))
+    told = lesson.reader(labels)
+    assert float((told.field(view, "x").argmax(-1) == batch.labels["fields"][:, 0]).double().mean()) > 0.95
+    # What a word says has a slope, by which a state can be moved towards it.
+    noised = view.noised.z.clone().requires_grad_()
+    seen = View(Noised(noised, torch.full((128,), 0.5).double()), batch, lambda: torch.empty(0))
+    (slope,) = torch.autograd.grad(told.says("x", "1").log_p(seen).sum(), noised)
+    before, after = (
+        told.says("x", "1").log_p(View(Noised(z, seen.noised.t), batch, lambda: torch.empty(0))).mean().item()
+        for z in (noised, noised + 0.1 * slope.sign())
+    )
+    assert after > before + 0.5
+
+
 # ---- a run's own -----------------------------------------------------------------------------------------------------
 
 WORDS = {
@@ -213,7 +252,11 @@ def sentence(i: int) -> dict[str, object]:
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("controllers")
     records = [sentence(i) for i in range(240)]
-    made = few(root, [("qe", "qe-cdlm", {"width": "4"}), ("mdlm", "mdlm", {})], [str(r["text"]) for r in records])
+    made = few(
+        root,
+        [("qe", "qe-cdlm", {"width": "4"}), ("mdlm", "mdlm", {}), ("ar", "ar", {})],
+        [str(r["text"]) for r in records],
+    )
     (root / "annotated.jsonl").write_text("\n".join(map(json.dumps, records)))
     for run in made.values():
         list(run.train_control([root / "annotated.jsonl"], max_steps=3, batch_size=16))
@@ -324,3 +367,85 @@ def test_words_are_for_runs_that_write_words(runs, monkeypatch):
 def test_gold_annotation_of_the_bundled_corpus():
     one = bistro_annotated("train", 1)[0]
     assert one.fields["name"] and one.tags and one.spans and Path(mezzotint.__file__).exists()
+
+
+# ---- with a training, and for systems that are chosen from -----------------------------------------------------------
+
+
+def test_qe_cdlm_trains_its_own_classifiers_where_the_texts_are_annotated(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path / "cache"))
+    root = runs["qe"].folder.parent
+    how = {"max_steps": 3, "settings": SETTINGS | {"width": "4"}}
+    records = list(mezzotint.train("qe-cdlm", [root / "annotated.jsonl"], out=tmp_path / "told", **how))
+    assert any("tags of held-out texts told right" in (record.note or "") for record in records)
+    card = json.loads((tmp_path / "told" / "control.json").read_text())
+    assert card["training"]["max_steps"] == 1
+    assert mezzotint.load(tmp_path / "told").reader.labels.fields == {"what": ("", "pub", "river")}
+    # It is told by the averaged weights, those that the run is read with.
+    assert card["run"] == mezzotint.load(tmp_path / "told").weights_sha256
+    for system, why in (("qe-cdlm", "has no annotation that can be read"), ("mdlm", None)):
+        out = tmp_path / f"plain-{system}"
+        settings = SETTINGS | ({"width": "4"} if system == "qe-cdlm" else {})
+        notes = [r.note for r in mezzotint.train(system, [root / "texts.txt"], out=out, max_steps=3, settings=settings)]
+        assert not (out / "control.json").exists()
+        assert (why is None) or any(why in (note or "") and f"train-control {out}" in (note or "") for note in notes)
+
+
+def test_annotation_without_anything_to_learn_is_refused(runs, tmp_path):
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": f"The pub {i}", "no": str(i)}) for i in range(40)))
+    with pytest.raises(DataError, match="nothing to learn"):
+        list(runs["qe"].train_control([tmp_path / "a.jsonl"], max_steps=2))
+
+
+def test_a_run_that_cannot_be_led_reads_finished_texts_and_chooses_among_them(runs, monkeypatch):
+    run = runs["ar"]
+    wanted = Wanted(says=(("what", "pub"),), length=5)
+    with pytest.raises(CapabilityError, match="ar cannot control"):
+        run.generate(2, wanted=wanted)
+    every = run.generate(6, wanted=wanted, chosen=True)
+    taken = run.generate(2, wanted=wanted, choose="best", candidates=3)
+    for i, one in enumerate(taken):
+        some = every[3 * i : 3 * i + 3]
+        best = min(some, key=lambda each: (len(each.unmet), -each.chance))
+        assert (one.text, one.unmet, one.chance) == (best.text, best.unmet, best.chance)
+        assert one.nfe == sum(each.nfe for each in some)
+    # What stands behind the end of a text is not read: its chance is that of the text by itself.
+    for one in every:
+        ids = torch.tensor([[*one.ids, run.tokenizer.end][: run.spec.canvas]])
+        canvas = mezzotint.Canvas(ids, torch.zeros_like(ids).bool(), torch.ones_like(ids).bool(), torch.arange(1))
+        alone = run.reader.says("what", "pub").chance(ids, canvas)
+        assert one.chance == pytest.approx(float(alone), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"choose": "bets"}, "did you mean 'best'"),
+        ({"choose": "best", "candidates": 0}, "at least 1"),
+        ({"choose": "mbr", "wanted": Wanted()}, "nothing is wanted"),
+    ],
+)
+def test_what_cannot_be_chosen_by_is_refused(runs, how, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        runs["mdlm"].generate(1, **{"wanted": Wanted(length=3), **how})
+
+
+def test_the_chosen_text_misses_least_and_then_is_the_surest_or_the_most_like_the_others():
+    texts = ["a b c", "a b d", "x y z", "a b c d"]
+    assert most_wanted(texts, [1, 1, 0, 1], [0.0, 0.0, -9.0, 0.0], Choose.BEST) == 2
+    assert most_wanted(texts, [0, 0, 0, 1], [-3.0, -1.0, -2.0, 0.0], Choose.BEST) == 1
+    assert most_wanted(texts, [0, 0, 0, 0], [0.0] * 4, Choose.MBR) in (0, 3)
+    assert most_wanted(texts, [1, 1, 0, 1], [0.0] * 4, Choose.MBR) == 2
+
+
+def test_the_command_chooses_for_runs_that_cannot_be_led(runs, capsys):
+    folder = str(runs["ar"].folder)
+    assert main(["control", folder, "--says", "what=pub", "-n", "2", "--choose", "best", "--candidates", "3"]) == 0
+    assert len(capsys.readouterr()[0].splitlines()) == 2
+    for words, said in (
+        (["--says", "what=pub"], "ar cannot control"),
+        (["--says", "what=pub", "--candidates", "3"], "cannot control|--choose"),
+        (["--says", "what=pub", "--choose", "mbr", "--watch"], "leave --watch out"),
+    ):
+        assert main(["control", folder, *words]) == 2
+        assert re.search(said, capsys.readouterr()[1])

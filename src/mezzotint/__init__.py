@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
+    from mezzotint.training.forecast import Forecast
     from mezzotint.training.team import Team, is_first, join, launched, tells
     from mezzotint.translation.write import Translation, asked_of, translate, translating
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
@@ -84,6 +85,7 @@ _HOMES = {
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
+    "training.forecast": ("Forecast",),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
     "translation.write": ("Translation", "asked_of", "translate", "translating"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Push", "Request", "System", "Towards", "Update"),
@@ -101,6 +103,7 @@ __all__ = [
     "Draft",
     "Entry",
     "Film",
+    "Forecast",
     "Frame",
     "HubError",
     "Imported",

@@ -1,4 +1,4 @@
-"""Classifiers of a run's own noisy texts: how they are trained, kept in its folder, and read from there.
+"""Classifiers of a run's own texts, noisy or finished: how they are trained, kept in its folder, and read from there.
 
 Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5 and App. D: they see the states that writing goes through, at all
 times (training/annotation.py).
@@ -22,7 +22,7 @@ from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import withheld
 from mezzotint.data.labelled import Labelled, labelled, labels_of
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import CapabilityError, DataError, RunError
+from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError
 from mezzotint.guidance.reading import Reader
 from mezzotint.net.annotator import Annotator
 from mezzotint.prepare import BISTRO_TEXTS
@@ -31,11 +31,11 @@ from mezzotint.spec.controller import ControllerSpec, Labels
 from mezzotint.spec.training import Precision, TrainingSpec
 from mezzotint.spec.transformer import NEIGHBOURS, Positions, TransformerSpec
 from mezzotint.training import folder as files
-from mezzotint.training.annotation import TIMES, Lesson, told_right
+from mezzotint.training.annotation import Lesson, told_right
 from mezzotint.training.checkpoint import named, read_weights
 from mezzotint.training.device import autocast, pick_precision
 from mezzotint.training.loop import Trainer
-from mezzotint.types import System
+from mezzotint.types import Can, System
 
 DEPTH = 3
 """Blocks, where the run has as many: with updates after every step, classifiers are asked most often of all."""
@@ -78,11 +78,13 @@ def train_control(
     spec: Any = system.spec
     train, held, notes = _rows(data, field, words, spec)
     labels = labels_of(train.texts)
+    if not (labels.fields or labels.tags or labels.phrases):
+        raise DataError(f"{data[0]} has nothing to learn: no field whose values come back, no tags, tree or spans")
     made = _spec(system)
     net = Annotator(made, labels)
     net.initialise(torch.Generator().manual_seed(seed))
     net.to(device)
-    lesson = Lesson(system, net)
+    lesson = Lesson(system, net, is_led(system))
     asked = TrainingSpec(
         batch=batch_size, lr=2e-3 * 128 / made.net.dim, max_steps=max_steps or 0, validations=0,
         minutes=10.0 if minutes is None else minutes,
@@ -115,8 +117,18 @@ def train_control(
     }  # fmt: skip
     files.put_json(folder / files.CONTROLLER, card)
     for name, shares in right.items():
-        said = ", ".join(f"{share:.1%} at t={t:g}" for t, share in zip(TIMES, shares, strict=True))
+        said = ", ".join(f"{share:.1%} at t={t:g}" for t, share in zip(lesson.times, shares, strict=True))
         yield _noted(trainer, f"{name} of held-out texts told right: {said}")
+
+
+def unannotated(data: Sequence[str | Path], field: str | None) -> str | None:
+    """Why no classifiers can be learned from some files; None where they can."""
+    try:
+        if [str(path) for path in data] != [BISTRO]:
+            read_annotated(data, field)
+    except MezzotintError as error:
+        return str(error)
+    return None
 
 
 def read_control(folder: Path, system: System, device: torch.device) -> Reader:
@@ -135,26 +147,34 @@ def read_control(folder: Path, system: System, device: torch.device) -> Reader:
     net = Annotator(files.read_spec(folder, {**card, "system": "control"}, ControllerSpec), labels)
     read_weights(folder / files.CONTROL, {"control": net})
     net.to(device).eval().requires_grad_(False)
-    return Reader(net, labels, Lesson(system, net).clean)
+    return Lesson(system, net, is_led(system)).reader(labels)
 
 
 def check_control(system: System) -> None:
-    """CapabilityError unless classifiers can read a system's states."""
+    """CapabilityError unless classifiers can read a system's states, or at least its finished texts."""
     whole: Any = system
-    if not hasattr(whole, "process") or not hasattr(whole, "denoise"):
-        raise CapabilityError(f"{system.card.name} writes through no noisy states that classifiers could read")
+    if Can.TRANSLATE in system.card.can or not isinstance(getattr(whole.spec, "net", None), TransformerSpec):
+        raise CapabilityError(
+            f"{system.card.name} has no use for classifiers; they are for texts that stand by themselves"
+        )
+
+
+def is_led(system: System) -> bool:
+    """Whether the system writes through states that can be moved; else classifiers choose among finished texts."""
+    return Can.CONTROL in system.card.can
 
 
 def _spec(system: System) -> ControllerSpec:
     spec: Any = system.spec
     whole: Any = system
-    on_vectors = isinstance(whole.process, Gaussian)
+    on_vectors = is_led(system) and isinstance(whole.process, Gaussian)
     shape = TransformerSpec(
         dim=spec.net.dim, depth=min(DEPTH, spec.net.depth), heads=spec.net.heads, positions=Positions.EDGES,
         neighbours=NEIGHBOURS,
     )  # fmt: skip
     width = spec.width if on_vectors else TABLE
-    return ControllerSpec(width=width, canvas=spec.canvas, vocab=0 if on_vectors else spec.vocab, net=shape)
+    vocab = 0 if on_vectors else spec.vocab
+    return ControllerSpec(width=width, canvas=spec.canvas, vocab=vocab, net=shape, words=spec.vocab)
 
 
 def _rows(data: Sequence[str | Path], field: str | None, words: Tokenizer, spec: Any) -> tuple[Rows, Rows, list[str]]:

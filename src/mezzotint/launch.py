@@ -30,7 +30,8 @@ from mezzotint.checks import (
     located,
     plan,
 )
-from mezzotint.course import Progress, run_to_end
+from mezzotint.controllers import train_control, unannotated
+from mezzotint.course import Progress, rehearsal, run_to_end
 from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.pairs import Columns
 from mezzotint.data.tokenizer import Tokenizer
@@ -44,9 +45,13 @@ from mezzotint.training.build import Start, build_trainer
 from mezzotint.training.checkpoint import counts, named, read_weights
 from mezzotint.training.create import Beginning, create
 from mezzotint.training.device import pick_device
+from mezzotint.training.loop import Trainer
 from mezzotint.training.team import Team, join
 from mezzotint.types import Founded, System
 from mezzotint.vectors import Vectors, kept_table, vectors_of
+
+PART = 3
+"""Of a training's minutes or steps its classifiers take one part in so many, after it."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     settings: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> Iterator[Progress]:
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
 
@@ -89,14 +95,16 @@ def train(
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
     moment and continued with `resume`. `backbone` is the language model that a system such as adavae stands on: a run
     of ar, or GPT-2 by its name on the hub or its folder; it brings its tokenizer. `embeddings` names a run or a model
-    whose vectors of tokens, and with them its tokenizer, the system is to use (vectors.py). Raises the errors of
+    whose vectors of tokens, and with them its tokenizer, the system is to use (vectors.py). With `dry_run` some steps
+    are timed, the last record holds what the training would take, and nothing is written. Raises the errors of
     `mezzotint.errors`.
     """
     out = Path(out) if Path(out).name else Path(out).absolute()
     team = join()
 
     def read() -> tuple[Recipe, Prepared, dict[str, Any], Base | None]:
-        files.check_new(out)
+        if not dry_run:
+            files.check_new(out)
         check_seed(seed)
         check_tokenizer(tokenizer)
         check_backbone(system, backbone, tokenizer)
@@ -122,7 +130,7 @@ def train(
         base = None if stands is None else Base(stands.fill, {"backbone": stands.record})
         return recipe, prepared, told, base
 
-    return _begun(out, system, seed, device, team, *team.ahead(read))
+    return _begun(None if dry_run else out, system, seed, device, team, *team.ahead(read))
 
 
 def distill_run(
@@ -180,7 +188,7 @@ def distill_run(
 
 
 def _begun(
-    out: Path,
+    out: Path | None,
     system: str,
     seed: int,
     device: str,
@@ -190,7 +198,7 @@ def _begun(
     told: Mapping[str, Any],
     base: Base | None = None,
 ) -> Iterator[Progress]:
-    """A new run folder, and its training."""
+    """A new run folder, and its training; without a folder, what the training would take."""
     team.same(
         "texts to train on",
         [[s["sha256"] for s in told["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
@@ -199,6 +207,8 @@ def _begun(
     with team.agreed():
         start = Start(prepared.table, None if base is None else base.fill)
         trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, start)
+    if out is None:
+        return rehearsal(trainer, recipe, prepared, seed)
     model = trainer.system
     beginning = Beginning(
         system=system, spec=recipe.spec, training=recipe.training, data=told, seed=seed,
@@ -209,7 +219,44 @@ def _begun(
     team.once(create, out, beginning)
     if base is not None:
         prepared = replace(prepared, notes=(*prepared.notes, _shares(model)))
-    return run_to_end(out, trainer, recipe, prepared, seed)
+    return _to_the_end(out, trainer, recipe, prepared, seed, told)
+
+
+def _to_the_end(
+    out: Path, trainer: Trainer, recipe: Recipe, prepared: Prepared, seed: int, source: Mapping[str, Any]
+) -> Iterator[Progress]:
+    """The training, and that of the system's classifiers where it has some and the texts are annotated."""
+    if not trainer.system.card.classifiers:
+        return run_to_end(out, trainer, recipe, prepared, seed)
+    why = (
+        "one process trains them, and several were launched"
+        if trainer.team.size > 1
+        else unannotated(source["files"], source["field"])
+    )
+    sentence = f"no classifiers are trained for control ({why}); `mezzotint train-control {out} --data FILE` does it"
+    if why is None:
+        sentence = f"then its classifiers are trained, for 1/{PART} of this training"
+    prepared = replace(prepared, notes=(*prepared.notes, sentence))
+    records = run_to_end(out, trainer, recipe, prepared, seed)
+    return records if why is not None else _with_classifiers(records, out, trainer, prepared.tokenizer, source)
+
+
+def _with_classifiers(
+    records: Iterator[Progress], out: Path, trainer: Trainer, words: Tokenizer, source: Mapping[str, Any]
+) -> Iterator[Progress]:
+    """The records of a training and, unless it was stopped, those of its classifiers'."""
+    for record in records:
+        yield record
+        if record.stopped is not None:
+            return
+    read_weights(out / files.MODEL, trainer.system.players)
+    for module in trainer.system.players.values():
+        module.eval().requires_grad_(False)
+    asked = trainer.spec
+    yield from train_control(
+        out, trainer.system, words, trainer.device, source["files"], field=source["field"], seed=trainer.seed,
+        minutes=asked.minutes / PART, max_steps=max(1, asked.max_steps // PART) if asked.max_steps else None,
+    )  # fmt: skip
 
 
 def _source(
@@ -270,7 +317,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         starts = card.teachers or card.backbone
         start = Start(prepared.table, partial(read_weights, out / files.FROZEN) if starts else None)
         trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
-    return run_to_end(out, trainer, recipe, prepared, config["seed"])
+    return _to_the_end(out, trainer, recipe, prepared, config["seed"], config["data"])
 
 
 def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None, base: Backbone | None) -> Tokenizer:

@@ -27,13 +27,14 @@ from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, unknown
+from mezzotint.guidance.choose import Choose, most_wanted
 from mezzotint.guidance.reading import Reader
 from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
 from mezzotint.spec.quantize import Few
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
-from mezzotint.tasks import Desk, Task
+from mezzotint.tasks import CANDIDATES, Desk, Task, check_choice
 from mezzotint.training import folder as files
 from mezzotint.training import release
 from mezzotint.training.checkpoint import networks, read_frozen, read_weights
@@ -66,6 +67,8 @@ class Sample:
     """How many tokens each gap of its template was filled with."""
     unmet: tuple[str, ...] = ()
     """What was wanted of it and does not hold."""
+    chance: float = 0.0
+    """Nats: log p by the run's classifiers that it is as wanted; 0 where they were not asked."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,16 @@ class Run:
             release.publish(self.folder, Path(aside) / "run", self.card, name)
             return hub.push(Path(aside) / "run", name, private=private, message=f"A run of {self.card.name}")
 
-    def generate(self, n: int = 8, *, prefix: str | None = None, batch_size: int = ROWS, **how: Any) -> list[Sample]:
+    def generate(
+        self,
+        n: int = 8,
+        *,
+        prefix: str | None = None,
+        batch_size: int = ROWS,
+        choose: str | None = None,
+        candidates: int = CANDIDATES,
+        **how: Any,
+    ) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
         Where lengths are drawn first, that of a continuation is drawn from the training texts longer than the prefix,
@@ -200,9 +212,16 @@ class Run:
         wanted (a `Wanted`): what every text is to be like; what cannot be is refused, and a sample says what it misses.
         With it, push (a `Push`): how vectors are moved; hard, soft (True): what can be settled or excluded is, the rest
         is followed by its probability.
+        choose, with wanted: each text is taken from `candidates` (8), from those that miss the least of it: the one of
+        which classifiers are surest ("best"), or that agrees most with the others ("mbr"). Systems that cannot be
+        controlled can be asked that way. Its nfe is that of all its candidates.
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
-        return self._written(n, None, prefix, batch_size, how)
+        if choose is None:
+            return self._written(n, None, prefix, batch_size, how)
+        by = check_choice(choose, candidates, how.get("wanted"))
+        drawn = self._written(n * candidates, None, prefix, batch_size, {**how, "chosen": True})
+        return [_taken(drawn[i * candidates : (i + 1) * candidates], by) for i in range(n)]
 
     def infill(self, template: str, n: int = 1, **how: Any) -> list[Sample]:
         """n fillings of a template such as "The [3] pub near the river."; `how` as for `generate`.
@@ -290,11 +309,12 @@ class Run:
         rows = [self._filled(ids[real].tolist()) for ids, real in zip(ids_BL, shown, strict=True)]
         texts = [(task.text(self.tokenizer, b, ids), ids[: self._cut(ids)]) for b, ids in enumerate(rows)]
         unmet, how = task.unmet(frame.ids, [(text, len(ids)) for text, ids in texts]), task.request
+        chances = task.chances(frame.ids)
         assert isinstance(how.seed, int), "a task has a seed of its own"
         samples = []
         for b, (index, (text, ids)) in enumerate(zip(task.canvas.index.tolist(), texts, strict=True)):
             nfe = task.nfe(b) + int(frame.nfe[b])
-            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet[b]))
+            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet[b], chances[b]))
         return samples
 
     def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:
@@ -325,6 +345,13 @@ class Run:
             if i in last and (known is None or known[place]):
                 return place
         return len(ids)
+
+
+def _taken(candidates: Sequence[Sample], by: Choose) -> Sample:
+    """The candidate that is chosen, at the cost of all."""
+    missed, chances = [len(one.unmet) for one in candidates], [one.chance for one in candidates]
+    one = candidates[most_wanted([one.text for one in candidates], missed, chances, by)]
+    return replace(one, nfe=sum(each.nfe for each in candidates))
 
 
 def from_pretrained(

@@ -17,6 +17,7 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, UsageError, unknown
+from mezzotint.guidance.choose import Choose
 from mezzotint.guidance.constraint import Classified, Constraint
 from mezzotint.guidance.control import Constraints
 from mezzotint.guidance.reading import Reader
@@ -25,6 +26,9 @@ from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
 from mezzotint.spec.wanted import Wanted
 from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Layout, Push, Request, System, Towards
+
+CANDIDATES = 8
+"""Texts that are written for each one that is chosen."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Settings:
     push: Push = field(default_factory=Push)
     hard: bool = True
     soft: bool = True
+    chosen: bool = False
+    """Whether one of several texts will be chosen, so that nothing has to lead towards what is wanted."""
 
     @classmethod
     def checked(cls, how: Mapping[str, Any]) -> Settings:
@@ -73,6 +79,7 @@ class Settings:
             ("push", Push, "a Push"),
             ("hard", bool, "True or False"),
             ("soft", bool, "True or False"),
+            ("chosen", bool, "True or False"),
         ):
             value = getattr(settings, name)
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -90,6 +97,17 @@ class Settings:
         return settings
 
 
+def check_choice(choose: str, candidates: int, wanted: object) -> Choose:
+    """How one of several texts is chosen; UsageError unless there is something to choose by."""
+    if choose not in (known := [by.value for by in Choose]):
+        raise unknown("way to choose", choose, known)
+    if type(candidates) is not int or candidates < 1:
+        raise UsageError(f"candidates must be a whole number of at least 1, not {candidates!r}")
+    if not isinstance(wanted, Wanted) or not wanted.is_anything:
+        raise UsageError("nothing is wanted that a text could be chosen for; say what with wanted")
+    return Choose(choose)
+
+
 @dataclass(frozen=True)
 class Task:
     """Some rows to be filled, and how their ids become text again."""
@@ -103,17 +121,35 @@ class Task:
     """The given beginning, as typed; a space at its end belongs to the next token."""
     wanted: Wanted = field(default_factory=Wanted)
     """What every text is to be like."""
-    judged: Sequence[Constraint] = ()
+    judged: Sequence[Classified] = ()
     """What of that classifiers tell."""
+    end: int | None = None
+    """The token behind which nothing counts, where a text ends by writing it."""
 
     def unmet(self, ids: Tensor, texts: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
         """What does not hold of each finished row (B, L), of which a text and its number of tokens are given."""
         missed = [self.wanted.unmet_in(*text) for text in texts]
         for part in self.judged:
-            held = part.holds(ids, self.request.canvas)
+            held = part.holds(ids, self._ended(ids))
             for row, holds in enumerate([] if held is None else held.tolist()):
                 missed[row] += [] if holds else [part.name]
         return [tuple(each) for each in missed]
+
+    def chances(self, ids: Tensor) -> list[float]:
+        """Nats: for each finished row (B, L), log p by the classifiers that it is as wanted; 0 where none is asked."""
+        total = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
+        for part in self.judged:
+            if part.chance is not None:
+                total += part.weight * part.chance(ids, self._ended(ids))
+        return [float(nats) for nats in total]
+
+    def _ended(self, ids: Tensor) -> Canvas:
+        """The canvas on which finished rows are read: where they end by a token, up to and with the first."""
+        canvas = self.request.canvas
+        if self.end is None:
+            return canvas
+        ends = (ids == self.end).long()
+        return replace(canvas, real=canvas.real & (ends.cumsum(1) == ends))
 
     def gaps(self, row: int) -> tuple[int, ...]:
         """The lengths of a row's gaps."""
@@ -133,13 +169,19 @@ class Task:
         return self.prefix.removesuffix(" ") + tokenizer.decode(written, virtual_space=False)
 
 
-def controlled(task: Task, parts: Sequence[Constraint], how: Settings) -> Task:
-    """The task with what is wanted of its texts; UsageError where that cannot be."""
-    if not parts:
+def controlled(task: Task, parts: Sequence[Constraint], how: Settings, led: bool, end: int | None) -> Task:
+    """The task with what is wanted of its texts; UsageError where that cannot be.
+
+    One that cannot be `led` is told of it all the same, for choosing. `end` closes its texts, where a token does.
+    """
+    if not parts and not how.wanted.is_anything:
+        return task
+    judged = [part for part in parts if isinstance(part, Classified)]
+    task = replace(task, wanted=how.wanted, judged=judged, end=end)
+    if not led:
         return task
     control = Constraints(parts, how.push, how.hard, how.soft)
-    judged = [part for part in parts if isinstance(part, Classified)]
-    return replace(task, request=replace(task.request, control=control), wanted=how.wanted, judged=judged)
+    return replace(task, request=replace(task.request, control=control))
 
 
 class Desk:
@@ -185,12 +227,13 @@ class Desk:
             self._require(Can.GUIDE)
         if template is not None and (settings.length or settings.wanted.tokens) is not None:
             raise UsageError("a template says how long the text is; leave length out")
-        parts = self._parts(settings)
+        parts, led = self._parts(settings), Can.CONTROL in self.system.card.can
+        end = self.tokenizer.end if self.spec.ending is Ending.SYMBOL else None
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
             for task in self._templates(batches, template, settings):
-                yield controlled(task, parts, settings)
+                yield controlled(task, parts, settings, led, end)
             return
         if prefix:
             self._require(Can.CONTINUE)
@@ -200,14 +243,15 @@ class Desk:
         for rows in batches:
             canvas = self._free(rows, prefix, settings, least_tokens(settings.wanted, parts))
             task = Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
-            yield controlled(task, parts, settings)
+            yield controlled(task, parts, settings, led, end)
 
     def _parts(self, how: Settings) -> list[Constraint]:
         """What is wanted, as constraints; UsageError or CapabilityError where this run cannot serve it."""
         wanted = how.wanted
         if not wanted.is_anything:
             return []
-        self._require(Can.CONTROL)
+        if not how.chosen:
+            self._require(Can.CONTROL)
         if wanted.of_words and self.tokenizer.kind != "word":
             raise CapabilityError("parts of speech and phrases are of words, and this run writes pieces of words")
         if wanted.tokens is not None:

@@ -90,7 +90,9 @@ def infill(given: flags.Infill) -> int:
 def control(given: flags.Control) -> int:
     """Write texts of which something is wanted, and say what each of them misses."""
     card = card_of(given.run)
-    demand(card, mezzotint.Can.CONTROL)
+    if given.choose is None or mezzotint.Can.TRANSLATE in card.can:
+        demand(card, mezzotint.Can.CONTROL)
+    _check_choice(given)
     wanted = wanted_of(given)
     if not wanted.is_anything:
         raise UsageError(f"say what is wanted of the texts; as in `{given.example}`")
@@ -100,14 +102,27 @@ def control(given: flags.Control) -> int:
     run = mezzotint.load(given.run, device=given.device)
     if given.length is not None:
         say(f"in this run a length of n is n {unit(run)}")
-    drafts = run.stream(given.n, template=given.template, steps=given.steps, seed=given.seed, wanted=wanted)
-    written = write(texts(drafts, watch=given.watch), as_json=given.json, wanted=True)
+    how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted}
+    if given.choose is None:
+        found = texts(run.stream(given.n, template=given.template, **how), watch=given.watch)
+    else:
+        found = run.generate(given.n, choose=given.choose, **_set({"candidates": given.candidates}), **how)
+    written = write(found, as_json=given.json, wanted=True)
     missed = [sample for sample in written if sample.unmet]
     for sample in missed:
         say(f"text {sample.index + 1} is not {', not '.join(sample.unmet)}")
     say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
+
+
+def _check_choice(given: flags.Control) -> None:
+    """Refuses what choosing among several texts leaves no room for."""
+    if given.choose is None and given.candidates is not None:
+        raise UsageError("--candidates are what --choose takes one from; say --choose best or --choose mbr")
+    if given.choose is not None and (given.watch or given.template is not None):
+        flag = "--watch" if given.watch else "--template"
+        raise UsageError(f"--choose takes one of several free texts; leave {flag} out")
 
 
 def wanted_of(given: flags.Control) -> Wanted:

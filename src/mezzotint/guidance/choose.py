@@ -16,6 +16,15 @@ Utility = Callable[[str, str], float]
 """(hypothesis, reference) -> how good, more being better."""
 
 
+class Choose(Enum):
+    """How one of several texts is chosen of which something is wanted: among those that miss the least of it."""
+
+    BEST = "best"
+    """The one of which classifiers say with the greatest probability that it is as wanted."""
+    MBR = "mbr"
+    """The one that agrees most with the others."""
+
+
 class Chooser(Enum):
     """How one of several candidates is chosen."""
 
@@ -39,6 +48,15 @@ def most_agreed(texts: Sequence[str], utility: Utility, weights: Sequence[float]
         return 0
     expected = {text: sum(m * utility(text, other) for other, m in mass.items()) for text in mass}
     return texts.index(max(expected, key=expected.__getitem__))
+
+
+def most_wanted(texts: Sequence[str], missed: Sequence[int], chances: Sequence[float], by: Choose) -> int:
+    """The place of the text that is taken, the first of equals: of each is given how much of what was wanted it misses,
+    and the log-probability (nats) that it is so."""
+    least = [place for place, count in enumerate(missed) if count == min(missed)]
+    if by is Choose.BEST:
+        return least[best_scored([chances[place] for place in least])]
+    return least[most_agreed([texts[place] for place in least], sentence_bleu())]
 
 
 def best_scored(scores: Sequence[float]) -> int:

@@ -228,6 +228,8 @@ class Classified(Constraint):
     log_p: Callable[[View], Tensor]
     judge: Callable[[Tensor, Canvas], Tensor] | None = None
     """(ids, canvas) -> (B,) bool, where there is one."""
+    chance: Callable[[Tensor, Canvas], Tensor] | None = None
+    """(ids, canvas) -> (B,) nats: log p(condition | finished text), where it can be said."""
 
     def log_chance(self, view: View) -> Tensor:
         return self.log_p(view)

@@ -22,15 +22,19 @@ from mezzotint.types import Canvas, Noised
 
 Clean = Callable[[Tensor], Tensor]
 """ids (B, L) -> states (B, L, W) without noise."""
+Shown = Callable[[View], Tensor]
+"""view -> (B, L, V): the tokens that a state shows, before any network has read it."""
 
 
 class Reader:
     """An annotator at work; `clean` is None where it reads odds of tokens."""
 
-    def __init__(self, net: Annotator, labels: Labels, clean: Clean | None) -> None:
+    def __init__(self, net: Annotator, labels: Labels, clean: Clean | None, shown: Shown | None = None) -> None:
+        """`shown` is for an annotator in which words have a say of their own."""
         self.net = net
         self.labels = labels
         self.clean = clean
+        self.shown = shown
 
     def hidden(self, view: View) -> Tensor:
         """(B, L, D), computed once for each view."""
@@ -39,11 +43,25 @@ class Reader:
             view.kept[self] = self.net(states, view.noised.t, view.canvas.real)
         return view.kept[self]
 
+    def summed(self, view: View) -> Tensor | None:
+        """(B, S), computed once for each view; None where words have no say of their own."""
+        if self.net.words is None or self.shown is None:
+            return None
+        if self.net not in view.kept:
+            found = self.net.summed(self.shown(view), view.canvas.real)
+            assert found is not None
+            view.kept[self.net] = found
+        return view.kept[self.net]
+
     # ---- what can be told ----
+
+    def numbered(self, view: View, number: int) -> Tensor:
+        """(B, values): log p of each value of the field of this number."""
+        return self.net.field(self.hidden(view), view.canvas.real, number, self.summed(view))
 
     def field(self, view: View, name: str) -> Tensor:
         """(B, values): log p of each value of a field."""
-        return self.net.field(self.hidden(view), view.canvas.real, list(self.labels.fields).index(name)).double()
+        return self.numbered(view, list(self.labels.fields).index(name)).double()
 
     def tags(self, view: View) -> Tensor:
         """(B, L, tags)."""
@@ -125,11 +143,14 @@ class Reader:
     def _classified(
         self, name: str, weight: float, read: Callable[[View], Tensor], judge: Callable[[View], Tensor]
     ) -> Classified:
-        def judged(ids: Tensor, canvas: Canvas) -> Tensor:
-            with torch.no_grad():
-                return judge(self._finished(ids, canvas))
+        def finished(told: Callable[[View], Tensor]) -> Callable[[Tensor, Canvas], Tensor]:
+            def of(ids: Tensor, canvas: Canvas) -> Tensor:
+                with torch.no_grad():
+                    return told(self._finished(ids, canvas))
 
-        return Classified(log_p=read, judge=judged, name=name, weight=weight)
+            return of
+
+        return Classified(log_p=read, judge=finished(judge), chance=finished(read), name=name, weight=weight)
 
     def _finished(self, ids: Tensor, canvas: Canvas) -> View:
         """A finished text as it is read: without noise, at t = 0."""

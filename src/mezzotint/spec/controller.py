@@ -22,6 +22,10 @@ class ControllerSpec(Spec):
     net: TransformerSpec
     pair: int = 64
     """Numbers of a pair of words, from which its phrase is told."""
+    words: int = 0
+    """Tokens that have a say of their own in what a text says; 0 for none, as before there were such."""
+    say: int = 128
+    """Numbers of that."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ CARD = Card(
     can=frozenset({Can.CONTINUE, Can.CONTROL, Can.INFILL}),
     bound="upper bound, that of the chain of steps",
     decoders=frozenset({Decoder.EXACT, Decoder.DDIM}),
+    classifiers=True,
 )
 
 

@@ -132,6 +132,13 @@ class Control:
         str | None, value("text with gaps such as [3], as for infill, that all texts fill", "TEMPLATE", unicode)
     ] = None
     n: Annotated[int, value("how many texts", "N", whole())] = 8
+    choose: Annotated[
+        str | None,
+        choose("write several for each text and take the surest, or the one most like the others", "best", "mbr"),
+    ] = None
+    candidates: Annotated[
+        int | None, value("with --choose: how many are written for each text (default 8)", "N", whole())
+    ] = None
     steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
     seed: Seed = 0
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
