@@ -5,8 +5,10 @@
 Each arm is trained for --train-minutes, and its classifiers for --control-minutes, on gold annotation. Targets are what
 held-out texts are: a field and its value, their parts of speech, their tree, one of their phrases, their length; for
 `compose` a field with a length, and a field with parts of speech. Each is written --each times, with guidance alone,
-with hard constraints alone, and with both; nothing is chosen among the texts. The gold judge scores and does nothing
-else; the judge of fluency is the bundled one, and the texts nobody controlled stand beside.
+with hard constraints alone, and with both; nothing is chosen among these texts. With `best` nothing leads, and each
+text is that of --candidates that the run's own classifiers like best: all that ar can do, at the cost of all of them.
+The gold judge scores and does nothing else; the judge of fluency is the bundled one, and the texts nobody controlled
+stand beside.
 
 Runs stand in runs/control under all that they were asked for; what is measured already, with as many targets and texts,
 is left out. So what was stopped, or had too few --minutes, is continued by the same call.
@@ -30,9 +32,14 @@ ARMS: Mapping[str, tuple[str, dict[str, str]]] = {
     "table": ("qe-cdlm", {"quantize": "table", "kind": "ternary"}),
     "pow2": ("qe-cdlm", {"quantize": "projections", "kind": "pow2"}),
     "mdlm": ("mdlm", {}),
+    "ar": ("ar", {}),
 }
-MEANS = {"both": (True, True), "guided": (False, True), "hard": (True, False)}
+BATCH = 32
+"""Rows of a batch in training, as in benchmarks.unconditional."""
+MEANS = {"both": (True, True), "guided": (False, True), "hard": (True, False), "best": (False, False)}
 """How constraints are kept: (hard, soft)."""
+CHOSEN = "best"
+"""Of these, the one that chooses among several texts."""
 
 
 def targets(task: str, n: int, most: int) -> list[Any]:
@@ -73,8 +80,12 @@ def trained_arm(arm: str, seed: int, given: argparse.Namespace, until: float) ->
     system, settings = ARMS[arm]
     how: dict[str, Any] = {"max_steps": given.train_steps} if given.train_steps else {"minutes": given.train_minutes}
     out = RUNS / f"{system},{variant({**settings, **dict(given.set), **how, 'seed': seed})}"
-    how = {"minutes": None, **how, "seed": seed, "tokenizer": "word", "settings": {**settings, **dict(given.set)}}
-    trained("bistro", system, out, until=until, device=given.device, **how)
+    how |= {"minutes": how.get("minutes"), "batch_size": None if "batch" in dict(given.set) else BATCH}
+    how |= {"seed": seed, "tokenizer": "word", "settings": {**settings, **dict(given.set)}}
+    if arm in dict(given.run):
+        out = Path(dict(given.run)[arm])
+    else:
+        trained("bistro", system, out, until=until, device=given.device, **how)
     if not (out / "control.json").exists():
         if time.monotonic() > until:
             raise SystemExit(f"{out.name}: its classifiers are still to be trained; call again to go on")
@@ -108,6 +119,8 @@ class Measured:
         began = time.perf_counter()
         for seed, target in enumerate(wanted):
             how = {"wanted": target, "push": push, "hard": hard, "soft": soft}
+            if means == CHOSEN:
+                how |= {"choose": "best", "candidates": self.given.candidates}
             found = self.run.generate(self.given.each, steps=self.given.steps, seed=seed, **how)
             texts += [sample.text for sample in found]
             goals += [target] * len(found)
@@ -146,7 +159,9 @@ class Measured:
         from benchmarks.rows import variant
 
         how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets}
-        if means not in ("none", "hard"):
+        if means == CHOSEN:
+            how["candidates"] = self.given.candidates
+        elif means not in ("none", "hard"):
             how |= {"update": self.given.update, "updates": self.given.updates, "rate": self.given.rate,
                     "fluency": self.given.fluency}  # fmt: skip
         return variant({**self.named, **how})
@@ -171,9 +186,12 @@ FLUENT = ("judge_nll", "entropy_words", "valid_share")
 
 def due(measured: Measured, task: str, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Iterable[Any]]]]:
     """What is to be measured of a run for a task: the variant of its rows, and how they are made."""
+    from mezzotint import Can
+
+    able = Can.CONTROL in measured.run.card.can
     yield measured.called("free", "none"), lambda: measured.uncontrolled(task)
     for part in PAIRS if task == "compose" else (task,):
-        for means in given.means:
+        for means in given.means if able else sorted({CHOSEN} & set(given.means)):
             yield (
                 measured.called(part, means),
                 lambda part=part, means=means: measured.controlled(task, part, means),  # type: ignore[misc]
@@ -193,9 +211,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--control-minutes", type=float, default=3)
     parser.add_argument("--control-steps", type=int)
     parser.add_argument("--set", type=setting, nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--run", type=setting, nargs="+", default=[], metavar="ARM=FOLDER", help="trained already")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--targets", type=int, default=20)
     parser.add_argument("--each", type=int, default=10, help="texts of each target")
+    parser.add_argument("--candidates", type=int, default=8, help="texts that one is chosen from, with means best")
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--update", default="sign", choices=("sign", "adagrad", "bayes"))
     parser.add_argument("--updates", type=int, default=3, help="after each step")
