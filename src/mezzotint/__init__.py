@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, labelled, own_texts, score_table, showcase, weighed
+    from mezzotint.assess import evaluate_run, labelled, own_texts, paced, score_table, showcase, weighed
     from mezzotint.checks import (
+        check_adapter,
         check_backbone,
         check_data,
         check_decoder,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         check_tokenizer,
         lesson,
         next_out,
+        tuning,
     )
     from mezzotint.course import Progress
     from mezzotint.data.template import literal, parse_template
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from mezzotint.evaluate.table import Score
     from mezzotint.film.reel import Film, check_film
     from mezzotint.judge import bundled_judge
-    from mezzotint.launch import distill_run, resume, train
+    from mezzotint.launch import distill_run, finetune_run, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
@@ -50,8 +52,9 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "labelled", "own_texts", "score_table", "showcase", "weighed"),
+    "assess": ("evaluate_run", "labelled", "own_texts", "paced", "score_table", "showcase", "weighed"),
     "checks": (
+        "check_adapter",
         "check_backbone",
         "check_data",
         "check_decoder",
@@ -65,6 +68,7 @@ _HOMES = {
         "check_tokenizer",
         "lesson",
         "next_out",
+        "tuning",
     ),
     "data.template": ("literal", "parse_template"),
     "data.trees": ("read_tree",),
@@ -73,7 +77,7 @@ _HOMES = {
     "film.reel": ("Film", "check_film"),
     "judge": ("bundled_judge",),
     "course": ("Progress",),
-    "launch": ("distill_run", "resume", "train"),
+    "launch": ("distill_run", "finetune_run", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
@@ -130,6 +134,7 @@ __all__ = [
     "bundled_judge",
     "bundled_runs",
     "cards",
+    "check_adapter",
     "check_backbone",
     "check_data",
     "check_decoder",
@@ -147,6 +152,7 @@ __all__ = [
     "check_tokenizer",
     "distill_run",
     "evaluate_run",
+    "finetune_run",
     "from_pretrained",
     "import_checkpoint",
     "is_finished",
@@ -159,6 +165,7 @@ __all__ = [
     "load",
     "next_out",
     "own_texts",
+    "paced",
     "parse_template",
     "plugin_faults",
     "read_tree",
@@ -170,6 +177,7 @@ __all__ = [
     "train",
     "translate",
     "translating",
+    "tuning",
     "unknown",
     "weighed",
 ]

@@ -14,6 +14,7 @@ from mezzotint import hub
 from mezzotint.data.corpus import check
 from mezzotint.data.pairs import Columns, check_columns
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
+from mezzotint.spec.adapter import Adapt
 from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe
 from mezzotint.spec.sed import Table
@@ -198,6 +199,17 @@ def next_out(system: str, data: Sequence[str | Path]) -> Path:
     return out
 
 
+def check_adapter(name: str) -> Adapt:
+    """The way to tune a run that is named; UsageError where there is none, or a library that it takes is not there."""
+    try:
+        adapt = Adapt(name)
+    except ValueError:
+        raise unknown("adapter", name, [adapt.value for adapt in Adapt]) from None
+    if adapt is Adapt.LORA and find_spec("peft") is None:
+        raise UsageError('--adapter lora needs a library that is not installed: pip install "mezzotint[lora]"')
+    return adapt
+
+
 def size_named(name: str) -> Size:
     """The size of that name; UsageError with the nearest spelling."""
     try:
@@ -257,6 +269,26 @@ def lesson(
     shared = {name: value for name, value in spec.to_json().items() if name in ours}
     recipe = Recipe(type(made.spec).from_json({**ours, **shared}), made.training)
     return _timed(recipe.with_settings(settings), training)
+
+
+def tuning(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any) -> Recipe:
+    """The recipe by which a trained run is tuned to other texts: its spec, and a training of its size.
+
+    `training` as for `plan`. CapabilityError where it cannot be tuned, UsageError for a setting that is the run's.
+    """
+    found = entry(config["system"])
+    card: Card = found.load(found.card)
+    if config.get("packed"):
+        raise CapabilityError(f"{run} was quantised; only weights in full can be tuned")
+    if card.teachers or card.backbone or Can.TRANSLATE in card.can:
+        raise CapabilityError(f"{card.name} cannot be tuned; runs of systems that stand by themselves can")
+    spec: Any = files.read_spec(Path(run), config, found.load(found.spec))
+    for name in settings:
+        if name in spec.settings():
+            raise UsageError(f"{name} is as in {run}, which is tuned; it cannot be set")
+    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
+    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    return _timed(Recipe(spec, made.training).with_settings(settings), training)
 
 
 def _size_of(width: int) -> Size:

@@ -71,10 +71,13 @@ def quantize(given: flags.Quantize) -> int:
         mezzotint.check_data(given.data)
     keep_memory()
     mezzotint.load(given.run, device=given.device).quantize(given.weights, given.out)
+    runs = {"whole": given.run, given.weights: given.out}
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
-        for name, run in (("whole", given.run), (given.weights, given.out)):
+        for name, run in runs.items():
             columns[name] = list(mezzotint.weighed(run, given.data, device=given.device))
+        for name, score in mezzotint.paced(runs, device=given.device):
+            columns[name].append(score)
     if given.json:
         for name, scores in columns.items():
             for score in scores:
