@@ -11,7 +11,7 @@ the backbone's own weights, and adapters, trained on with no latent; `full`, a l
 Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the
 importance-weighted bound at several numbers of draws, divergence, mutual information beside the most that could be
 found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), how even
-walks between texts are, and texts from the standard normal prior and from a learned one (--prior-minutes) under the
+walks between texts are, and texts from the standard normal prior and from a learned one (--prior-minutes; 0: none) under the
 judge, beside the data's own values.
 
 With --on-judge all arms stand on the run that became the judge, which saves a training; their texts are not judged.
@@ -200,7 +200,7 @@ class Measured:
             yield {**same, "metric": "mutual_information_cap", "variant": name, "n": many}, self.posteriors
             yield {**same, "metric": "reconstruction_bleu", "variant": name, "n": few}, self.reconstruction
             yield {**same, "metric": "interpolation_smoothness", "variant": name}, self.walks
-        for prior in ("normal", "learned") if told else ("normal",):
+        for prior in ("normal", "learned") if told and learns(given) else ("normal",):
             called = variant({**self.named, "prior": prior})
             facts = {**same, **last(judge), "variant": called, "n": given.n}
             yield facts, lambda prior=prior: self.samples(judge, training, prior)
@@ -231,6 +231,11 @@ def retrieved(given: argparse.Namespace, run: Any, few: Any, training: Sequence[
         benchmark=f"{given.name}-latent", system="retrieval", metric=score.name, value=score.value, n=score.n,
         split="test",
     )  # fmt: skip
+
+
+def learns(given: argparse.Namespace) -> bool:
+    """Whether a prior is to be learned: not in no time."""
+    return bool(given.prior_minutes or given.prior_steps)
 
 
 def learned(folder: Path, given: argparse.Namespace) -> None:
@@ -291,7 +296,7 @@ def main() -> None:
     judge = None if given.on_judge else Judge(mezzotint.load(RECIPES[given.name].kept, device=given.device))
     for arm in given.arms:
         folder, named = study.run(arm)
-        if named.get("infuse") != "none":
+        if named.get("infuse") != "none" and learns(given):
             in_time(f"{folder.name}: its prior")
             learned(folder, given)
         run = mezzotint.load(folder, device=given.device)
