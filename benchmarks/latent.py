@@ -11,8 +11,8 @@ the backbone's own weights, and adapters, trained on with no latent; `full`, a l
 Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the
 importance-weighted bound at several numbers of draws, divergence, mutual information beside the most that could be
 found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), how even
-walks between texts are, and texts from the standard normal prior and from a learned one (--prior-minutes; 0: none) under the
-judge, beside the data's own values.
+walks between texts are, and texts from the standard normal prior and from a learned one (--prior-minutes; 0: none)
+under the judge, beside the data's own values.
 
 With --on-judge all arms stand on the run that became the judge, which saves a training; their texts are not judged.
 
