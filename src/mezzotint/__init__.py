@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mezzotint.assess import evaluate_run, labelled, own_texts, paced, score_table, showcase, weighed
     from mezzotint.checks import (
+        bundled_runs,
         check_adapter,
         check_backbone,
         check_data,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.serve.server import serve_runs
-    from mezzotint.serve.settings import bundled_runs, check_serving
+    from mezzotint.serve.settings import check_serving
     from mezzotint.spec.wanted import Wanted
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "assess": ("evaluate_run", "labelled", "own_texts", "paced", "score_table", "showcase", "weighed"),
     "checks": (
+        "bundled_runs",
         "check_adapter",
         "check_backbone",
         "check_data",
@@ -84,7 +86,7 @@ _HOMES = {
     "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
-    "serve.settings": ("bundled_runs", "check_serving"),
+    "serve.settings": ("check_serving",),
     "spec.wanted": ("Wanted",),
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
