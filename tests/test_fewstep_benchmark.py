@@ -108,3 +108,4 @@ def test_scores_of_chains():
     one, other = list("ACDEFGHIKL"), list("MNPQRSTVWY")
     assert clusters_share([one, other, one[:9], other, [*one[:5], *other[:5]]]).value == pytest.approx(2 / 5)
     assert clusters_share([one, other]).value == 1
+    assert clusters_share([one[:5], [*one, *other]]).value == 1 / 2, "a part belongs to its whole"
