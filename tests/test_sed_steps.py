@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -26,7 +27,14 @@ class Spied(SED):
 
     def denoise(self, noised, cond, previous=None, at=None):
         said = super().denoise(noised, cond, previous, at)
-        self.asked.append((noised, cond, previous, said))
+        if self.spec.speaks is Speaks.VECTOR:
+            self.asked.append((noised, cond, previous, said))
+        return said
+
+    def odds(self, noised, cond, previous=None, at=None):
+        said = super().odds(noised, cond, previous, at)
+        estimate = said.logits.softmax(-1) @ self.net.space.vectors
+        self.asked.append((noised, cond, previous, replace(said, estimate=estimate)))
         return said
 
 
