@@ -1,12 +1,15 @@
-"""Control on bistro (`bistro-control-semantic`, `-pos`, `-tree`, `-spans`, `-length`, `-compose`), by the gold judge.
+"""Control on bistro (`bistro-control-semantic`, `-pos`, `-tree`, `-spans`, `-length`, `-compose`), by the gold judge,
+and on e2e (`e2e-control-semantic`, `-length`, `-compose`), by strings and lengths.
 
-    python -m benchmarks.control [--tasks length pos] [--arms ternary mdlm] [--targets 20] [--each 10] [--minutes 9]
+    python -m benchmarks.control [--corpus e2e] [--tasks length pos] [--arms ternary mdlm] [--targets 20] [--minutes 9]
 
-Each arm is trained for --train-minutes, and its classifiers for --control-minutes, on gold annotation. Targets are what
-held-out texts are: a field and its value, their parts of speech, their tree, one of their phrases, their length; for
-`compose` a field with a length, and a field with parts of speech. Each is written --each times, with guidance alone,
-with hard constraints alone, and with both; nothing is chosen among the texts. The gold judge scores and does nothing
-else; the judge of fluency is the bundled one, and the texts nobody controlled stand beside.
+Each arm is trained for --train-minutes, and its classifiers for --control-minutes, on gold annotation (e2e: on fields
+whose values stand in a text). Targets (control_targets.py) are what held-out texts are: a field and its value, their
+parts of speech, their tree, one of their phrases, their length; for `compose` a field with a length, and a field with
+parts of speech. Each is written --each times, with guidance alone, with hard constraints alone, and with both; nothing
+is chosen among these texts. With `best` nothing leads, and each text is that of --candidates that the run's own
+classifiers like best: all that ar can do, at the cost of all of them. The gold judge scores and does nothing else; the
+judge of fluency never saw a controller, and the texts that nobody controlled stand beside.
 
 Runs stand in runs/control under all that they were asked for; what is measured already, with as many targets and texts,
 is left out. So what was stopped, or had too few --minutes, is continued by the same call.
@@ -15,53 +18,30 @@ is left out. So what was stopped, or had too few --minutes, is continued by the 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from benchmarks.control_targets import BISTRO, CORPORA, Corpus
+
 RUNS = Path("runs/control")
-TASKS = ("semantic", "pos", "tree", "spans", "length", "compose")
-PAIRS = ("semantic+length", "semantic+pos")
 ARMS: Mapping[str, tuple[str, dict[str, str]]] = {
     "base": ("diffusion-lm", {}),
     "ternary": ("qe-cdlm", {"quantize": "projections", "kind": "ternary"}),
     "table": ("qe-cdlm", {"quantize": "table", "kind": "ternary"}),
     "pow2": ("qe-cdlm", {"quantize": "projections", "kind": "pow2"}),
     "mdlm": ("mdlm", {}),
+    "ar": ("ar", {}),
 }
-MEANS = {"both": (True, True), "guided": (False, True), "hard": (True, False)}
+BATCH = 32
+"""Rows of a batch in training, as in benchmarks.unconditional."""
+MEANS = {"both": (True, True), "guided": (False, True), "hard": (True, False), "best": (False, False)}
 """How constraints are kept: (hard, soft)."""
-
-
-def targets(task: str, n: int, most: int) -> list[Any]:
-    """The first n held-out texts of at most so many words, each as something wanted; the same ones for all arms."""
-    from mezzotint.data import bistro
-
-    some = (one for one in bistro.corpus("test", 20 * n) if len(one.words) <= most)
-    found = list(dict.fromkeys(wanted for k, one in enumerate(some) if (wanted := wanted_of(task, one, k)) is not None))
-    return found[:n]
-
-
-def wanted_of(task: str, one: Any, k: int) -> Any:
-    """What a text is, of one task; None where it has none of it. `k` chooses among several."""
-    from mezzotint import Wanted
-
-    fields = [(name, value) for name, value in vars(one.fields).items() if value is not None and name != "name"]
-    phrases = [span for span in one.spans if span[2] != "S"]
-    said = {"says": (fields[k % len(fields)],)} if fields else None
-    asked: dict[str, Callable[[], dict[str, Any] | None]] = {
-        "semantic": lambda: said,
-        "pos": lambda: {"pos": one.tags},
-        "tree": lambda: {"tree": (len(one.words), one.spans)},
-        "spans": lambda: {"spans": (phrases[k % len(phrases)],)} if phrases else None,
-        "length": lambda: {"length": len(one.words)},
-        "semantic+length": lambda: said and {**said, "length": len(one.words)},
-        "semantic+pos": lambda: said and {**said, "pos": one.tags},
-    }
-    facts = asked[task]()
-    return None if facts is None else Wanted(**facts)
+CHOSEN = "best"
+"""Of these, the one that chooses among several texts."""
 
 
 def trained_arm(arm: str, seed: int, given: argparse.Namespace, until: float) -> Path:
@@ -70,20 +50,36 @@ def trained_arm(arm: str, seed: int, given: argparse.Namespace, until: float) ->
     from benchmarks.rows import variant
     from benchmarks.unconditional import trained
 
-    system, settings = ARMS[arm]
+    corpus, (system, settings) = CORPORA[given.corpus], ARMS[arm]
     how: dict[str, Any] = {"max_steps": given.train_steps} if given.train_steps else {"minutes": given.train_minutes}
-    out = RUNS / f"{system},{variant({**settings, **dict(given.set), **how, 'seed': seed})}"
-    how = {"minutes": None, **how, "seed": seed, "tokenizer": "word", "settings": {**settings, **dict(given.set)}}
-    trained("bistro", system, out, until=until, device=given.device, **how)
-    if not (out / "control.json").exists():
+    which = "" if corpus is BISTRO else f"{corpus.name},"
+    out = RUNS / f"{which}{system},{variant({**settings, **dict(given.set), **how, 'seed': seed})}"
+    how |= {"minutes": how.get("minutes"), "batch_size": None if "batch" in dict(given.set) else BATCH}
+    how |= {"seed": seed, "tokenizer": "word", "settings": {**settings, **dict(given.set)}}
+    if arm in dict(given.run):
+        out = Path(dict(given.run)[arm])
+    else:
+        trained(corpus.name, system, out, until=until, device=given.device, **how)
+    asked = (
+        {"max_steps": given.control_steps}
+        if given.control_steps
+        else {"max_steps": 0, "minutes": given.control_minutes}
+    )
+    # Those that qe-cdlm trains with itself were not trained as long as all others.
+    if not asked.items() <= taught(out).items():
         if time.monotonic() > until:
             raise SystemExit(f"{out.name}: its classifiers are still to be trained; call again to go on")
         run = mezzotint.load(out, device=given.device)
-        steps = {"max_steps": given.control_steps} if given.control_steps else {"minutes": given.control_minutes}
-        for record in run.train_control(["bistro"], seed=seed, **steps):
+        for record in run.train_control([corpus.annotated()], seed=seed, **{k: v for k, v in asked.items() if v}):
             if record.note is not None:
                 print(f"{out.name}: {record.note}", flush=True)
     return out
+
+
+def taught(run: Path) -> dict[str, Any]:
+    """How the classifiers in a run's folder were trained; empty where there are none."""
+    card = run / "control.json"
+    return dict(json.loads(card.read_text(encoding="utf-8"))["training"]) if card.exists() else {}
 
 
 class Measured:
@@ -94,6 +90,7 @@ class Measured:
 
         self.run, self.named, self.given, self.judge = run, named, given, judge
         self.training = training_text(run)
+        self.corpus: Corpus = CORPORA[given.corpus]
 
     def written(self, wanted: Sequence[Any], means: str) -> tuple[list[str], list[Any], dict[str, Any]]:
         """The texts of all targets, what each was written for, and what they cost."""
@@ -108,6 +105,8 @@ class Measured:
         began = time.perf_counter()
         for seed, target in enumerate(wanted):
             how = {"wanted": target, "push": push, "hard": hard, "soft": soft}
+            if means == CHOSEN:
+                how |= {"choose": "best", "candidates": self.given.candidates}
             found = self.run.generate(self.given.each, steps=self.given.steps, seed=seed, **how)
             texts += [sample.text for sample in found]
             goals += [target] * len(found)
@@ -117,15 +116,16 @@ class Measured:
     def controlled(self, task: str, part: str, means: str) -> Iterator[Any]:
         """Success, and fluency of what was written for it."""
         from mezzotint.assess import of_texts
-        from mezzotint.evaluate.control import control_scores
+        from mezzotint.evaluate.control import by_grammar, control_scores
 
-        wanted = targets(part, self.given.targets, self.run.desk.room)
+        wanted = self.corpus.targets(part, self.given.targets, self.run.desk.room)
         texts, goals, cost = self.written(wanted, means)
         print(f"{task} {part} {means} {dict(self.named)}: {cost}", flush=True)
         for text in texts[:3]:
             print(f"    {text[:160]!r}", flush=True)
-        scores = [score for score in control_scores(goals, texts) if score.name in KEPT]
-        scores += [s for s in of_texts(texts, self.judge, self.training, True) if s.name in FLUENT]
+        goals, analyse = [self.corpus.scored(goal) for goal in goals], self.corpus.analyse or by_grammar
+        scores = [score for score in control_scores(goals, texts, analyse) if score.name in KEPT]
+        scores += [s for s in of_texts(texts, self.judge, self.training, self.corpus is BISTRO) if s.name in FLUENT]
         for score in scores:
             print(f"    {score.name} {score.value:.4f}", flush=True)
             yield self.row(task, score, self.called(part, means), cost)
@@ -137,7 +137,7 @@ class Measured:
         began = time.perf_counter()
         found = self.run.generate(self.given.targets * self.given.each, steps=self.given.steps)
         cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in found) / len(found)}
-        for score in of_texts([s.text for s in found], self.judge, self.training, True):
+        for score in of_texts([s.text for s in found], self.judge, self.training, self.corpus is BISTRO):
             if score.name in FLUENT:
                 yield self.row(task, score, self.called("free", "none"), cost)
 
@@ -146,7 +146,9 @@ class Measured:
         from benchmarks.rows import variant
 
         how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets}
-        if means not in ("none", "hard"):
+        if means == CHOSEN:
+            how["candidates"] = self.given.candidates
+        elif means not in ("none", "hard"):
             how |= {"update": self.given.update, "updates": self.given.updates, "rate": self.given.rate,
                     "fluency": self.given.fluency}  # fmt: skip
         return variant({**self.named, **how})
@@ -158,10 +160,10 @@ class Measured:
         spec = self.run.spec.net
         value = score.value if score.value == score.value else None
         return Row(
-            benchmark=f"bistro-control-{task}", system=self.run.card.name, variant=called, metric=score.name,
-            value=value, stderr=score.stderr, n=score.n, steps=self.given.steps, seed=self.run.config["seed"],
-            split="test", judge=score.judge or None, size=f"d{spec.dim}x{spec.depth}", batch=self.given.each,
-            train_minutes=minutes_asked(self.run.config["training"]), **cost,
+            benchmark=f"{self.corpus.name}-control-{task}", system=self.run.card.name, variant=called,
+            metric=score.name, value=value, stderr=score.stderr, n=score.n, steps=self.given.steps,
+            seed=self.run.config["seed"], split="test", judge=score.judge or None, size=f"d{spec.dim}x{spec.depth}",
+            batch=self.given.each, train_minutes=minutes_asked(self.run.config["training"]), **cost,
         )  # fmt: skip
 
 
@@ -171,9 +173,12 @@ FLUENT = ("judge_nll", "entropy_words", "valid_share")
 
 def due(measured: Measured, task: str, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Iterable[Any]]]]:
     """What is to be measured of a run for a task: the variant of its rows, and how they are made."""
+    from mezzotint import Can
+
+    able = Can.CONTROL in measured.run.card.can
     yield measured.called("free", "none"), lambda: measured.uncontrolled(task)
-    for part in PAIRS if task == "compose" else (task,):
-        for means in given.means:
+    for part in measured.corpus.tasks[task]:
+        for means in given.means if able else sorted({CHOSEN} & set(given.means)):
             yield (
                 measured.called(part, means),
                 lambda part=part, means=means: measured.controlled(task, part, means),  # type: ignore[misc]
@@ -185,7 +190,8 @@ def arguments() -> argparse.Namespace:
     from benchmarks.sed_ablation import setting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--corpus", choices=CORPORA, default=BISTRO.name)
+    parser.add_argument("--tasks", nargs="+", choices=tuple(BISTRO.tasks), help="default: all of the corpus")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=tuple(ARMS))
     parser.add_argument("--means", nargs="+", choices=MEANS, default=tuple(MEANS))
     parser.add_argument("--train-minutes", type=float, default=10)
@@ -193,9 +199,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--control-minutes", type=float, default=3)
     parser.add_argument("--control-steps", type=int)
     parser.add_argument("--set", type=setting, nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--run", type=setting, nargs="+", default=[], metavar="ARM=FOLDER", help="trained already")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--targets", type=int, default=20)
     parser.add_argument("--each", type=int, default=10, help="texts of each target")
+    parser.add_argument("--candidates", type=int, default=8, help="texts that one is chosen from, with means best")
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--update", default="sign", choices=("sign", "adagrad", "bayes"))
     parser.add_argument("--updates", type=int, default=3, help="after each step")
@@ -217,7 +225,10 @@ def main() -> None:
     from benchmarks.rows import has, record
     from mezzotint.assess import Judge
 
-    judge = Judge(mezzotint.load(mezzotint.bundled_judge(), device=given.device))
+    corpus = CORPORA[given.corpus]
+    if set(given.tasks or ()) - set(corpus.tasks):
+        raise SystemExit(f"{corpus.name} has the tasks {' '.join(corpus.tasks)}")
+    judge = Judge(mezzotint.load(corpus.judge or mezzotint.bundled_judge(), device=given.device))
     for seed in given.seeds:
         for arm in given.arms:
             folder = trained_arm(arm, seed, given, until)
@@ -225,10 +236,10 @@ def main() -> None:
             system, settings = ARMS[arm]
             steps = {"train_steps": given.train_steps} if given.train_steps else {}
             measured = Measured(run, {**settings, **dict(given.set), **steps}, given, judge)
-            for task in given.tasks:
+            for task in given.tasks or corpus.tasks:
                 for called, rows in due(measured, task, given):
                     where = {"system": system, "seed": seed, "variant": called, "steps": given.steps}
-                    if has(f"bistro-control-{task}", given.out, metric="judge_nll", **where):
+                    if has(f"{corpus.name}-control-{task}", given.out, metric="judge_nll", **where):
                         continue
                     if time.monotonic() > until:
                         raise SystemExit(

@@ -194,7 +194,7 @@ def main() -> None:
     held_out = Texts(teacher, [prepared(given.name).test]).like_samples(2 * given.n)
     judge = Judge(mezzotint.load(RECIPES[given.name].kept))
     beside, others = held_out[: given.n], held_out[given.n :]
-    table = Table(given.name, given.n, judge, training_text(teacher), given.out, beside, others if given.mauve else ())
+    table = Table(given.name, given.n, judge, training_text(teacher), given.out, beside, others, given.mauve)
     runs = [("teacher", table.of(teacher))]
     for path in given.students:
         student = table.of(loaded(path))

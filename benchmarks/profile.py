@@ -150,7 +150,8 @@ def measured(system: str, where: int) -> list[Any]:
             for network in model.players.values():
                 network.eval().requires_grad_(False)  # for the counter of operations
         work()
-        rows += shares(system, phase, work, spent, sum(p.numel() for p in model.players["model"].parameters()))
+        params = sum(p.numel() for network in model.players.values() for p in network.parameters())
+        rows += shares(system, phase, work, spent, params)
         with FlopCounterMode(display=False) as counter:
             work()
         rows[-1] = with_products(rows[-1], counter.get_total_flops())

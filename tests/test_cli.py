@@ -240,7 +240,7 @@ WRONG = {
     "train mdlm": "needs --data; as in `mezzotint train mdlm --data",
     "train --data texts.txt": "needs SYSTEM",
     "train mdlm ar --data texts.txt": "'ar' is one word too many",
-    "sample": "needs RUN",
+    "infill": "needs RUN",
     "sample nowhere": "nowhere",
     "sample full": "full",
     "sample nowhere -n 0": "at least 1",

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from mezzotint.checks import check_settings
+from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack, sources
 from mezzotint.data.lengths import Lengths
 from mezzotint.rng import Rng
@@ -183,3 +185,9 @@ def test_what_is_given_stays_and_is_heeded(name: str) -> None:
         with torch.no_grad():
             nats.append(system.nll(told, Rng(3, range(3))))
     assert bool((nats[0] != nats[1]).all()), "the rest is no likelier beside one token than beside another"
+
+
+def test_the_command_that_lists_them_suggests_one_that_learns_from_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["systems"]) == 0
+    words = capsys.readouterr().err.split()
+    check_settings(words[words.index("train") + 1])

@@ -85,6 +85,17 @@ def test_every_kind_is_measured_raw_and_at_the_teachers_entropy(workshop, monkey
     assert all(row.batch == 8 and row.value > 0 for row in speeds.values())
 
 
+def test_chains_are_set_beside_other_held_out_ones(workshop, monkeypatch):
+    monkeypatch.setitem(judge.RECIPES, "protein-short", SimpleNamespace(kept=Path("judge")))
+    asked = ["--name", "protein-short", "--teacher", "runs/e2e-mdlm", "--steps", "2", "--only", "teacher"]
+    monkeypatch.setattr(sys, "argv", ["fewstep", *asked, "--n", "6", "--out", "results"])
+    fewstep.main()
+    found = {(row.system, row.metric): row.value for row in rows.read(Path("results/protein-short-fewstep.json"))}
+    for system in ("data", "mdlm"):
+        assert found[system, "composition_distance"] > 0 and found[system, "clusters_share"] > 0
+        assert (system, "length_distance") in found
+
+
 def test_the_ratio_of_rounds_is_that_of_neighbours():
     assert fewstep_speed.median_ratio([2.0, 40.0, 6.0], [1.0, 10.0, 2.0])[0] == 3.0
 
@@ -97,3 +108,4 @@ def test_scores_of_chains():
     one, other = list("ACDEFGHIKL"), list("MNPQRSTVWY")
     assert clusters_share([one, other, one[:9], other, [*one[:5], *other[:5]]]).value == pytest.approx(2 / 5)
     assert clusters_share([one, other]).value == 1
+    assert clusters_share([one[:5], [*one, *other]]).value == 1 / 2, "a part belongs to its whole"

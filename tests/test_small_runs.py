@@ -82,6 +82,11 @@ def test_the_command_sets_both_beside_each_other(runs, tmp_path, capsys):
     rows = [json.loads(line) for line in capsys.readouterr()[0].splitlines()]
     found = {(row["column"], row["name"]): row["value"] for row in rows}
     assert found["whole", "model_mb"] > 3 * found["ternary", "model_mb"]
-    assert {name for _, name in found} >= {"model_mb", "bound_nats_per_token"}
+    paced = {"load_seconds", "memory_mb", "tokens_per_second_1", "tokens_per_second_32"}
+    assert {name for _, name in found} >= {"model_mb", "bound_nats_per_token", *paced}
+    assert all(found[column, name] > 0 for column in ("whole", "ternary") for name in paced)
+    # Codes become the weights that they stand for: what is small on disk is as large as ever in memory.
+    parameters = sum(p.numel() for p in runs["mdlm"].system.net.parameters())
+    assert found["whole", "memory_mb"] == found["ternary", "memory_mb"] == pytest.approx(4e-6 * parameters)
     assert main(words) == 2
     assert "already holds a run" in capsys.readouterr()[1]

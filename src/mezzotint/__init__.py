@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, labelled, own_texts, score_table, showcase, weighed
+    from mezzotint.assess import evaluate_run, labelled, own_texts, paced, score_table, showcase, weighed
     from mezzotint.checks import (
+        bundled_runs,
+        check_adapter,
         check_backbone,
         check_data,
         check_decoder,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         check_tokenizer,
         lesson,
         next_out,
+        tuning,
     )
     from mezzotint.course import Progress
     from mezzotint.data.template import literal, parse_template
@@ -32,14 +35,14 @@ if TYPE_CHECKING:
     from mezzotint.evaluate.table import Score
     from mezzotint.film.reel import Film, check_film
     from mezzotint.judge import bundled_judge
-    from mezzotint.launch import distill_run, resume, train
+    from mezzotint.launch import distill_run, finetune_run, resume, train
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.serve.server import serve_runs
-    from mezzotint.serve.settings import bundled_runs, check_serving
+    from mezzotint.serve.settings import check_serving
     from mezzotint.spec.wanted import Wanted
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
@@ -50,8 +53,10 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "labelled", "own_texts", "score_table", "showcase", "weighed"),
+    "assess": ("evaluate_run", "labelled", "own_texts", "paced", "score_table", "showcase", "weighed"),
     "checks": (
+        "bundled_runs",
+        "check_adapter",
         "check_backbone",
         "check_data",
         "check_decoder",
@@ -65,6 +70,7 @@ _HOMES = {
         "check_tokenizer",
         "lesson",
         "next_out",
+        "tuning",
     ),
     "data.template": ("literal", "parse_template"),
     "data.trees": ("read_tree",),
@@ -73,14 +79,14 @@ _HOMES = {
     "film.reel": ("Film", "check_film"),
     "judge": ("bundled_judge",),
     "course": ("Progress",),
-    "launch": ("distill_run", "resume", "train"),
+    "launch": ("distill_run", "finetune_run", "resume", "train"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
     "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
-    "serve.settings": ("bundled_runs", "check_serving"),
+    "serve.settings": ("check_serving",),
     "spec.wanted": ("Wanted",),
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
@@ -130,6 +136,7 @@ __all__ = [
     "bundled_judge",
     "bundled_runs",
     "cards",
+    "check_adapter",
     "check_backbone",
     "check_data",
     "check_decoder",
@@ -147,6 +154,7 @@ __all__ = [
     "check_tokenizer",
     "distill_run",
     "evaluate_run",
+    "finetune_run",
     "from_pretrained",
     "import_checkpoint",
     "is_finished",
@@ -159,6 +167,7 @@ __all__ = [
     "load",
     "next_out",
     "own_texts",
+    "paced",
     "parse_template",
     "plugin_faults",
     "read_tree",
@@ -170,6 +179,7 @@ __all__ = [
     "train",
     "translate",
     "translating",
+    "tuning",
     "unknown",
     "weighed",
 ]

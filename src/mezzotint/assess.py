@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from mezzotint.judge import Judge, bundled_judge
 from mezzotint.prepare import bistro_texts
 from mezzotint.run import Draft, Run, load
 from mezzotint.training import folder as files
+from mezzotint.training.checkpoint import networks
 from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.training.team import ALONE, Team
@@ -43,6 +46,8 @@ DRAWS = 8
 """Draws of a bound for each text."""
 IMPORTANCE = 100
 """Draws of each text's latent for the importance-weighted bound."""
+PACED = (1, 32)
+"""Texts written at once where speed is measured."""
 SAMPLES = 256
 """Texts that `evaluate` generates, and held-out ones that it sets beside them."""
 WALKS, POINTS, SHOWN = 64, 7, 3
@@ -173,6 +178,43 @@ def weighed(path: str | Path, data: Sequence[str | Path] = (), *, device: str = 
     named = list(data) or (["bistro"] if is_bistro(run) else run.config["data"]["valid"] or [])
     if named:
         yield from bound(run, Texts(run, named))
+
+
+def paced(
+    runs: Mapping[str, str | Path],
+    *,
+    batches: Sequence[int] = PACED,
+    steps: int = 16,
+    rounds: int = 5,
+    device: str = "auto",
+) -> Iterator[tuple[str, Score]]:
+    """(column, score) of each run: seconds until it is loaded, megabytes (10^6 bytes) of its weights in memory, and
+    tokens a second at some batches. Medians of rounds in which the runs take turns; the note has the least and the
+    most."""
+    loaded: dict[str, Run] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, path in runs.items():
+            began = time.perf_counter()
+            loaded[name] = load(path, device=device)
+            seconds[name].append(time.perf_counter() - began)
+    for name, run in loaded.items():
+        yield name, _median("load_seconds", seconds[name], f"{rounds} rounds")
+        tensors = (tensor for module in networks(run.system) for tensor in module.state_dict().values())
+        yield name, Score("memory_mb", sum(t.numel() * t.element_size() for t in tensors) / 1e6, None, 1, "weights")
+    for batch in batches:
+        rates: dict[str, list[float]] = {name: [] for name in runs}
+        for seed in range(rounds):
+            for name, run in loaded.items():
+                began = time.perf_counter()
+                written = run.generate(batch, steps=steps, seed=seed, batch_size=batch)
+                rates[name].append(sum(len(s.ids) for s in written) / (time.perf_counter() - began))
+        for name in runs:
+            yield name, _median(f"tokens_per_second_{batch}", rates[name], f"{steps} steps, {rounds} rounds")
+
+
+def _median(name: str, values: Sequence[float], note: str) -> Score:
+    return Score(name, median(values), None, len(values), f"{note}, {min(values):.3g} to {max(values):.3g}")
 
 
 def of_latents(

@@ -14,6 +14,7 @@ from mezzotint import hub
 from mezzotint.data.corpus import check
 from mezzotint.data.pairs import Columns, check_columns
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
+from mezzotint.spec.adapter import Adapt
 from mezzotint.spec.base import Size
 from mezzotint.spec.recipe import Corpus, Recipe
 from mezzotint.spec.sed import Table
@@ -28,6 +29,8 @@ AUTO = "auto"
 """As --tokenizer, what suits the text."""
 KINDS = (AUTO, "word", "bpe")
 """As --tokenizer, what is trained on the text."""
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the runs are that come with the package, each in a folder of its own."""
 _BARE = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 """The name of a repository on a hub that nobody owns, such as gpt2."""
 
@@ -65,12 +68,21 @@ def check_sides(
     return columns
 
 
+def bundled_runs() -> tuple[Path, ...]:
+    """The run folders that came with the package, for who names none."""
+    return tuple(sorted(config.parent for config in BUNDLED.glob(f"*/{files.CONFIG}")))
+
+
 def located(run: str | Path, revision: str | None = None) -> Path:
     """The folder of a run: a path as it is, `owner/name` or `owner/name@revision` as fetched from the hub.
 
-    What exists here is a path, and so is what has its first part here: a slip in `runs/reviews` asks nobody. Raises
-    HubError, RunError where the repository holds no run, UsageError for the revision of a folder.
+    What exists here is a path, and so is what has its first part here: a slip in `runs/reviews` asks nobody. A run that
+    came with the package is known by its name alone, where no run of that name is here. Raises HubError, RunError where
+    the repository holds no run, UsageError for the revision of a folder.
     """
+    for bundled in bundled_runs():
+        if str(run) == bundled.name and not (Path(run) / files.CONFIG).is_file() and revision is None:
+            return bundled
     asked = hub.parse(str(run))
     if asked is None or Path(run).exists() or Path(Path(run).parts[0]).exists():
         if revision is not None:
@@ -198,6 +210,17 @@ def next_out(system: str, data: Sequence[str | Path]) -> Path:
     return out
 
 
+def check_adapter(name: str) -> Adapt:
+    """The way to tune a run that is named; UsageError where there is none, or a library that it takes is not there."""
+    try:
+        adapt = Adapt(name)
+    except ValueError:
+        raise unknown("adapter", name, [adapt.value for adapt in Adapt]) from None
+    if adapt is Adapt.LORA and find_spec("peft") is None:
+        raise UsageError('--adapter lora needs a library that is not installed: pip install "mezzotint[lora]"')
+    return adapt
+
+
 def size_named(name: str) -> Size:
     """The size of that name; UsageError with the nearest spelling."""
     try:
@@ -257,6 +280,26 @@ def lesson(
     shared = {name: value for name, value in spec.to_json().items() if name in ours}
     recipe = Recipe(type(made.spec).from_json({**ours, **shared}), made.training)
     return _timed(recipe.with_settings(settings), training)
+
+
+def tuning(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any) -> Recipe:
+    """The recipe by which a trained run is tuned to other texts: its spec, and a training of its size.
+
+    `training` as for `plan`. CapabilityError where it cannot be tuned, UsageError for a setting that is the run's.
+    """
+    found = entry(config["system"])
+    card: Card = found.load(found.card)
+    if config.get("packed"):
+        raise CapabilityError(f"{run} was quantised; only weights in full can be tuned")
+    if card.teachers or card.backbone or Can.TRANSLATE in card.can:
+        raise CapabilityError(f"{card.name} cannot be tuned; runs of systems that stand by themselves can")
+    spec: Any = files.read_spec(Path(run), config, found.load(found.spec))
+    for name in settings:
+        if name in spec.settings():
+            raise UsageError(f"{name} is as in {run}, which is tuned; it cannot be set")
+    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
+    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    return _timed(Recipe(spec, made.training).with_settings(settings), training)
 
 
 def _size_of(width: int) -> Size:

@@ -30,6 +30,7 @@ from mezzotint.training.loop import Batches as Batch
 from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
 from mezzotint.training.signals import asked_to_end
+from mezzotint.training.tuning import merged
 from mezzotint.types import Canvas, Layout, Watchful
 
 VALIDATION_ROWS = 512
@@ -157,7 +158,7 @@ def _write(
     _log(out, tick, valid)
     if state is not None:
         # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
-        model = best.mean() or state.ema
+        model = merged(best.mean() or state.ema)
         files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in model.items()}))
         checkpoints.save(out, state)
         best.prune()

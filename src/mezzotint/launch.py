@@ -20,6 +20,7 @@ from mezzotint.backbone import Backbone, read_backbone
 from mezzotint.checks import (
     AUTO,
     BISTRO,
+    check_adapter,
     check_backbone,
     check_run,
     check_seed,
@@ -29,9 +30,11 @@ from mezzotint.checks import (
     lesson,
     located,
     plan,
+    tuning,
 )
 from mezzotint.controllers import train_control, unannotated
 from mezzotint.course import Progress, rehearsal, run_to_end
+from mezzotint.data.canvas import room
 from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.pairs import Columns
 from mezzotint.data.tokenizer import Tokenizer
@@ -42,11 +45,12 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.training.build import Start, build_trainer
-from mezzotint.training.checkpoint import counts, named, read_weights
+from mezzotint.training.checkpoint import counts, named, read_tensors, read_weights
 from mezzotint.training.create import Beginning, create
 from mezzotint.training.device import pick_device
 from mezzotint.training.loop import Trainer
 from mezzotint.training.team import Team, join
+from mezzotint.training.tuning import begin, plain, ready, tuned_spec
 from mezzotint.types import Founded, System
 from mezzotint.vectors import Vectors, kept_table, vectors_of
 
@@ -58,10 +62,12 @@ PART = 3
 class Base:
     """Networks that a system starts from."""
 
-    fill: Callable[[Mapping[str, nn.Module]], None]
+    fill: Callable[[Mapping[str, nn.Module]], None] | None
     """Puts their weights into the system's `frozen`."""
     record: Mapping[str, Any]
     """What a run's configuration says of them."""
+    tuned: Callable[[Mapping[str, nn.Module]], None] | None = None
+    """Puts them into what the system trains, with what is to be tuned."""
 
 
 def train(
@@ -187,6 +193,57 @@ def distill_run(
     return _begun(out, system, seed, device, team, *team.ahead(read))
 
 
+def finetune_run(
+    run: str | Path,
+    *,
+    out: str | Path,
+    data: Sequence[str | Path],
+    adapter: str = "lora",
+    field: str | None = None,
+    valid: Sequence[str | Path] | None = None,
+    minutes: float | None = None,
+    max_steps: int | None = None,
+    batch_size: int | None = None,
+    save_every: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Progress]:
+    """Tune a run to other texts and leave a run folder of its own at `out`; yields as `train` does.
+
+    Tokenizer and canvas stay those of the run; lengths are those of the new texts. `adapter`: "lora" (factors of low
+    rank beside attention, merged in what is written; takes the extra `lora`), "ina" (gates), "none" (all weights).
+    """
+    out = Path(out) if Path(out).name else Path(out).absolute()
+    team = join()
+    folder = team.ahead(lambda: located(run))
+
+    def read() -> tuple[Recipe, Prepared, dict[str, Any], Base]:
+        files.check_new(out)
+        check_seed(seed)
+        pick_device(device)
+        adapt = check_adapter(adapter)
+        config = check_run(folder)
+        recipe = tuning(
+            folder, config, settings or {},
+            minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
+        )  # fmt: skip
+        layout = layout_named(config["data"]["layout"])
+        corpus = corpus_of(data, valid, field, layout)
+        words, weights = Tokenizer.load(folder / files.TOKENIZER), folder / files.MODEL
+        recipe, prepared = prepare(recipe, corpus, layout, words, folder)
+        recipe = replace(recipe, spec=tuned_spec(recipe.spec, adapt))
+        spec: Any = recipe.spec
+        prepared = prepared.tuned(room(spec.canvas, spec.ending))
+        told = {"tuned": {"run": str(folder.absolute()), "sha256": files.digest(weights), "adapter": adapt.value}}
+        tensors = read_tensors(weights)
+        base = Base(None, told, partial(begin, tensors=tensors, source=str(weights), adapt=adapt, seed=seed))
+        return recipe, prepared, _source(corpus, prepared, data, valid, field), base
+
+    system = team.ahead(lambda: str(check_run(folder)["system"]))
+    return _begun(out, system, seed, device, team, *team.ahead(read))
+
+
 def _begun(
     out: Path | None,
     system: str,
@@ -205,7 +262,7 @@ def _begun(
     )
     team.same("vectors of tokens", prepared.table is not None and sha256(prepared.table.numpy().tobytes()).hexdigest())
     with team.agreed():
-        start = Start(prepared.table, None if base is None else base.fill)
+        start = Start(prepared.table) if base is None else Start(prepared.table, base.fill, base.tuned)
         trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, start)
     if out is None:
         return rehearsal(trainer, recipe, prepared, seed)
@@ -249,6 +306,7 @@ def _with_classifiers(
         yield record
         if record.stopped is not None:
             return
+    plain(trainer.system.players)
     read_weights(out / files.MODEL, trainer.system.players)
     for module in trainer.system.players.values():
         module.eval().requires_grad_(False)
@@ -315,9 +373,16 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     with team.agreed():
         card = found.load(found.card)
         starts = card.teachers or card.backbone
-        start = Start(prepared.table, partial(read_weights, out / files.FROZEN) if starts else None)
+        start = Start(prepared.table, partial(read_weights, out / files.FROZEN) if starts else None, _again(config))
         trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
     return _to_the_end(out, trainer, recipe, prepared, config["seed"], config["data"])
+
+
+def _again(config: Mapping[str, Any]) -> Callable[[Mapping[str, nn.Module]], None] | None:
+    """What makes fresh networks ready for the checkpoint of a run that is being tuned."""
+    if "tuned" not in config:
+        return None
+    return partial(ready, adapt=check_adapter(config["tuned"]["adapter"]), seed=config["seed"])
 
 
 def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None, base: Backbone | None) -> Tokenizer:

@@ -41,6 +41,16 @@ class Prepared:
     table: Tensor | None = None
     """(V, width): vectors of tokens that training begins with, where it was given some."""
 
+    def tuned(self, most: int) -> Prepared:
+        """For a run that is tuned to these texts: their own lengths, at most `most`, instead of the run's; and a note
+        of how much of them the run has no word for."""
+        assert isinstance(self.train, Tokens), "only texts by themselves are tuned to"
+        lengths = None if self.lengths is None else Lengths.from_lengths(self.train.lengths, most)
+        strange = sum(int((row == self.tokenizer.unk).sum()) for row in self.train) if self.tokenizer.unk else 0
+        share = strange / max(int(self.train.lengths.sum()), 1)
+        note = f"{share:.1%} of these tokens are words that the run does not know, and never writes"
+        return replace(self, lengths=lengths, notes=(*self.notes, note) if strange else self.notes)
+
 
 def corpus_of(
     data: Sequence[str | Path],

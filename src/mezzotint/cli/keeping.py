@@ -71,10 +71,13 @@ def quantize(given: flags.Quantize) -> int:
         mezzotint.check_data(given.data)
     keep_memory()
     mezzotint.load(given.run, device=given.device).quantize(given.weights, given.out)
+    runs = {"whole": given.run, given.weights: given.out}
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
-        for name, run in (("whole", given.run), (given.weights, given.out)):
+        for name, run in runs.items():
             columns[name] = list(mezzotint.weighed(run, given.data, device=given.device))
+        for name, score in mezzotint.paced(runs, device=given.device):
+            columns[name].append(score)
     if given.json:
         for name, scores in columns.items():
             for score in scores:
@@ -112,8 +115,8 @@ def systems(given: flags.Systems) -> int:
         print_line("\n".join(_aligned([["name", "title", "can", "paper"], *rows])))
     for fault in mezzotint.plugin_faults():
         say(f"mezzotint: {fault}")
-    first = next(card for card in cards if mezzotint.Can.INFILL.value in card["can"])
-    closing(f"mezzotint train {first['name']} --data FILE")
+    from_texts = (card for card in mezzotint.cards() if not card.teachers and not card.backbone)
+    closing(f"mezzotint train {next(card.name for card in from_texts if mezzotint.Can.INFILL in card.can)} --data FILE")
     return 0
 
 

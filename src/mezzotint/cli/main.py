@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "train-control": (flags.TrainControl, making.train_control),
     "resume": (flags.Resume, making.resume),
     "distill": (flags.Distill, making.distill),
+    "finetune": (flags.Finetune, making.finetune),
     "sample": (flags.Sample, writing.sample),
     "infill": (flags.Infill, writing.infill),
     "control": (flags.Control, writing.control),
@@ -41,7 +42,7 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "systems": (flags.Systems, keeping.systems),
 }
 
-TOGETHER = ("train", "train-embeddings", "resume", "distill", "sample", "evaluate")
+TOGETHER = ("train", "train-embeddings", "resume", "distill", "finetune", "sample", "evaluate")
 """What several processes of one launch can do together."""
 
 WRONG_CALL = 2

@@ -96,7 +96,27 @@ def distill(given: flags.Distill) -> int:
     return after_training(progress(records, stderr()), out)
 
 
-def minutes_of(given: flags.Train | flags.Distill | flags.TrainControl) -> float | None:
+def finetune(given: flags.Finetune) -> int:
+    """Tune a run to other texts."""
+    config = mezzotint.check_run(given.run)
+    mezzotint.tuning(given.run, config, dict(given.set))
+    mezzotint.check_adapter(given.adapter)
+    for paths in (given.data, given.valid):
+        if paths:
+            mezzotint.check_data(paths)
+    out = given.out or mezzotint.next_out(config["system"], [given.run])
+    mezzotint.check_new(out)
+    keep_memory()
+    records = mezzotint.finetune_run(
+        given.run, out=out, data=given.data, adapter=given.adapter, field=given.field, valid=given.valid or None,
+        minutes=minutes_of(given), max_steps=given.max_steps, batch_size=given.batch_size, save_every=given.save_every,
+        seed=given.seed, device=given.device, settings=dict(given.set),
+    )  # fmt: skip
+    say(f"run folder: {out}")
+    return after_training(progress(records, stderr()), out)
+
+
+def minutes_of(given: flags.Train | flags.Distill | flags.Finetune | flags.TrainControl) -> float | None:
     """How long to train: as long as asked for; ten minutes where steps do not say when to stop either."""
     return MINUTES if given.minutes is None and given.max_steps is None else given.minutes
 

@@ -125,14 +125,27 @@ Slot = tuple[Tensor, Tensor]
 """Keys and values (B, H, n, E) that every position sees besides those of the text."""
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention; qkv rows are ordered (q k v, head, width) as in MDLM's weights and in GPT-2's."""
+INHIBITION = "inhibition"
+"""The name of the gates on queries and keys."""
+THRESHOLD = 0.3
+"""Of the greatest number for a gate of a position, what has to be reached to open it."""
 
-    def __init__(self, dim: int, heads: int, biases: bool = False) -> None:
+
+class Attention(nn.Module):
+    """Multi-head self-attention; qkv rows are ordered (q k v, head, width) as in MDLM's weights and in GPT-2's.
+
+    With `inhibited`, queries and keys are multiplied by 1 + gelu(W x - THRESHOLD max(W x)): the inhibition adaptation
+    of QE-CDLM's code (Kang et al. 2024, arXiv:2402.10107), which changes nothing while W is zero. Departure: the
+    maximum is that of the position, where the code's is that of the whole batch, on which no text should depend; and W
+    is not quantised.
+    """
+
+    def __init__(self, dim: int, heads: int, biases: bool = False, inhibited: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=biases)
         self.out = nn.Linear(dim, dim, bias=biases)
+        self.inhibition = nn.Linear(dim, 2 * dim, bias=False) if inhibited else None
 
     def forward(
         self,
@@ -145,7 +158,12 @@ class Attention(nn.Module):
     ) -> Tensor:
         """`slot` stands before the text, at no position; a cache does not keep it, so it is given with every call."""
         B, L, D = x_BLD.shape
-        qkv = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x_BLD)
+        if self.inhibition is not None:
+            said = self.inhibition(x_BLD).view(B, L, 2, D)
+            gates = 1 + F.gelu(said - THRESHOLD * said.amax(-1, keepdim=True))
+            qkv = torch.cat([qkv[..., : 2 * D] * gates.flatten(2), qkv[..., 2 * D :]], dim=-1)
+        qkv = qkv.view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         # Under autocast the turned ones come out wider than v, and the kernel is chosen by their type.
         q, k = (qkv[:2] if rotary is None else rotary(qkv[:2]).to(qkv.dtype)).unbind(0)
         v = qkv[2]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.net.adapter import Graft
-from mezzotint.net.attention import Attention, Cache, Rotary, visibility
+from mezzotint.net.attention import INHIBITION, Attention, Cache, Rotary, visibility
 from mezzotint.net.conditioning import Modulation, TimeEmbedding
 from mezzotint.spec.transformer import Gelu, Positions, TransformerSpec
 
@@ -43,7 +43,7 @@ class Block(nn.Module):
     def __init__(self, spec: TransformerSpec) -> None:
         super().__init__()
         self.norm1 = Norm(spec.dim, spec.biases)
-        self.attention = Attention(spec.dim, spec.heads, spec.biases)
+        self.attention = Attention(spec.dim, spec.heads, spec.biases, spec.inhibition)
         self.norm2 = Norm(spec.dim, spec.biases)
         self.up = nn.Linear(spec.dim, 4 * spec.dim)
         self.down = nn.Linear(4 * spec.dim, spec.dim)
@@ -162,7 +162,7 @@ class Trunk(nn.Module):
             if name.startswith("widen"):  # so that what enters has the size of an undivided lookup
                 std = self.spec.factor**-0.5
             with torch.no_grad():
-                if name.endswith("bias") or "modulation" in name:
+                if name.endswith("bias") or "modulation" in name or INHIBITION in name:
                     p.zero_()
                 elif "norm" not in name:
                     p.normal_(0, std, generator=generator)

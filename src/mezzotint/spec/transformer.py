@@ -51,6 +51,8 @@ class TransformerSpec(Spec):
     dropout: float = 0.0
     biases: bool = False
     """As in GPT-2: norms and attention have biases, the head has none."""
+    inhibition: bool = False
+    """Queries and keys have gates, which `mezzotint finetune --adapter ina` trains (net/attention.py)."""
 
     def validate(self) -> None:
         if min(self.dim, self.depth, self.heads) < 1 or self.dim % (2 * self.heads):

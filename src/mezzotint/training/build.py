@@ -25,6 +25,8 @@ class Start:
     """(V, width): vectors of tokens."""
     frozen: Callable[[Mapping[str, nn.Module]], None] | None = None
     """Fills the networks that it starts from."""
+    tuned: Callable[[Mapping[str, nn.Module]], None] | None = None
+    """Makes its own networks, fresh, those of a trained run with what is to be tuned."""
 
 
 def build_trainer(
@@ -75,4 +77,8 @@ def _begun(model: System, start: Start, seed: int, shard: bool) -> list[nn.Modul
         if not isinstance(model, Embedded):
             raise UsageError(f"{model.card.name} takes no vectors of others; leave embeddings out")
         model.embed(start.table)
+    if start.tuned is not None:
+        if shard:
+            raise UsageError("shard=true has not been tried with adapters; leave it out")
+        start.tuned(model.players)
     return frozen

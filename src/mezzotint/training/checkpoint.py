@@ -146,7 +146,7 @@ def _stands_on(system: System) -> Mapping[str, nn.Module]:
 
 def counts(system: System) -> tuple[int, int]:
     """How many numbers of a system are trained, and how many stay as they are."""
-    trained = {id(p): p.numel() for module in system.players.values() for p in module.parameters()}
+    trained = {id(p): p.numel() for module in system.players.values() for p in module.parameters() if p.requires_grad}
     every = {id(p): p.numel() for module in networks(system) for p in module.parameters()}
     return sum(trained.values()), sum(every.values()) - sum(trained.values())
 

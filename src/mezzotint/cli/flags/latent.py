@@ -21,6 +21,7 @@ from mezzotint.cli.flags.readers import (
     word,
 )
 
+Temperature = Annotated[float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))]
 LabelledFiles = Annotated[
     tuple[Path, ...], values("files of records with a text and a label (default: the run's own)", "FILE", Path)
 ]
@@ -36,9 +37,7 @@ class Decoding:
 
     run: Run
     seed: Seed = 0
-    temperature: Annotated[
-        float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
-    ] = 0.0
+    temperature: Temperature = 0.0
     top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
     json: Json = False
     device: Device = "auto"
@@ -49,6 +48,7 @@ class LatentSample(Decoding):
     """Write the texts at points of the latent space that the prior draws."""
 
     example: ClassVar[str] = "mezzotint latent sample runs/vae -n 8"
+    temperature: Temperature = 1.0
     n: Annotated[int, value("how many texts", "N", whole())] = 8
     like: Annotated[
         str | None, value("draw where the texts of this label lie (default: where the prior draws)", "LABEL", unicode)

@@ -147,6 +147,35 @@ class Distill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """Tune a trained run to other texts, all of its weights or few beside them; its words stay as they are."""
+
+    example: ClassVar[str] = "mezzotint finetune runs/reviews --data hotels.txt --adapter lora"
+    run: Run
+    data: Files
+    adapter: Annotated[
+        str, choose("factors of low rank (extra lora), gates on attention, or all weights", "lora", "ina", "none")
+    ] = "lora"
+    out: Annotated[Path | None, value("the run folder to write (default: runs/<system>-<run>-<n>)", "FOLDER", Path)] = (
+        None
+    )
+    field: Annotated[
+        str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
+    ] = None
+    valid: Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)] = ()
+    minutes: Minutes = None
+    max_steps: MaxSteps = None
+    batch_size: BatchSize = None
+    save_every: SaveEvery = None
+    seed: Seed = 0
+    device: Device = "auto"
+    set: Annotated[
+        tuple[tuple[str, str], ...],
+        repeated("a setting of the training; may be repeated", "KEY=VALUE", setting),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainControl:
     """Train what `mezzotint control` follows, on texts of which fields, parts of speech or trees are known."""
 
