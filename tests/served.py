@@ -50,10 +50,14 @@ class Tape:
             raise self.fault
         if self.fault is not None and tasks[0][1].get("prefix") == "poison":
             raise self.fault
-        for step in range(self.frames + 1):
+        slow = any(how.get("prefix") == "slow" for _, how in tasks)
+        frames = 10_000 if slow else self.frames
+        for step in range(frames + 1):
             self.gate.wait(20)
             self.shown += 1
-            done = step == self.frames
+            if slow:
+                time.sleep(0.02)
+            done = step == frames
             yield [self._draft(step, n, how, done) for n, how in tasks]
 
     def _draft(self, step: int, n: int, how: dict[str, Any], done: bool) -> Draft:

@@ -290,7 +290,7 @@ WRONG = {
     "train-control mdlm-run --data nowhere.jsonl": "nowhere.jsonl",
     "quantize mdlm-run --out new": "needs --weights",
     "quantize mdlm-run --out new --weights int4": "did you mean 'int8'?",
-    "serve": "name the runs to serve",
+    "serve --host 0.0.0.0": "others can reach 0.0.0.0: give --api-key KEY",
     "serve nowhere": "nowhere",
     "serve ar-run mdlm-run --host 0.0.0.0": "others can reach 0.0.0.0: give --api-key KEY, or --insecure",
     "serve ar-run --port many": "--port must be a whole number",

@@ -336,7 +336,7 @@ def test_pictures_for_the_documents(browser: Browser) -> None:
     with answering(shown) as address:
         page = browser.new_page(base_url=address, viewport={"width": 1000, "height": 760}, color_scheme="light")
         page.goto("/")
-        choose(page, shown[0].name, n=4, steps=16)
+        choose(page, shown[0].name, n=4, steps=32, seed=15)
         if len(shown) > 1:
             page.select_option("#beside", shown[1].name)
         written(page)

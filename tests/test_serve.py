@@ -507,6 +507,22 @@ def test_who_goes_away_frees_the_worker() -> None:
     assert tape.shown <= before + 2 < 10_000
 
 
+@pytest.mark.parametrize("first", [{"prefix": "slow"}, {"prefix": "slow", "stream": True}])
+def test_one_that_takes_long_does_not_hold_the_others(first: dict[str, Any]) -> None:
+    tape = Tape()
+    tape.gate.set()
+    with taped(tape, seconds=6, turn_seconds=0.1) as client:
+        threads, answers = in_parallel(client, [first | {"steps": 7}], "tape", "canvas")
+        until(lambda: tape.shown > 2)
+        for _ in range(3):
+            since = time.monotonic()
+            assert client.post("/v1/canvas", json={"model": "tape"}).json()["texts"][0]["text"] == "one two"
+            assert time.monotonic() - since < 3 and threads[0].is_alive() and answers == [None]
+        threads[0].join(20)
+        assert "not finished after 6 seconds" in answers[0].text
+        assert client.post("/v1/canvas", json={"model": "tape"}).status_code == 200
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_what_a_seed_promises(runs: dict[str, Run], deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """One text a call of the network, whatever is asked at once; or many, where only the numbers are promised."""

@@ -30,6 +30,10 @@ class Limits:
     """From a request's arrival to its last byte (408)."""
     gather_seconds: float = 0.004
     """For how long the first request of a batch waits for others."""
+    turn_seconds: float = 0.5
+    """What has taken so long since the last batch was begun no longer keeps the next one from beginning."""
+    turns: int = 4
+    """The most that go on in turns; what asks for different things is begun apart, and can make them more."""
     frames: int = 64
     """Drafts that wait for a slow reader; later ones are left out until it has caught up."""
 

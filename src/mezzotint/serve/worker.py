@@ -1,5 +1,6 @@
 """One thread a run: it takes what is waiting, writes what is alike together, and looks between drafts who has gone.
 
+What takes long does not hold up what comes after it: then both go on in turns, a draft each.
 Some things are done one by one: what is written from a source, and what is asked of a latent space.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,13 +104,26 @@ class Worker:
             self._news.notify()
 
     def _work(self) -> None:
-        while jobs := self._batch():
-            tasks = self._tasks(jobs)
-            for alike in [tasks] if self.apart else _alike(self.run, tasks):
-                self._write(alike)
-            for job in jobs:
-                if callable(job.how) and not job.gone.is_set():
-                    self._do(job, job.how)
+        going: list[Iterator[None]] = []
+        began = 0.0
+        while True:
+            late = time.monotonic() - began > self.limits.turn_seconds
+            if not going or (late and self._waiting and len(going) < self.limits.turns):
+                jobs = self._batch()
+                if not jobs and not going:
+                    return
+                going += self._begun(jobs)
+                began = time.monotonic()
+            going = [one for one in going if next(one, self) is None]
+
+    def _begun(self, jobs: Sequence[Job]) -> Iterator[Iterator[None]]:
+        """What is to be done for some jobs, each a draft at a time."""
+        tasks = self._tasks(jobs)
+        for alike in [tasks] if self.apart else _alike(self.run, tasks):
+            yield self._write(alike)
+        for job in jobs:
+            if callable(job.how) and not job.gone.is_set():
+                yield self._do(job, job.how)
 
     def _batch(self) -> list[Job]:
         """The next jobs, as many as fit one batch; nothing once closed."""
@@ -141,7 +156,7 @@ class Worker:
             return list(self.run.desk.tasks(n, template, prefix, 1, how))
         return [self.run.task(n, template=template, prefix=prefix, **how)]
 
-    def _do(self, job: Job, call: Callable[[Run], Iterable[Any]]) -> None:
+    def _do(self, job: Job, call: Callable[[Run], Iterable[Any]]) -> Iterator[None]:
         """One that is by itself, until it has its answer or nobody waits any longer."""
         try:
             for news in call(self.run):
@@ -152,6 +167,7 @@ class Worker:
                     self._counted(news.samples)
                 if job.gone.is_set() or not self._open:
                     return
+                yield
         except Exception as error:
             job.tell(_logged(error), last=True)
         else:
@@ -164,7 +180,7 @@ class Worker:
         drafts = (singly(self.run, tasks) for _, tasks in alike)
         return zip_longest(*(_wanted(job, some) for (job, _), some in zip(alike, drafts, strict=True)))
 
-    def _write(self, alike: Sequence[Asked]) -> None:
+    def _write(self, alike: Sequence[Asked]) -> Iterator[None]:
         """Where several fail together each is tried alone, so that none fails for another's sake."""
         jobs = [job for job, _ in alike]
         try:
@@ -175,13 +191,14 @@ class Worker:
                         self._counted(draft.samples)
                 if not self._open or all(job.gone.is_set() for job in jobs):
                     return
+                yield
         except Exception as error:
             if len(alike) == 1:
                 jobs[0].tell(_logged(error), last=True)
                 return
             for one in alike:
                 if not one[0].over:
-                    self._write([one])
+                    yield from self._write([one])
         else:
             self.count.batches += 1
 
