@@ -42,7 +42,7 @@ class Lesson:
         self.space = whole.net.space if isinstance(self.process, Gaussian) else None
         self.players = {"control": net}
         if self.space is not None:
-            self.blurred = Gaussian(self.process.variance, self.process.factor, BLUR)
+            self.blurred = Gaussian(whole.process.variance, whole.process.factor, BLUR)
 
     @property
     def times(self) -> tuple[float, ...]:
