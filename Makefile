@@ -1,6 +1,9 @@
 # make demo    trains mdlm on the bundled corpus for a minute and shows it
 # make test    runs the whole test suite                (TESTS="-k canvas" for some of it)
 # make lint    ruff and mypy, as .ci/run does
+# make pages   writes what of the documentation is made from the source and from benchmarks/results
+# make docs    makes the site of docs/, in build/site
+# make wheel-test   wheel and sdist, twice the same; installed and used in a clean environment; the SBOM
 # make lock    writes constraints.txt anew              (TORCH=2.14.0 for another torch)
 #
 # All make their environment, .venv, first: PYTHON names the Python to make it with, PIP_ARGS goes to every pip install.
@@ -33,7 +36,7 @@ export CHECK_PYTHON
 # True where .venv was made with the same version of Python that we would make it with now.
 SAME_PYTHON = test "$$($(BIN)/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)"
 
-.PHONY: setup setup-dev demo test lint lock
+.PHONY: setup setup-dev demo test lint lock pages docs wheel-test
 
 setup: $(CORE)
 
@@ -50,6 +53,17 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+pages: $(DEV)
+	$(BIN)/python -m pages
+
+docs: $(DEV)
+	$(BIN)/python -m pip install $(PIP_ARGS) -q -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m pages
+	$(BIN)/python -m mkdocs build --strict
+
+wheel-test:
+	@PYTHON=$(PYTHON) PIP_ARGS="$(PIP_ARGS)" .ci/wheel
 
 $(CORE): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or newer, or name it, as in make PYTHON=python3.12 setup." >&2; exit 1; }
@@ -69,7 +83,7 @@ lock:
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo "Resolving into .lock: about 1 GB, 2 minutes."
 	@$(PYTHON) -m venv --clear .lock
-	@PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .lock/bin/python -m pip install $(PIP_ARGS) ".[dev]" "torch==$(TORCH)" hatchling editables
+	@PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .lock/bin/python -m pip install $(PIP_ARGS) ".[dev,docs,ship]" "torch==$(TORCH)" hatchling editables
 	@{ echo "# Every package of the tested environment, written by make lock with $$($(PYTHON) -V)."; \
 	   .lock/bin/python -m pip freeze --all --exclude pip --exclude mezzotint \
 	   | sed -E 's/\+[^ ;]*//' | grep -viE '^(nvidia|cuda|triton)' | LC_ALL=C sort -f; } > .lock/constraints.txt

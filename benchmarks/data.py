@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def prepared(name: str) -> Data:
         return Data("bistro", None, "bistro")
     if not ORIGINALS.exists():
         raise SystemExit(f"the benchmark data is not beside the repository ({ORIGINALS.name}/{name}); see docs/log.md")
-    sources = {"e2e": _e2e, "prose": _prose, "roc": _roc, "ptb": _ptb, "yelp": _yelp}[name]
+    sources = SOURCES[name]
     kind = "jsonl" if name == "yelp" else "txt"
     files = [_written(PLAIN / f"{name}-{split}.{kind}", sources(split)) for split in ("train", "valid", "test")]
     return Data(*files, tokenizer=_pieces(files[0], PIECES[name]) if name in PIECES else "auto")
@@ -98,7 +99,20 @@ def _yelp(split: str) -> Iterator[str]:
         yield from (line.rstrip("\n") for line in file)
 
 
+def _protein(split: str, longest: int = 512) -> Iterator[str]:
+    """Chains of at most so many residues, each a word of one letter."""
+    with lzma.open(ORIGINALS / "protein" / f"{split}.jsonl.xz", "rt", encoding="utf-8") as file:
+        chains = (json.loads(line)["seq"] for line in file)
+        yield from (" ".join(chain) for chain in chains if len(chain) <= longest)
+
+
+SOURCES: dict[str, Callable[[str], Iterator[str]]] = {
+    "e2e": _e2e, "prose": _prose, "roc": _roc, "ptb": _ptb, "yelp": _yelp, "protein": _protein,
+    "protein-short": partial(_protein, longest=128),
+}  # fmt: skip
+
+
 if __name__ == "__main__":
-    for corpus in ("e2e", "prose", "roc", "ptb", "yelp"):
+    for corpus in SOURCES:
         print(prepared(corpus))
     print(f"bundled: {len(mezzotint.bistro_texts('train')):,} texts")

@@ -2,102 +2,163 @@
 
     mezzotint distill runs/e2e-mdlm --out runs/e2e-didi --minutes 15
     python -m benchmarks.fewstep [--teacher runs/e2e-mdlm] [--students runs/e2e-didi ...] [--ar runs/e2e-ar] [--n 1000]
-    python -m benchmarks.fewstep --matched [--steps 4 8 16]
+    python -m benchmarks.fewstep --matched [--steps 4 8 16] [--temperatures 0.7 0.8 0.9 1.0]
 
 Raw: each run at each number of steps (the teacher at 256 and 1,024 too), students also guided by their reward up to 32
 steps; ar at several nuclei. With --matched, judge NLL where a sweep over temperature reaches the word entropy of the
-teacher's own samples in 1,024 steps. A student's rows are told apart by the settings of its own that it was taught
-under and by the minutes or steps that it took. What is already measured, with as many texts and the same judge, is left
-out, so the command goes on where it was stopped; --only names some of teacher, student, reward, ar.
+teacher's own samples in 1,024 steps. With --mauve every raw sample is compared with held-out texts too. A student's
+rows are told apart by the settings that it was taught under, where they are not the recipe's, and by the minutes or
+steps that it took. What is already measured, with as many texts and the same judge, is left out, so the command goes on
+where it was stopped; --only names some of teacher, student, reward, ar.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 LONG = (256, 1024)
+MATCHED = (4, 8, 16)
 GUIDED = 32
 NUCLEI = (1.0, 0.95, 0.9, 0.8)
+TAUGHT = ("batch", "lr", "warmup", "clip", "ema")
+"""Settings of a training that tell students apart."""
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 ARMS = ("teacher", "student", "reward", "ar")
 
 How = dict[str, Any]
 
 
-def arms(kind: str, steps: tuple[int, ...], matched: bool) -> Iterator[tuple[int | None, How]]:
+def arms(kind: str, steps: Iterable[int], matched: bool) -> Iterator[tuple[int | None, How]]:
     """(steps, what `run.generate` is asked for) of every measurement of a run."""
     if kind == "ar":
         yield from ((None, {} if p == 1 else {"top_p": p}) for p in (NUCLEI[:1] if matched else NUCLEI))
     elif kind == "reward":
         yield from ((n, {"guide": "reward"}) for n in steps if 1 < n <= GUIDED)
     else:
-        yield from ((n, {}) for n in (*steps, *(LONG if kind == "teacher" and not matched else ())))
+        yield from ((n, {}) for n in steps)
 
 
-def taught(config: Any) -> How:
-    """The settings of its own under which a student was taught, as far as they are not the usual ones."""
-    from dataclasses import MISSING, fields
-
-    from mezzotint.spec.didi_instruct import DiDiSpec
+def taught(config: Mapping[str, Any]) -> How:
+    """The settings under which a student was taught, as far as they are not the recipe's."""
+    from mezzotint.recipes.didi_instruct import recipe
+    from mezzotint.spec.base import Size
+    from mezzotint.spec.recipe import Corpus
+    from mezzotint.spec.transformer import SHAPES
+    from mezzotint.types import Layout
 
     if config["system"] != "didi-instruct":
         return {}
-    usual = {f.name: getattr(f.default, "value", f.default) for f in fields(DiDiSpec) if f.default is not MISSING}
-    own = {"noise", "time_conditioning", "mask_output", "frame", "critic_blocks"}  # the teacher's, or by size
-    theirs = {name: config["spec"].get(name, value) for name, value in usual.items() if name not in own}
-    return {name: value for name, value in theirs.items() if value != usual[name]}
+    width, layout = config["spec"]["net"]["dim"], Layout(config["data"]["layout"])
+    size = max((s for s in Size if SHAPES[s].dim <= width), key=lambda s: SHAPES[s].dim, default=Size.TINY)
+    usual = recipe(size, Corpus(config["spec"]["vocab"], config["spec"]["canvas"], layout))
+    theirs = {"noise", "time_conditioning", "mask_output", "frame", "vocab", "canvas", "ending", "net"}  # the teacher's
+    how = {}
+    for of, named in (("spec", usual.spec.to_json()), ("training", {n: getattr(usual.training, n) for n in TAUGHT})):
+        told = {name: config[of].get(name, value) for name, value in named.items() if name not in theirs}
+        how |= {name: value for name, value in told.items() if value != named[name]}
+    return how
 
 
-def told_apart(measured: Any, config: Any) -> Any:
+def told_apart(measured: Any, config: Mapping[str, Any]) -> Any:
     """The measurements of a run, whose rows say how it was taught where that is what tells them apart."""
     how, called = taught(config), measured.called
     if config["system"] == "didi-instruct":
         steps = config["training"]["max_steps"]
         how |= {"taught_steps": steps} if steps else {}
-        measured.common["train_minutes"] = None if steps else config["training"]["minutes"]
     measured.called = lambda more: called({**how, **more})
     return measured
 
 
-class Done:
-    """The measurements that the file of results holds."""
+@dataclass(frozen=True)
+class Table:
+    """The rows of a benchmark of few steps: what is in the file already is not measured again."""
 
-    def __init__(self, benchmark: str, n: int, judge: str) -> None:
-        from benchmarks.rows import RESULTS, read
+    name: str
+    n: int
+    judge: Any
+    training: Any
+    results: Path
+    held_out: Sequence[str] = ()
+    """As many texts, which samples stand beside."""
+    others: Sequence[str] = ()
+    """As many others, which samples are compared with."""
+    mauve: bool = False
 
-        rows = [row for row in read(RESULTS / f"{benchmark}.json") if row.judge == judge and row.n == n]
-        self.found = {(row.system, row.train_minutes, row.seed, row.metric, row.variant, row.steps) for row in rows}
+    @property
+    def benchmark(self) -> str:
+        return f"{self.name}-fewstep"
 
-    def __call__(self, measured: Any, metric: str, variant: str, steps: int | None) -> bool:
-        whose = (measured.system, measured.common["train_minutes"], measured.common["seed"])
-        return (*whose, metric, variant, steps) in self.found
+    def of(self, run: Any) -> Any:
+        """The measurements of a run."""
+        from benchmarks.unconditional import Measured
+
+        return told_apart(Measured(self.name, run, self.judge, self.training, self.n, self.benchmark), run.config)
+
+    def found(self, measured: Any, metric: str, how: How, steps: int | None) -> Any:
+        """The row of a measurement, if there is one."""
+        from benchmarks.rows import read
+        from mezzotint.evaluate.judge import tag
+
+        key = {**measured.identity, "metric": metric, "variant": measured.called(how), "steps": steps, "n": self.n}
+        rows = read(self.results / f"{self.benchmark}.json")
+        alike = (row for row in rows if all(getattr(row, name) == value for name, value in key.items()))
+        return next((row for row in alike if row.judge in (None, tag(self.judge))), None)
+
+    def quality(self, measured: Any, steps: int | None, how: How) -> None:
+        if self.found(measured, "judge_nll", how, steps) is None:
+            self._record(measured, measured.quality(steps, self.also, **how))
+
+    def matched(self, measured: Any, steps: int | None, how: How, target: float, temperatures: Sequence[float]) -> None:
+        if self.found(measured, "judge_nll_matched", how, steps) is None:
+            self._record(measured, measured.matched(target, steps or 1, temperatures, **how))
+
+    def also(self, texts: Sequence[str]) -> Iterator[Any]:
+        """What is said of texts here alone."""
+        if self.mauve:
+            from mezzotint.evaluate.divergence import divergence
+
+            yield divergence(texts, self.others, self.judge)
+        if self.name.startswith("protein"):
+            from benchmarks.protein import of_chains
+
+            yield from of_chains(texts, self.others)
+
+    def of_data(self) -> None:
+        """What is said of the held-out texts."""
+        from benchmarks.rows import has, record
+        from benchmarks.unconditional import of_data
+        from mezzotint.evaluate.judge import tag
+
+        facts = {"system": "data", "metric": "judge_nll", "judge": tag(self.judge), "n": self.n}
+        if not has(self.benchmark, self.results, **facts):
+            rows = of_data(self.name, list(self.held_out), self.judge, self.training, self.benchmark, self.also)
+            record(rows, results=self.results)
+
+    def teachers_entropy(self, teacher: Any) -> float:
+        """Word entropy of the teacher's samples in as many steps as there are."""
+        from mezzotint.evaluate.diversity import entropies
+        from mezzotint.evaluate.words import words
+
+        kept = self.found(teacher, "entropy_words", {}, LONG[-1])
+        if kept is not None:
+            return float(kept.value)
+        texts, _ = teacher.samples(LONG[-1])
+        return float(entropies([words(text) for text in texts]).mean())
+
+    def _record(self, measured: Any, rows: Iterable[Any]) -> None:
+        from benchmarks.rows import record
+
+        record(rows, device=str(measured.run.device), results=self.results)
 
 
-def teachers_entropy(measured: Any) -> float:
-    """Word entropy of the teacher's samples in as many steps as there are."""
-    from mezzotint.evaluate.diversity import entropies
-    from mezzotint.evaluate.words import words
-
-    texts, _ = measured.samples(LONG[-1])
-    return float(entropies([words(text) for text in texts]).mean())
-
-
-def main() -> None:
-    from mezzotint.cli.allocator import keep_memory
-
-    keep_memory()
-    import mezzotint
-    from benchmarks.data import prepared
-    from benchmarks.judge import RECIPES
-    from benchmarks.rows import record
-    from benchmarks.unconditional import SETTINGS, Measured, of_data
-    from mezzotint.assess import Texts, training_text
-    from mezzotint.evaluate.judge import tag
-    from mezzotint.judge import Judge
+def arguments() -> argparse.Namespace:
+    from benchmarks.rows import RESULTS
+    from benchmarks.unconditional import SETTINGS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", choices=sorted(SETTINGS), default="e2e")
@@ -105,43 +166,51 @@ def main() -> None:
     parser.add_argument("--students", type=Path, nargs="*", default=())
     parser.add_argument("--ar", type=Path)
     parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--steps", type=int, nargs="+")
+    parser.add_argument("--steps", type=int, nargs="+", help="instead of the usual ones of every run")
     parser.add_argument("--only", choices=ARMS, nargs="+", default=ARMS)
     parser.add_argument("--matched", action="store_true")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES, help="of the sweep")
+    parser.add_argument("--mauve", action="store_true")
     parser.add_argument("--device", default="auto")
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
+    return parser.parse_args()
 
-    benchmark = f"{given.name}-fewstep"
-    teacher = mezzotint.load(given.teacher or Path("runs") / f"{given.name}-mdlm", device=given.device)
-    judge, training = Judge(mezzotint.load(RECIPES[given.name].kept)), training_text(teacher)
-    done, device = Done(benchmark, given.n, tag(judge)), str(teacher.device)
 
-    def measured_of(run: Any) -> Any:
-        return told_apart(Measured(given.name, run, judge, training, given.n, benchmark), run.config)
+def main() -> None:
+    given = arguments()
+    from mezzotint.cli.allocator import keep_memory
 
-    runs = [("teacher", measured_of(teacher))]
+    keep_memory()
+    import mezzotint
+    from benchmarks.data import prepared
+    from benchmarks.judge import RECIPES
+    from mezzotint.assess import Texts, training_text
+    from mezzotint.judge import Judge
+
+    def loaded(path: Path) -> Any:
+        return mezzotint.load(path, device=given.device)
+
+    teacher = loaded(given.teacher or Path("runs") / f"{given.name}-mdlm")
+    held_out = Texts(teacher, [prepared(given.name).test]).like_samples(2 * given.n)
+    judge = Judge(mezzotint.load(RECIPES[given.name].kept))
+    beside, others = held_out[: given.n], held_out[given.n :]
+    table = Table(given.name, given.n, judge, training_text(teacher), given.out, beside, others, given.mauve)
+    runs = [("teacher", table.of(teacher))]
     for path in given.students:
-        student = measured_of(mezzotint.load(path, device=given.device))
+        student = table.of(loaded(path))
         runs += [("student", student), ("reward", student)]
     if given.ar:
-        runs.append(("ar", measured_of(mezzotint.load(given.ar, device=given.device))))
-    target = teachers_entropy(runs[0][1]) if given.matched else 0.0
-    data = {row[3] for row in done.found if row[0] == "data"}
-    if not given.matched and "judge_nll" not in data:
-        held_out = Texts(teacher, [prepared(given.name).test])
-        record(of_data(given.name, held_out.like_samples(given.n), judge, training, benchmark), device=device)
-    steps = tuple(given.steps or ((4, 8, 16) if given.matched else STEPS))
+        runs.append(("ar", table.of(loaded(given.ar))))
+    target = table.teachers_entropy(runs[0][1]) if given.matched else 0.0
+    if not given.matched:
+        table.of_data()
     for kind, measured in runs:
-        for count, how in arms(kind, steps, given.matched) if kind in given.only else ():
-            metric = "judge_nll_matched" if given.matched else "judge_nll"
-            if done(measured, metric, measured.called(how), count):
-                continue
-            found = (
-                measured.matched(target, count or 1, TEMPERATURES, **how)
-                if given.matched
-                else measured.quality(count, **how)
-            )
-            record(found, device=device)
+        usual = MATCHED if given.matched else (*STEPS, *(LONG if kind == "teacher" else ()))
+        for steps, how in arms(kind, given.steps or usual, given.matched) if kind in given.only else ():
+            if given.matched:
+                table.matched(measured, steps, how, target, given.temperatures)
+            else:
+                table.quality(measured, steps, how)
 
 
 if __name__ == "__main__":

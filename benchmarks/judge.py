@@ -6,9 +6,10 @@
     python -m benchmarks.judge roc              writes runs/judges/roc-bf16 (its texts are not ours to pass on)
     python -m benchmarks.judge ptb              writes runs/judges/ptb-bf16 (likewise)
     python -m benchmarks.judge yelp             writes runs/judges/yelp-bf16 (likewise)
+    python -m benchmarks.judge protein-short    writes runs/judges/protein-short-bf16; likewise protein
 
 The training run lies in runs/judges/ and goes on where it stopped. The steps were chosen on the valid split; those of
-roc not yet, and those of ptb and yelp are e2e's.
+roc and protein not yet, those of ptb are e2e's, and those of yelp are what five minutes of a processor have room for.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ RECIPES = {
     "bistro": Recipe(3000, Path("src/mezzotint/evaluate/judges/bistro")),
     "e2e": Recipe(2500, Path("benchmarks/judges/e2e")),
     "ptb": Recipe(2500, Path("runs/judges/ptb-bf16")),
-    "yelp": Recipe(2500, Path("runs/judges/yelp-bf16")),
+    "yelp": Recipe(1500, Path("runs/judges/yelp-bf16")),
     "prose": Recipe(
         2000,
         Path("runs/judges/prose-bf16"),
@@ -60,6 +61,8 @@ RECIPES = {
             "validations": "5",
         },
     ),
+    "protein": Recipe(10_000, Path("runs/judges/protein-bf16"), settings={"canvas": "512", "batch": "32"}),
+    "protein-short": Recipe(2000, Path("runs/judges/protein-short-bf16"), settings={"canvas": "128", "batch": "32"}),
     "roc": Recipe(1000, Path("runs/judges/roc-bf16"), settings={"batch": "32", "canvas": "128"}),
 }
 

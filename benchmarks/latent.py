@@ -10,8 +10,11 @@ All arms stand on one run of ar (--backbone-minutes) and are trained for as long
 the backbone's own weights, and adapters, trained on with no latent; `full`, a latent and all weights trained (as
 Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the
 importance-weighted bound at several numbers of draws, divergence, mutual information beside the most that could be
-found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), and texts from
-the standard normal prior and from a learned one (--prior-minutes) under the judge, beside the data's own values.
+found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), how even
+walks between texts are, and texts from the standard normal prior and from a learned one (--prior-minutes; 0: none)
+under the judge, beside the data's own values.
+
+With --on-judge all arms stand on the run that became the judge, which saves a training; their texts are not judged.
 
 Runs stand in runs/latent, under all that they were asked for; what is measured already is left out. So what was
 stopped, or had too few --minutes, is continued by the same call.
@@ -42,6 +45,8 @@ ARMS: Mapping[str, Mapping[str, str]] = {
 }
 DRAWS = (1, 10, 100)
 """The numbers of draws at which the bound is told, besides all."""
+WALKS, POINTS = 200, 11
+"""Walks between pairs of texts, and the texts of each: as many pairs as in Zhang et al. 2024 (evaluate/walks.py)."""
 
 Measurement = tuple[dict[str, Any], Callable[[], Iterable[Any]]]
 
@@ -55,6 +60,8 @@ class Study:
     def backbone(self) -> Path:
         """The run of ar that all arms stand on."""
         given = self.given
+        if given.on_judge:
+            return Path("runs/judges") / given.name
         return self._trained("ar", {}, given.backbone_minutes, given.backbone_steps)
 
     def run(self, arm: str) -> tuple[Path, dict[str, object]]:
@@ -68,6 +75,7 @@ class Study:
         if given.batch:
             named["batch"] = given.batch
         learned = f"{given.backbone_steps}steps" if given.backbone_steps else f"{given.backbone_minutes:g}min"
+        learned = "judge" if given.on_judge else learned
         return out, {**settings, **named, "backbone": learned}
 
     def _trained(self, system: str, settings: Mapping[str, str], minutes: float, steps: int | None, **how: Any) -> Path:
@@ -155,6 +163,17 @@ class Measured:
         texts = words_of(self.run, self.few)
         yield self.row(reconstruction(texts, [s.text for s in self.run.latent.reconstruct(texts)]))
 
+    def walks(self) -> Iterator[Any]:
+        """How evenly the way leads from one text to another."""
+        from mezzotint.evaluate.walks import pairs, smoothness
+
+        texts = words_of(self.run, self.few)
+        ends = [(texts[i], texts[j]) for i, j in pairs(len(texts), WALKS)]
+        walks = [[s.text for s in walk] for walk in self.run.latent.walks(ends, POINTS)]
+        print("\n".join(f"    {text[:150]}" for text in walks[0]), flush=True)
+        for score in smoothness(walks):
+            yield self.row(score)
+
     def samples(self, judge: Any, training: Any, prior: str) -> Iterator[Any]:
         """Texts at points that the standard normal prior draws, or the learned one."""
         from mezzotint.assess import of_texts
@@ -167,8 +186,8 @@ class Measured:
         for score in of_texts(texts, judge, training, False):
             yield self.row(score, prior=prior)
 
-    def all(self, judge: Any, training: Any, judged: str) -> Iterator[Measurement]:
-        """What is measured: what a row of it must have, and how they are made."""
+    def all(self, judge: Any, training: Any) -> Iterator[Measurement]:
+        """What is measured: what a row of it must have, and how they are made. Without a judge texts are not judged."""
         from benchmarks.rows import variant
 
         given, told = self.given, self.run.spec.told
@@ -180,10 +199,18 @@ class Measured:
         if told:
             yield {**same, "metric": "mutual_information_cap", "variant": name, "n": many}, self.posteriors
             yield {**same, "metric": "reconstruction_bleu", "variant": name, "n": few}, self.reconstruction
-        for prior in ("normal", "learned") if told else ("normal",):
+            yield {**same, "metric": "interpolation_smoothness", "variant": name}, self.walks
+        for prior in ("normal", "learned") if told and learns(given) else ("normal",):
             called = variant({**self.named, "prior": prior})
-            facts = {**same, "metric": "judge_nll", "variant": called, "n": given.n, "judge": judged}
+            facts = {**same, **last(judge), "variant": called, "n": given.n}
             yield facts, lambda prior=prior: self.samples(judge, training, prior)
+
+
+def last(judge: Any) -> dict[str, object]:
+    """What the rows of texts have, judged or not, by which it is known that they are there."""
+    from mezzotint.evaluate.judge import tag
+
+    return {"metric": "entropy_words"} if judge is None else {"metric": "judge_nll", "judge": tag(judge)}
 
 
 def words_of(run: Any, texts: Any) -> list[str]:
@@ -204,6 +231,11 @@ def retrieved(given: argparse.Namespace, run: Any, few: Any, training: Sequence[
         benchmark=f"{given.name}-latent", system="retrieval", metric=score.name, value=score.value, n=score.n,
         split="test",
     )  # fmt: skip
+
+
+def learns(given: argparse.Namespace) -> bool:
+    """Whether a prior is to be learned: not in no time."""
+    return bool(given.prior_minutes or given.prior_steps)
 
 
 def learned(folder: Path, given: argparse.Namespace) -> None:
@@ -229,6 +261,7 @@ def arguments() -> argparse.Namespace:
     for what, minutes in (("backbone", 15), ("train", 15), ("prior", 5)):
         parser.add_argument(f"--{what}-minutes", type=float, default=minutes)
         parser.add_argument(f"--{what}-steps", type=int)
+    parser.add_argument("--on-judge", action="store_true", help="all arms stand on the run that became the judge")
     parser.add_argument("--batch", type=int, help="rows a step (default: the recipe's)")
     parser.add_argument("--net", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="of the backbone")
     parser.add_argument("--set", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="of every arm")
@@ -254,27 +287,26 @@ def main() -> None:
     from benchmarks.rows import has, record
     from benchmarks.unconditional import of_data
     from mezzotint.assess import Judge, Texts, training_text
-    from mezzotint.evaluate.judge import tag
 
     def in_time(what: str) -> None:
         if time.monotonic() > until:
             raise SystemExit(f"{what} is still to be done; call again to go on")
 
     study, benchmark = Study(given, until), f"{given.name}-latent"
-    judge = Judge(mezzotint.load(RECIPES[given.name].kept, device=given.device))
+    judge = None if given.on_judge else Judge(mezzotint.load(RECIPES[given.name].kept, device=given.device))
     for arm in given.arms:
         folder, named = study.run(arm)
-        if named.get("infuse") != "none":
+        if named.get("infuse") != "none" and learns(given):
             in_time(f"{folder.name}: its prior")
             learned(folder, given)
         run = mezzotint.load(folder, device=given.device)
         held_out, training = Texts(run, [prepared(given.name).test]), training_text(run)
         measured = Measured(run, named, given, held_out)
-        if not has(benchmark, given.out, system="data", metric="judge_nll", judge=tag(judge), n=given.n):
+        if not has(benchmark, given.out, system="data", **last(judge), n=given.n):
             record(of_data(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
         if not has(benchmark, given.out, system="retrieval", n=len(measured.few.rows)):
             record(retrieved(given, run, measured.few, mezzotint.own_texts(run)), results=given.out)
-        for facts, rows in measured.all(judge, training, tag(judge)):
+        for facts, rows in measured.all(judge, training):
             if not has(benchmark, given.out, system="adavae", seed=given.seed, **facts):
                 in_time(f"{folder.name}: {facts['metric']}")
                 record(rows(), device=str(run.device), results=given.out)

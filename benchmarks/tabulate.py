@@ -5,57 +5,111 @@ python -m benchmarks.tabulate
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.rows import RESULTS, Row, read
+from benchmarks.rows import RESULTS, ROOT, Row, read
+from benchmarks.wide import Line, Sources, cell, lines, section, short, variant
 
-PAGE = Path("docs/results.md")
+PAGE = ROOT / "docs" / "results.md"
 HEAD = """# Results
 
 Written by `python -m benchmarks.tabulate` from `benchmarks/results/*.json`; nothing here is edited by hand. What the
-names mean stands in `benchmarks/METRICS.md`; how they were measured in the scripts of `benchmarks/`, and what went on
-around them in `docs/log.md`. `±` is a standard error over texts; for speeds, half the spread of the repetitions.
+names mean stands in [METRICS.md](metrics.md); how they were measured in the scripts of `benchmarks/`, and what went on
+around them in [the log](log.md). `±` is a standard error over texts; for speeds, half the spread of the repetitions.
+Under each table stands where every line comes from: date, commit, hardware, seed, how many texts (n), judge, command.
+One seed each, unless a table says otherwise: what two trainings differ by is in no `±`.
 """
+ACROSS = {
+    "e2e-unconditional": "Restaurant texts written by people (E2E), 22 words",
+    "bistro-unconditional": "The bundled corpus, 14 words, whose grammar tells right from wrong",
+}
+"""The benchmarks of the table across systems, and what they are of."""
+COLUMNS = ("bound_nats_per_token", "judge_nll", "entropy_words", "distinct_2", "self_bleu", "valid_share")
+STEPS = 64
+"""Where a system was asked to write in several numbers of steps, the nearest to this is shown across systems."""
+AFTERWARDS = frozenset({"temperature", "top_p", "decoder", "threshold", "strength", "guidance", "guide"})
+"""Settings that a run is asked with, not trained with."""
 
 
 def main() -> None:
-    parts = [HEAD, *(section(path.stem, read(path)) for path in sorted(RESULTS.glob("*.json")))]
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
 
 
-def section(name: str, rows: list[Row]) -> str:
-    """One benchmark: a table with a line a measurement, the curve of training left to the file."""
-    shown = [row for row in rows if "curve=training" not in row.variant]
-    columns = ("system", "variant", "size", "steps", "nfe", "batch", "metric", "value", "n")
-    used = [c for c in columns if any(getattr(row, c) is not None for row in shown)]
-    lines = ["| " + " | ".join(used) + " |", "|" + " --- |" * len(used)]
-    lines += ["| " + " | ".join(cell(row, c) for c in used) + " |" for row in shown]
-    about = facts(shown)
-    return f"## {name}\n\n{about}\n\n" + "\n".join(lines) + "\n"
+def page(results: Path = RESULTS) -> str:
+    """The whole of docs/results.md."""
+    found = {path.stem: read(path) for path in sorted(results.glob("*.json"))}
+    parts = [HEAD, "## Across systems\n"]
+    parts += [across(title, found[name], name) for name, title in ACROSS.items() if name in found]
+    return "\n".join([*parts, *(_benchmark(name, rows) for name, rows in found.items())])
 
 
-def facts(rows: Iterable[Row]) -> str:
-    """What all rows share, in a line."""
-    found = []
-    for name in ("judge", "hardware", "commit", "date", "command"):
-        values = sorted({str(getattr(row, name)) for row in rows if getattr(row, name) is not None})
-        if values:
-            found.append(f"{name}: {', '.join(f'`{v}`' for v in values)}")
-    return "; ".join(found) + "."
+def _benchmark(name: str, rows: Sequence[Row]) -> str:
+    """One benchmark: its tables, the curves of training left to the file."""
+    shown = [row for row in rows if "curve=" not in row.variant]
+    curves = len(rows) - len(shown)
+    left = f"\n{curves} points of curves are in `benchmarks/results/{name}.json`.\n" if curves else ""
+    return f"## {name}\n\n{section(shown)}{left}"
 
 
-def cell(row: Row, name: str) -> str:
-    """One value as it is shown."""
-    value = getattr(row, name)
-    if name == "value":
-        if value is None:
-            return "not reached"
-        return f"{value:.4g}" + (f" ± {row.stderr:.2g}" if row.stderr is not None else "")
-    if value is None:
-        return ""
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+# ---- across systems --------------------------------------------------------------------------------------------------
+
+
+def across(title: str, rows: Sequence[Row], name: str) -> str:
+    """The systems of one benchmark side by side."""
+    found = chosen(rows)
+    columns = [column for column in COLUMNS if any(line.row(column) for line in found)]
+    sources = Sources("a")
+    heads = ["system", "variant", "minutes", "steps", "evaluations", *(f"`{c}`" for c in columns), "from"]
+    out = [f"{title}: [{name}](#{name}).", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for line in found:
+        facts = [f"`{line.fact('system')}`", variant(line), short(line.fact("train_minutes"))]
+        values = [cell(line.row(column)) for column in columns]
+        out.append("| " + " | ".join([*facts, short(line.fact("steps")), line.nfe, *values, sources.of(line)]) + " |")
+    return "\n".join([*out, "", *sources.notes(), ""])
+
+
+def chosen(rows: Sequence[Row]) -> list[Line]:
+    """A line for each system and variant, its bound beside what was scored of its texts: the data first, then `ar`.
+
+    Of several numbers of steps the nearest to `STEPS`; a run's bound stands with what it wrote as it was trained.
+    """
+    shown = [row for row in rows if "curve=" not in row.variant]
+    bounds = {_trained(row): row for row in shown if row.metric == "bound_nats_per_token"}
+    written = [line for line in lines(row for row in shown if row.metric in COLUMNS) if line.row("judge_nll")]
+    best: dict[tuple[object, ...], Line] = {}
+    for line in written:
+        key = (line.fact("system"), line.fact("variant"), line.fact("train_minutes"), line.fact("size"))
+        if key not in best or _off(line) < _off(best[key]):
+            best[key] = line
+    full = []
+    for line in best.values():
+        bound = bounds.get(_trained(line.rows[0])) if plain(line) else None
+        full.append(line if bound is None else Line((*line.rows, replace(bound, nfe=None))))
+    order = {"data": 0, "ar": 1}
+    return sorted(full, key=lambda line: (order.get(str(line.fact("system")), 2), str(line.fact("system"))))
+
+
+def plain(line: Line) -> bool:
+    """Whether a line was written as the run was trained: at temperature 1, by the exact decoder."""
+    return not AFTERWARDS & _settings(line.rows[0]).keys()
+
+
+def _off(line: Line) -> int:
+    steps = line.fact("steps")
+    return abs(steps - STEPS) if isinstance(steps, int) else 0
+
+
+def _trained(row: Row) -> tuple[object, ...]:
+    """Equal for rows of one run."""
+    settings = {name: value for name, value in _settings(row).items() if name != "bound" and name not in AFTERWARDS}
+    return row.system, tuple(sorted(settings.items())), row.size, row.train_minutes, row.seed
+
+
+def _settings(row: Row) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in row.variant.split(",")) if row.variant != "default" else {}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`yelp-transfer` and `yelp-labels`: what the points of an adavae run on yelp know of praise and blame.
+"""`yelp-transfer`, `yelp-like` and `yelp-labels`: what the points of an adavae run on yelp know of praise and blame.
 
     python -m benchmarks.transfer runs/latent/yelp/adavae,... [--strengths 1 2 3] [--named beta=0.1] [--minutes 9]
 
@@ -8,8 +8,11 @@ as it is (in AdaVAE's code it is trained along), by BLEU against the source and 
 fluency; beside `retrieval`, the training text of the other label that is most like the source, `copy`, the source
 itself, and `human`, the first reference.
 
+Like: texts at points that are drawn where the training texts of a label lie, as many for either, at temperature 1: how
+many the judge of labels takes for that label, and their fluency and variety.
+
 Labels: a linear classifier on the posteriors' means of 10 to 10,000 labelled texts, scored on the test split, with
-settings fixed before; beside the same on words.
+settings fixed before; beside the same on words, and beside a fine-tuned encoder (benchmarks/labels.py).
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
@@ -31,11 +33,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BUCKETS = 2**18
-LABELS = (10, 100, 1000, 10_000)
-CHOICES = 5
-"""How often the labelled texts are chosen anew."""
-WORDS = 2000
-"""The most frequent words of the labelled texts that the words' classifier reads."""
 
 
 class LabelJudge:
@@ -75,58 +72,14 @@ def _bag(text: str) -> list[int]:
     return [crc32(each.encode()) % BUCKETS for each in [*found, *pairs] or [""]]
 
 
-def logistic(features: Tensor, labels: Tensor) -> Tensor:
-    """(F + 1,) weights and an intercept of logistic regression on (n, F): the likeliest under a standard normal prior
-    of the weights, on features brought to mean 0 and deviation 1 beforehand."""
-    x = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
-    w = torch.zeros(x.shape[1], dtype=x.dtype, requires_grad=True)
-    optimiser = torch.optim.LBFGS([w], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        fit = F.binary_cross_entropy_with_logits(x @ w, labels.to(x), reduction="sum")
-        loss: Tensor = fit + 0.5 * (w[:-1] ** 2).sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return w.detach()
-
-
-def told_right(train: Tensor, labels: Tensor, test: Tensor, wanted: Tensor) -> float:
-    """The share of (m, F) test features whose label the classifier of (n, F) training features tells."""
-    mean, deviation = train.mean(0), train.std(0).clamp(min=1e-6)
-    w = logistic((train - mean) / deviation, labels)
-    odds = (test - mean) / deviation @ w[:-1] + w[-1]
-    return float(((odds > 0) == (wanted > 0)).double().mean())
-
-
-def counted(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
-    """(n, V): which words of a vocabulary stand in each text."""
-    from mezzotint.evaluate.words import words
-
-    place = {word: i for i, word in enumerate(vocabulary)}
-    found = torch.zeros(len(texts), len(vocabulary))
-    for row, text in enumerate(texts):
-        found[row, [place[word] for word in set(words(text)) if word in place]] = 1
-    return found
-
-
-def few_labels(encode: Any, train: Sequence[tuple[str, int]], test: Sequence[tuple[str, int]], k: int) -> Any:
-    """(accuracies on the latents, on words) for `CHOICES` choices of k labelled texts; `encode`: texts to (n, Z)."""
-    from mezzotint.evaluate.words import words
-
-    wanted, points = torch.tensor([label for _, label in test]), encode([text for text, _ in test])
-    on_points, on_words = [], []
-    for choice in range(CHOICES):
-        chosen = [train[i] for i in np.random.default_rng(choice).permutation(len(train))[:k]]
-        texts, labels = [text for text, _ in chosen], torch.tensor([label for _, label in chosen])
-        on_points.append(told_right(encode(texts).double(), labels, points.double(), wanted))
-        common = Counter(word for text in texts for word in sorted(set(words(text)))).most_common(WORDS)
-        vocabulary = [word for word, _ in common]
-        both = (counted(texts, vocabulary), counted([text for text, _ in test], vocabulary))
-        on_words.append(told_right(both[0], labels, both[1], wanted))
-    return on_points, on_words
+def alike(space: Any, train: Sequence[tuple[str, int]], n: int) -> tuple[list[str], list[int]]:
+    """n texts, one half where the texts of each label lie, and their labels."""
+    texts = [
+        sample.text
+        for label in (0, 1)
+        for sample in space.like([text for text, said in train if said == label], n // 2, seed=label, temperature=1.0)
+    ]
+    return texts, [i // (n // 2) for i in range(len(texts))]
 
 
 def moved(space: Any, items: Sequence[Any], train: Sequence[tuple[str, int]], strength: float) -> list[str]:
@@ -192,6 +145,7 @@ def _pairs(path: str | Path) -> list[tuple[str, int]]:
 
 
 def arguments() -> argparse.Namespace:
+    from benchmarks.labels import LABELS
     from benchmarks.rows import RESULTS
     from benchmarks.sed_ablation import setting
 
@@ -200,6 +154,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--named", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="what names the run")
     parser.add_argument("--strengths", type=float, nargs="+", default=[1.0, 2.0, 3.0])
     parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
+    parser.add_argument("--n", type=int, default=1000, help="texts drawn where those of a label lie")
+    parser.add_argument("--test", type=int, default=10_000, help="texts whose label is to be told")
     parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
@@ -212,8 +168,9 @@ def main() -> None:
     import mezzotint
     from benchmarks.data import prepared, transfer_items
     from benchmarks.judge import RECIPES
+    from benchmarks.labels import by_encoder, few_labels
     from benchmarks.rows import has, record, variant
-    from mezzotint.assess import Judge
+    from mezzotint.assess import Judge, of_texts, training_text
     from mezzotint.data.canvas import room
     from mezzotint.evaluate.table import Score
 
@@ -234,7 +191,7 @@ def main() -> None:
         return [pair for pair, each in zip(pairs, ids, strict=True) if len(each) <= most]
 
     train, test = (_pairs(path) for path in (prepared("yelp").train, prepared("yelp").test))
-    few, held_out = fitting(train), fitting(test)
+    few, held_out = fitting(train), fitting(test)[: given.test]
     items = [item for item in transfer_items() if fitting([(item["text"], 0)])]
     labels = LabelJudge([text for text, _ in train], [label for _, label in train])
     right = [said == label for said, (_, label) in zip(labels([text for text, _ in test]), test, strict=True)]
@@ -252,14 +209,26 @@ def main() -> None:
             print("\n".join(f"    {item['text']} -> {text}" for item, text in zip(items[:3], found, strict=False)))
             rows = [row("yelp-transfer", system, score, called) for score in scores(found, items, labels, judge)]
             record(rows, device=str(run.device), results=given.out)
+    if due("yelp-like", "adavae", named, metric="accuracy", n=given.n // 2 * 2):
+        texts, said = alike(run.latent, few, given.n)
+        print("\n".join(f"    {label}: {text}" for text, label in [*zip(texts, said, strict=True)][:: len(texts) // 4]))
+        right = [float(a == b) for a, b in zip(labels(texts), said, strict=True)]
+        found = [Score.mean("accuracy", right), *of_texts(texts, judge, training_text(run), False)]
+        record([row("yelp-like", "adavae", score, named) for score in found], device=str(run.device), results=given.out)
     for k in given.labels:
-        if due("yelp-labels", "adavae", {**named, "labels": k}, metric="accuracy"):
-            both = few_labels(run.latent.encode, few, held_out, k)
-            names = ({**named, "labels": k}, {"labels": k})
-            for system, values, called in zip(("adavae", "words"), both, names, strict=True):
-                over = Score.mean("accuracy", values)
-                score = Score("accuracy", over.value, over.stderr, len(held_out))
-                record([row("yelp-labels", system, score, called)], results=given.out)
+        where = {**named, "labels": k}
+
+        def told(system: str, called: Mapping[str, object], values: Sequence[float]) -> None:
+            over = Score.mean("accuracy", values)
+            score = Score("accuracy", over.value, over.stderr, len(held_out))
+            record([row("yelp-labels", system, score, called)], results=given.out)
+
+        if due("yelp-labels", "adavae", where, metric="accuracy"):
+            on_points, on_words = few_labels(run.latent.encode, few, held_out, k)
+            told("adavae", where, on_points)
+            told("words", {"labels": k}, on_words)
+        if due("yelp-labels", "encoder", where, metric="accuracy"):
+            told("encoder", where, by_encoder(run, few, held_out, k))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from mezzotint.cli.allocator import keep_memory
 STEPS = (4, 16, 64, 256)
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1)
 SWEEP_STEPS = 64
-BOUNDS = {"ar": "exact", "mdlm": "any-order", "sed": "chain", "diffusion-lm": "chain"}
+BOUNDS = {"ar": "exact", "mdlm": "any-order", "sed": "chain", "diffusion-lm": "chain", "duo": "times"}
 """Which bound a system's likelihood is, as variants say it."""
 SEED = 0
 
@@ -45,7 +46,7 @@ class Setting:
     """The split whose word entropy samples are brought to before they are compared."""
 
 
-HALVED = {"mdlm": 32, "sed": 32, "diffusion-lm": 32}
+HALVED = {"mdlm": 32, "sed": 32, "diffusion-lm": 32, "duo": 32}
 """What needs steps more than rows."""
 SETTINGS = {
     "bistro": Setting(10, batch={**HALVED, "ar": 32}),
@@ -56,6 +57,9 @@ SETTINGS = {
     "prose": Setting(
         40, "windows", {"mdlm": 16, "ar": 16}, {"dim": "256", "depth": "6", "canvas": "128", "lr": "1e-3"}
     ),
+    # What both can learn from in the time: chains of 20 kinds of residues, of up to 512 and 128 of them.
+    "protein": Setting(120, batch={"mdlm": 32, "ar": 32}, settings={"canvas": "512"}),
+    "protein-short": Setting(30, batch={"mdlm": 16, "ar": 16}, settings={"canvas": "128"}),
     # Four thousand stories of 66 tokens, longer than tiny's canvas: small batches, for more steps.
     "roc": Setting(10, batch=dict.fromkeys(("mdlm", "sed", "diffusion-lm", "ar"), 16), settings={"canvas": "128"}),
 }
@@ -160,7 +164,10 @@ class Measured:
         cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in samples) / len(samples), "batch": 64}
         return [s.text for s in samples], cost
 
-    def quality(self, steps: int | None, **how: Any) -> Iterator[Any]:
+    def quality(
+        self, steps: int | None, also: Callable[[list[str]], Iterator[Any]] | None = None, **how: Any
+    ) -> Iterator[Any]:
+        """`also` says more of the texts, in scores of its own."""
         from mezzotint.assess import of_texts
 
         texts, cost = self.samples(steps or 1, **how)
@@ -168,7 +175,8 @@ class Measured:
         print(f"{what}, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True)
         for text in texts[:4]:
             print(f"    {text[:200]!r}", flush=True)
-        for score in of_texts(texts, self.judge, self.training, self.name == "bistro"):
+        usual = of_texts(texts, self.judge, self.training, self.name == "bistro")
+        for score in chain(usual, also(texts) if also else ()):
             yield self._row(score, steps=steps, variant=self.called(how), **cost)
 
     def matched(
@@ -202,7 +210,10 @@ def minutes_asked(training: Mapping[str, Any] | None) -> float | None:
     return int(minutes) if minutes.is_integer() else minutes
 
 
-def of_data(name: str, texts: Sequence[str], judge: Any, training: Any, benchmark: str = "") -> list[Any]:
+def of_data(
+    name: str, texts: list[str], judge: Any, training: Any, benchmark: str = "",
+    also: Callable[[list[str]], Iterator[Any]] | None = None,
+) -> list[Any]:  # fmt: skip
     from benchmarks.rows import Row
     from mezzotint.assess import of_texts
 
@@ -211,7 +222,7 @@ def of_data(name: str, texts: Sequence[str], judge: Any, training: Any, benchmar
             benchmark=benchmark or f"{name}-unconditional", system="data", metric=s.name, value=s.value,
             stderr=s.stderr, n=s.n, split="test", judge=s.judge or None,
         )
-        for s in of_texts(texts, judge, training, name == "bistro")
+        for s in chain(of_texts(texts, judge, training, name == "bistro"), also(texts) if also else ())
     ]  # fmt: skip
 
 

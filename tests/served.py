@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,8 @@ class Tape:
     fault: Exception | None = None
     together_with: list[int] = field(default_factory=list)
     shown: int = 0
+    folder: Path = Path("/nowhere/tape")
+    says: Any = field(default_factory=dict)
     card: Any = field(default_factory=lambda: next(card for card in mezzotint.cards() if card.name == "mdlm"))
     config: Any = field(default_factory=lambda: {"data": {}})
     spec: Any = field(default_factory=lambda: SimpleNamespace(canvas=8))

@@ -24,7 +24,7 @@ from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
 from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mutual_information, of_posteriors
 from mezzotint.objective.elbo import annealed, charged, divergence, importance_bound
 from mezzotint.rng import Rng
-from mezzotint.space.latent import Infusion, draw, log_normal, log_prior
+from mezzotint.space.latent import Infusion, draw, log_normal, log_prior, moments
 from mezzotint.spec.adavae import AdaVAESpec, Beside, FreeBits, Infuse, Tune, Weigh
 from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import SHAPES, Gelu, Positions, TransformerSpec
@@ -470,6 +470,14 @@ def test_walks_analogies_and_transfers(root):
     assert len(walked) == 5 and [walked[0], walked[-1]] == ends == [
         s.text for s in space.reconstruct(["the old river", "a cold pub is near"])
     ]
+    both = space.walks([("the old river", "a cold pub is near"), ("near", "by")], 5)
+    assert [s.text for s in both[0]] == walked and [s.text for s in both[1]] == [
+        s.text for s in space.walk("near", "by", 5)
+    ]
+    drawn = [s.text for s in space.like(["the old river", "a cold pub is near"], 3, seed=2)]
+    assert drawn == [s.text for s in space.like(["the old river", "a cold pub is near"], 3, seed=2)]
+    law = moments(space.posteriors(["the old river", "a cold pub is near"]))
+    assert drawn == [s.text for s in space.decode(law.points(Rng(2, range(3)).at("latent")), seed=2)]
     assert space.analogy("the old river", "the old river", "a cold pub is near")[0].text == ends[1]
     still = space.transfer(["the old river"], ["the pub"], ["a new river"], strength=0.0)
     assert still[0].text == ends[0]
@@ -494,7 +502,13 @@ def test_evaluation_tells_what_the_latent_holds(root):
     } <= scores.keys()
     assert scores["importance_nats_per_token"].value <= scores["bound_nats_per_token"].value + 1e-3
     assert scores["importance_nats_per_token"].stderr > 0 and scores["mutual_information"].value <= math.log(20)
-    assert {"active_units", "reconstruction_bleu"} <= scores.keys()
+    assert {"active_units", "reconstruction_bleu", "interpolation_smoothness", "longest_step"} <= scores.keys()
+    assert "From one text to another" in (root / "vae/report.html").read_text()
+    walks = json.loads((root / "vae/walks.json").read_text())
+    assert len(walks) == 3 and {len(walk) for walk in walks} == {7}
+    shown = ["".join(piece["text"] for piece in point["pieces"]) for point in walks[0]]
+    run = mezzotint.load(root / "vae")
+    assert {shown[0], shown[-1]} <= {s.text for s in run.latent.reconstruct(lines[:20])}
 
 
 def test_the_command(root, capsys, monkeypatch):
@@ -518,6 +532,12 @@ def test_the_command(root, capsys, monkeypatch):
         assert main(asked) == status
         found = capsys.readouterr()
         assert len(found.out.splitlines()) == 1 - status // 2 and (status == 0 or said in found.err)
+        asked = ["latent", "sample", run, "-n", "2", "--like", label, "--data", str(root / "labelled.jsonl")]
+        assert main(asked) == status
+        found = capsys.readouterr()
+        assert len(found.out.splitlines()) == 2 - status and (status == 0 or said in found.err)
+    assert main(["latent", "sample", run, "--data", str(root / "labelled.jsonl")]) == 2
+    assert "--like says which label is wanted" in capsys.readouterr().err
 
 
 def test_a_run_draws_from_the_prior_that_it_learned(root, capsys):

@@ -41,6 +41,8 @@ GROUPS = (
 RANK = {package: rank for rank, group in enumerate(GROUPS) for package in group}
 SURFACES = GROUPS[-2]
 SIDEWAYS = {("space", "net")}
+VARIANTS = {("systems.qe_cdlm", "systems.diffusion_lm")}
+"""(A, B): the paper of A defines it as B with one part changed."""
 NAMED_ONLY = {("types", "rng"), ("types", "spec")}
 TORCH_FREE = ("", "types", "errors", "spec", "cli.main")
 CITING = ("systems", "objective", "sampler", "process")
@@ -187,7 +189,12 @@ def systems_stand_apart(tree: Tree) -> Iterator[str]:
         if module.package != "systems" or module.is_package:
             continue
         for found in imports(module, tree):
-            if found.module.startswith("mezzotint.systems.") and _below(found.module) != module.name:
+            other = _below(found.module)
+            if (
+                found.module.startswith("mezzotint.systems.")
+                and other != module.name
+                and (module.name, other) not in VARIANTS
+            ):
                 yield f"{module.at(found.line)} imports {found.module}"
 
 

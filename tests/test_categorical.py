@@ -50,3 +50,13 @@ def test_the_nucleus_is_the_smallest_set_that_holds_the_mass():
     assert torch.allclose(kept, torch.tensor([[0.0, 2 / 3, 0.0, 1 / 3]]))
     assert torch.allclose(tilt(p.log(), 1.0, 1e-6), torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
     assert torch.allclose(tilt(p.log(), 1.0, 1.0), p)
+
+
+def test_odds_are_to_the_bit_those_of_softmax_and_an_open_position_has_a_token():
+    logits = torch.randn(50, 200, generator=torch.Generator().manual_seed(0)).index_fill(
+        1, torch.tensor([3]), -torch.inf
+    )
+    plain = ((logits - logits.amax(-1, keepdim=True)) / 0.7).softmax(-1)
+    assert torch.equal(tilt(logits, 0.7, 1.0), plain) and tilt(logits[:0], 0.7, 1.0).shape == (0, 200)
+    with pytest.raises(AssertionError, match="forbidden"):
+        tilt(logits.index_fill(0, torch.tensor([7]), -torch.inf), 0.7, 1.0)

@@ -27,7 +27,7 @@ from mezzotint.cli.parse import flag_names, parse
 PROMISED = {
     "demo": "--minutes --seed --out",
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
-    " --save-every --seed --device --set --source --target --embeddings --backbone",
+    " --save-every --seed --device --set --source --target --embeddings --backbone --dry-run",
     "train-embeddings": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
     " --save-every --seed --device --set --width",
     "resume": "--device",
@@ -42,7 +42,7 @@ PROMISED = {
     "control": "--length --has --without --says --pos --span --tree --template"
     " -n --choose --candidates --steps --seed --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
-    "latent sample": "--seed --temperature --top-p --json --device -n",
+    "latent sample": "--seed --temperature --top-p --json --device -n --like --data --label --field",
     "latent prior": "--data --field --minutes --max-steps --seed --device --set",
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
@@ -242,7 +242,7 @@ WRONG = {
     "train mdlm": "needs --data; as in `mezzotint train mdlm --data",
     "train --data texts.txt": "needs SYSTEM",
     "train mdlm ar --data texts.txt": "'ar' is one word too many",
-    "sample": "needs RUN",
+    "infill": "needs RUN",
     "sample nowhere": "nowhere",
     "sample full": "full",
     "sample nowhere -n 0": "at least 1",
@@ -432,7 +432,7 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
         "out": Path("o"), "field": "f", "source": None, "target": None, "layout": "windows",
         "valid": (Path("texts.txt"),), "tokenizer": "bpe",
         "size": "small", "minutes": 2.0, "max_steps": 3, "batch_size": 4, "save_every": 5, "seed": 6, "device": "cpu",
-        "settings": {"depth": "7"}, "embeddings": None, "backbone": None,
+        "settings": {"depth": "7"}, "embeddings": None, "backbone": None, "dry_run": False,
     }  # fmt: skip
     assert run(*words.split())[0] == 0
     assert library.asked("train") == asked

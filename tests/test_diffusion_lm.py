@@ -23,7 +23,7 @@ from mezzotint.sampler.gaussian import Estimate, ancestral
 from mezzotint.spec.diffusion_lm import CARD, DiffusionLMSpec
 from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import Positions, TransformerSpec
-from mezzotint.systems.diffusion_lm import DiffusionLM, Net
+from mezzotint.systems.diffusion_lm import DiffusionLM, network
 from mezzotint.types import Canvas, Decoder, Ending, Layout, Noised, Prediction, Request
 from tests.oracle import GaussianOracle, blank, chi_square_p
 
@@ -97,7 +97,7 @@ def test_the_projections_are_the_published_ones():
     """Layers of the code at hidden 768, d 16: Linear-Tanh-Linear twice, and 128 -> 512 -> 768 for the time."""
     corpus = Corpus(vocab=821, canvas=64, layout=Layout.TEXTS)
     with torch.device("meta"):
-        net = Net(replace(base(corpus).spec, width=16))
+        net = network(replace(base(corpus).spec, width=16))
     parts = (net.body.enter, net.body.time, net.body.leave)
     assert [sum(p.numel() for p in part.parameters()) for part in parts] == [
         17 * 768 + 769 * 768,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch
 
 import mezzotint
 from benchmarks import data, judge, latent, rows, transfer
+from benchmarks import labels as telling
 from benchmarks.nearest import nearest
 
 WORDS = ["the", "a", "old", "new", "river", "pub", "near", "by", "is", "was", "cold", "warm"]
@@ -64,6 +66,8 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     assert of("mutual_information_cap", **named).value == pytest.approx(2.708, abs=1e-3)
     for metric in ("divergence_nats", "active_units", "reconstruction_bleu", "reconstruction_nats"):
         assert of(metric, **named).value is not None
+    for metric in ("interpolation_smoothness", "longest_step"):  # which nothing can be said of where nothing is learned
+        assert of(metric, **named).n <= latent.WALKS
     assert {of("judge_nll", **named, prior=p).n for p in ("normal", "learned")} == {6}
     assert of("trainable_share", **without).value is None and 0 < of("trainable_share", **named).value < 1
     assert of("trainable_share", **named, bottleneck=4).value > of("trainable_share", **named).value
@@ -71,7 +75,7 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     assert [r.variant for r in exact] == [rows.variant(without | {"draws": 1})]
     assert not any("infuse=none" in r.variant and r.metric in ("mutual_information", "active_units") for r in found)
     assert {r.system for r in found} == {"adavae", "data", "retrieval"}
-    for name in ("likelihood", "posteriors", "reconstruction", "samples"):
+    for name in ("likelihood", "posteriors", "reconstruction", "walks", "samples"):
         monkeypatch.setattr(latent.Measured, name, None)
     assert call(monkeypatch, *arms) == found
 
@@ -101,14 +105,36 @@ def test_a_linear_classifier_is_the_likeliest_under_its_prior():
     g = torch.Generator().manual_seed(0)
     labels = torch.tensor([0, 1] * 100)
     x = torch.randn(200, 3, generator=g, dtype=torch.float64) + 2 * labels[:, None] * torch.tensor([1.0, 0.0, 0.5])
-    w = transfer.logistic(x, labels)
+    w = telling.logistic(x, labels)
     p = torch.sigmoid(x @ w[:-1] + w[-1])
     assert torch.allclose(x.T @ (p - labels) + w[:-1], torch.zeros(3, dtype=torch.float64), atol=1e-3)
     assert float((p - labels).sum()) == pytest.approx(0, abs=1e-3)
     # Two normal laws 2.24 apart: nobody tells more than 86.8 % right.
-    assert transfer.told_right(x[:100] * 7 - 2, labels[:100], x[100:] * 7 - 2, labels[100:]) == pytest.approx(
+    assert telling.told_right(x[:100] * 7 - 2, labels[:100], x[100:] * 7 - 2, labels[100:]) == pytest.approx(
         0.868, abs=0.08
     )
+
+
+def test_an_encoder_learns_what_the_backbone_alone_does_not_know(workshop):
+    settings = {"dim": "16", "depth": "2", "heads": "2", "validations": "0"}
+    list(mezzotint.train("ar", ["train.txt"], out="plain", max_steps=2, batch_size=8, settings=settings))
+    how = {"backbone": "plain", "settings": {"latent": "3", "validations": "0", "lr": "0.1"}}
+    list(mezzotint.train("adavae", ["train.txt"], out="on-plain", max_steps=3, batch_size=8, **how))
+    run = mezzotint.load("on-plain")
+    made = telling.Encoder(run)
+    plain = mezzotint.load("plain").system.net
+    assert all(torch.equal(a, b) for a, b in zip(made.backbone.parameters(), plain.parameters(), strict=True))
+    assert not torch.equal(run.system.backbone.blocks[0].norm1.weight, plain.blocks[0].norm1.weight), "adavae's are not"
+    texts = [f"the {place} is {state}" for place in ("pub", "river", "old pub") for state in ("cold", "warm")]
+    wanted = torch.tensor([0, 1] * 3)
+    batch = telling._batch(run, texts)
+    assert made(batch).tolist() == [0.0] * 6
+    learned = telling.trained(run, texts, wanted, seed=0)
+    assert ((learned(batch) > 0).long() == wanted).all()
+    ids, real = batch.ids.clone(), batch.real
+    ids[~real] = 5
+    assert torch.allclose(learned(batch), learned(replace(batch, ids=ids)), atol=1e-6), "padding says nothing"
+    assert not torch.equal(learned.backbone.embed.weight, plain.embed.weight), "all of it is trained"
 
 
 def test_bleu_takes_the_nearest_of_several_references():
@@ -135,6 +161,8 @@ def test_transfer_and_labels_are_measured_once(workshop, monkeypatch):
         how = {"backbone": "runs/ar", "settings": {"latent": "3", "validations": "0"}}
         list(mezzotint.train("adavae", ["train.txt"], out="runs/vae", max_steps=2, batch_size=8, **how))
     asked = ["transfer", "runs/vae", "--strengths", "1", "--labels", "10", "--out", "results", "--named", "latent=3"]
+    asked += ["--n", "8"]
+    monkeypatch.setattr(telling, "LEAST", 2)
     monkeypatch.setattr(sys, "argv", asked)
     with pytest.raises(SystemExit, match="copy default is still to be measured"):
         monkeypatch.setattr(sys, "argv", [*asked, "--minutes", "0"])
@@ -147,8 +175,13 @@ def test_transfer_and_labels_are_measured_once(workshop, monkeypatch):
     assert {"copy", "human", "retrieval", "adavae", "judge-of-labels"} == {r.system for r in found}
     assert {r.variant for r in found if r.system == "adavae"} == {"latent=3,strength=1.0"}
     few = rows.read(Path("results/yelp-labels.json"))
-    assert {(r.system, r.variant) for r in few} == {("adavae", "labels=10,latent=3"), ("words", "labels=10")}
+    named = "labels=10,latent=3"
+    assert {(r.system, r.variant) for r in few} == {("adavae", named), ("encoder", named), ("words", "labels=10")}
     assert all(0 <= r.value <= 1 and r.stderr is not None and r.n == 20 for r in few)
-    for name in ("moved", "other_side", "few_labels"):
+    like = {r.metric: r for r in rows.read(Path("results/yelp-like.json"))}
+    assert like["accuracy"].n == like["judge_nll"].n == 8 and "entropy_words" in like
+    for name in ("moved", "other_side", "alike"):
         monkeypatch.setattr(transfer, name, None)
+    for name in ("few_labels", "by_encoder"):
+        monkeypatch.setattr(telling, name, None)
     transfer.main()

@@ -18,7 +18,7 @@ from mezzotint.spec.quantize import Kind, Quantize, QuantizeSpec
 from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.systems.diffusion_lm import DiffusionLM
-from mezzotint.systems.qe_cdlm import QECDLM, Net
+from mezzotint.systems.qe_cdlm import QECDLM, network
 from mezzotint.types import Canvas, Decoder, Ending, Layout, Request
 
 V, L, W = 11, 9, 4
@@ -113,7 +113,7 @@ def test_the_published_shapes_of_one_layer_each():
     few = QuantizeSpec(quantize=Quantize.PROJECTIONS)
     spec = replace(base(Corpus(vocab=821, canvas=64, layout=Layout.TEXTS)).spec, width=16, few=few)
     with torch.device("meta"):
-        body = Net(spec).body
+        body = network(spec).body
     assert [tuple(part.weight.shape) for part in (body.enter, body.time, body.leave)] == [
         (768, 16),
         (768, 128),

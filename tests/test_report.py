@@ -15,7 +15,8 @@ import pytest
 from mezzotint.errors import RunError
 from mezzotint.training.charts import Chart, Line, svg
 from mezzotint.training.evidence import POINTS, gather, loss_charts, quality_charts
-from mezzotint.training.report import FRAMES, TEXTS, report
+from mezzotint.training.report import TEXTS, report
+from mezzotint.training.strips import FRAMES
 
 NASTY = "<script>alert('a')</script> & \"b\" $\\frac$"
 WORDS = ["The", " Swan", " is", " a", " pub", " near", " the", " river", " and", " cheap", " too", "."]

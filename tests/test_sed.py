@@ -215,6 +215,21 @@ def test_every_walk_writes_only_what_is_allowed(decoder):
     assert last.nfe.tolist() == [10] * 4
 
 
+def test_what_writing_leaves_out_changes_no_bit(monkeypatch):
+    made = system()
+    request = Request(replace(texts(4), given=texts(4).ids % 3 == 0), steps=3, seed=2, temperature=0.7, guidance=1.5)
+    frames, odds = list(made.sample(request)), made.odds
+
+    def estimated(*given) -> Prediction:
+        logits = odds(*given).logits
+        estimate = logits.softmax(-1) @ made.net.space.vectors
+        return Prediction(logits, estimate, estimate)
+
+    monkeypatch.setattr(made, "odds", estimated)
+    for frame, whole in zip(frames, made.sample(request), strict=True):
+        assert torch.equal(frame.ids, whole.ids) and torch.equal(frame.confidence, whole.confidence)
+
+
 def test_a_network_of_vectors_has_no_temperature():
     with pytest.raises(CapabilityError, match="no odds"):
         list(system(speaks=Speaks.VECTOR).sample(Request(texts(1), temperature=0.5)))

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import mezzotint
-from mezzotint import Run, UsageError
-from mezzotint.serve import settings
-from mezzotint.serve.settings import Door, Limits, bundled_runs, check_serving
+from mezzotint import Run, UsageError, checks
+from mezzotint.checks import bundled_runs
+from mezzotint.serve.settings import Door, Limits, check_serving
 from tests.trained import few, latent, translator
 
 for library in ("fastapi", "uvicorn", "httpx", "openai"):
@@ -130,6 +130,42 @@ def test_a_canvas_is_filled_and_its_drafts_are_events(client: TestClient, runs: 
         assert row[0]["given"] and 0 <= min(piece["confidence"] for piece in row) <= 1
 
 
+def test_a_canvas_is_as_it_is_wanted(client: TestClient, runs: dict[str, Run]) -> None:
+    asked = {"model": "mdlm", "n": 6, "steps": 8, "seed": 3}
+    wanted = {"length": 7, "has": ["river"], "without": ["pub", "zzz"]}
+    whole = client.post("/v1/canvas", json=asked | {"wanted": wanted}).json()
+    same = mezzotint.Wanted(length=7, has=("river",), without=("pub", "zzz"))
+    samples = runs["mdlm"].generate(6, steps=8, seed=3, wanted=same)
+    assert [text["text"] for text in whole["texts"]] == [sample.text for sample in samples]
+    for text in whole["texts"]:
+        assert text["tokens"] == 7 and "iver" in text["text"] and " pub" not in text["text"] and not text["unmet"]
+    free = client.post("/v1/canvas", json=asked).json()["texts"]
+    assert any(text["tokens"] != 7 for text in free) and client.get("/v1/models/mdlm").json()["says"] == {}
+    pinned = {"template": "The [4] river [2]", "wanted": {"without": ["old", "The"]}}
+    assert "given or pinned" in error(client.post("/v1/canvas", json=asked | pinned), 400)
+    pinned = {"template": "The [4] river [2]", "wanted": {"without": ["old"], "has": ["cold"]}}
+    *frames, last = events(client.post("/v1/canvas", json=asked | pinned | {"stream": True}).text)
+    assert all("cold" in text["text"] and " old" not in text["text"] for text in last["texts"]) and len(frames) > 2
+
+
+def test_what_a_run_can_tell_can_be_wanted(runs: dict[str, Run], tmp_path: Path) -> None:
+    """Classifiers of three steps tell nothing right; that is said, and where they lie is not."""
+    run = few(tmp_path, [("told", "mdlm", {})])["told"]
+    lines = [{"text": "The old pub .", "fields": {"food": food}} for food in ("Thai", "French") for _ in range(9)]
+    lines += [{"text": f"A {word} river .", "fields": {}} for word in ("cold", "warm", "new")]
+    (tmp_path / "told.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    list(run.train_control([tmp_path / "told.jsonl"], max_steps=2, batch_size=4))
+    with TestClient(make_app([mezzotint.load(run.folder), runs["mdlm"]]), HOME) as client:
+        assert client.get("/v1/models/told").json()["says"] == {"food": ["French", "Thai"]}
+        asked = {"model": "told", "n": 2, "steps": 3, "wanted": {"says": {"food": "Thai"}}}
+        for text in client.post("/v1/canvas", json=asked).json()["texts"]:
+            assert text["unmet"] in ([], ["saying food=Thai"])
+        asked["wanted"] = {"says": {"food": "Tahi"}}
+        assert "did you mean 'Thai'" in error(client.post("/v1/canvas", json=asked), 400)
+        said = error(client.post("/v1/canvas", json=asked | {"model": "mdlm"}), 400)
+        assert str(runs["mdlm"].folder) not in said and "train-control mdlm" in said
+
+
 def test_a_streamed_completion_adds_up(client: TestClient) -> None:
     for more in ({}, {"suffix": " near the pub"}, {"stop": "a", "max_tokens": 4}, {"echo": True}):
         for model in ("mdlm", "ar")[: 1 if "suffix" in more else 2]:
@@ -206,6 +242,17 @@ def test_metrics_count(client: TestClient) -> None:
         ("canvas", {"length": 100}, "only a run of --layout windows"),
         ("canvas", {"length": 10**6}, "length is limited to 4096"),
         ("canvas", {"stesp": 3}, "did you mean 'steps'"),
+        ("canvas", {"wanted": {"haz": ["old"]}}, "unknown field 'haz'; did you mean 'has'?"),
+        ("canvas", {"wanted": {"has": ["zzz"]}}, "unknown word 'zzz'"),
+        ("canvas", {"wanted": {"has": ["old"], "without": ["old"]}}, "cannot have 'old' without 'old'"),
+        ("canvas", {"wanted": {"length": 999}}, "a text of 999 tokens is wanted"),
+        ("canvas", {"wanted": {"length": 5}, "template": "The [3]"}, "a template says how long the text is"),
+        ("canvas", {"wanted": {"says": {"food": "Thai"}}}, "mdlm has no classifiers that could tell"),
+        ("canvas", {"wanted": {"tree": "(S (NP *)"}}, "is not closed"),
+        ("canvas", {"wanted": {"spans": [{"first": 3, "last": 3, "label": "NP"}]}}, "there is no 3:3=NP"),
+        ("canvas", {"wanted": {"pos": ["DET"], "length": 3}}, "cannot be 1 and 3 tokens long at once"),
+        ("canvas", {"model": "ar", "wanted": {"has": ["old"]}}, "ar cannot control"),
+        ("canvas", {"model": "de-en", "source": "old", "wanted": {"length": 3}}, "has no wanted; leave it out"),
         ("canvas", {"source": "old"}, "which cannot write from a source"),
         ("canvas", {"source": "old", "n": 2}, "has no n; leave it out"),
         ("canvas", {"model": "de-en"}, "difformer writes from a text; give it as `source`"),
@@ -332,7 +379,7 @@ def test_others_are_let_in_only_with_a_key_or_by_decision(
 
 
 def test_who_names_no_run_gets_those_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(checks, "BUNDLED", tmp_path / "bundled")
     assert bundled_runs() == ()
     with pytest.raises(UsageError, match="name the runs to serve"):
         check_serving("localhost", None, False, bundled_runs())

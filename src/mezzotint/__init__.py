@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mezzotint.assess import evaluate_run, labelled, own_texts, paced, score_table, showcase, weighed
     from mezzotint.checks import (
+        bundled_runs,
         check_adapter,
         check_backbone,
         check_data,
@@ -41,11 +42,12 @@ if TYPE_CHECKING:
     from mezzotint.published.source import check_source
     from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
     from mezzotint.serve.server import serve_runs
-    from mezzotint.serve.settings import bundled_runs, check_serving
+    from mezzotint.serve.settings import check_serving
     from mezzotint.spec.wanted import Wanted
     from mezzotint.systems import Entry, cards, plugin_faults
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
+    from mezzotint.training.forecast import Forecast
     from mezzotint.training.team import Team, is_first, join, launched, tells
     from mezzotint.translation.write import Translation, asked_of, translate, translating
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "assess": ("evaluate_run", "labelled", "own_texts", "paced", "score_table", "showcase", "weighed"),
     "checks": (
+        "bundled_runs",
         "check_adapter",
         "check_backbone",
         "check_data",
@@ -83,11 +86,12 @@ _HOMES = {
     "published.source": ("check_source",),
     "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
-    "serve.settings": ("bundled_runs", "check_serving"),
+    "serve.settings": ("check_serving",),
     "spec.wanted": ("Wanted",),
     "systems": ("Entry", "cards", "plugin_faults"),
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
+    "training.forecast": ("Forecast",),
     "training.team": ("Team", "is_first", "join", "launched", "tells"),
     "translation.write": ("Translation", "asked_of", "translate", "translating"),
     "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Push", "Request", "System", "Towards", "Update"),
@@ -105,6 +109,7 @@ __all__ = [
     "Draft",
     "Entry",
     "Film",
+    "Forecast",
     "Frame",
     "HubError",
     "Imported",

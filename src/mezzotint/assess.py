@@ -29,6 +29,7 @@ from mezzotint.evaluate.judge import JudgeModel
 from mezzotint.evaluate.latent import importance, log_weights, of_posteriors, posterior, reconstruction
 from mezzotint.evaluate.likelihood import costs, likelihood
 from mezzotint.evaluate.table import Score, records, render
+from mezzotint.evaluate.walks import drawn, pairs, smoothness
 from mezzotint.judge import Judge, bundled_judge
 from mezzotint.prepare import bistro_texts
 from mezzotint.run import Draft, Run, load
@@ -49,6 +50,8 @@ PACED = (1, 32)
 """Texts written at once where speed is measured."""
 SAMPLES = 256
 """Texts that `evaluate` generates, and held-out ones that it sets beside them."""
+WALKS, POINTS, SHOWN = 64, 7, 3
+"""Walks between held-out texts that are measured, the texts of each, and those of them that the report draws."""
 MAUVE_SAMPLES = 1000
 """The same where their divergence is asked for, if there are twice as many held-out texts."""
 
@@ -89,8 +92,9 @@ def evaluate_run(
     for column, score in _scores(run, held_out, chosen, n, steps, seed, others):
         columns[column].append(score)
         yield column, score
+    walks = _walks(run, held_out.some(SAMPLES), SHOWN)
     if not run.is_published:
-        team.once(_write, run.folder, columns)
+        team.once(_write, run.folder, columns, walks)
 
 
 def _number(held_out: Texts, n: int | None) -> int:
@@ -121,8 +125,10 @@ def _of_pairs(
         _write(run.folder, columns)
 
 
-def _write(folder: Path, columns: Mapping[str, Sequence[Score]]) -> None:
+def _write(folder: Path, columns: Mapping[str, Sequence[Score]], walks: Sequence[Sequence[str]] = ()) -> None:
     files.put_json(folder / files.RESULTS, records(columns))
+    if walks:
+        files.put_json(folder / files.WALKS, [drawn(walk) for walk in walks])
     report(folder)
 
 
@@ -215,7 +221,7 @@ def of_latents(
     run: Run, held_out: Texts, *, n: int = SAMPLES, draws: int = IMPORTANCE, seed: int = 0
 ) -> Iterator[Score]:
     """For a system that has a latent space, what it holds: the posteriors of all held-out texts; the bound by many
-    draws, and what comes back of a text, for n of them, chosen by a fixed shuffle."""
+    draws, and what comes back of a text, for n of them, chosen by a fixed shuffle; walks between some of these."""
     system = run.system
     if not isinstance(system, Latent):
         return
@@ -236,6 +242,16 @@ def of_latents(
     yield from of_posteriors(Posterior(means, logvars), seed)
     texts = [run.tokenizer.decode(row.tolist()) for row in few.rows]
     yield reconstruction(texts, [sample.text for sample in run.latent.reconstruct(texts)])
+    yield from smoothness(_walks(run, few, WALKS))
+
+
+def _walks(run: Run, few: Texts, most: int) -> list[list[str]]:
+    """At most so many walks between pairs of texts; none for a system whose texts are no points."""
+    if not isinstance(run.system, Latent):
+        return []
+    texts = [run.tokenizer.decode(row.tolist()) for row in few.rows]
+    ends = [(texts[i], texts[j]) for i, j in pairs(len(texts), most)]
+    return [[sample.text for sample in walk] for walk in run.latent.walks(ends, POINTS)]
 
 
 class Texts:

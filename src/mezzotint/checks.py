@@ -29,6 +29,8 @@ AUTO = "auto"
 """As --tokenizer, what suits the text."""
 KINDS = (AUTO, "word", "bpe")
 """As --tokenizer, what is trained on the text."""
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the runs are that come with the package, each in a folder of its own."""
 _BARE = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 """The name of a repository on a hub that nobody owns, such as gpt2."""
 
@@ -66,12 +68,21 @@ def check_sides(
     return columns
 
 
+def bundled_runs() -> tuple[Path, ...]:
+    """The run folders that came with the package, for who names none."""
+    return tuple(sorted(config.parent for config in BUNDLED.glob(f"*/{files.CONFIG}")))
+
+
 def located(run: str | Path, revision: str | None = None) -> Path:
     """The folder of a run: a path as it is, `owner/name` or `owner/name@revision` as fetched from the hub.
 
-    What exists here is a path, and so is what has its first part here: a slip in `runs/reviews` asks nobody. Raises
-    HubError, RunError where the repository holds no run, UsageError for the revision of a folder.
+    What exists here is a path, and so is what has its first part here: a slip in `runs/reviews` asks nobody. A run that
+    came with the package is known by its name alone, where no run of that name is here. Raises HubError, RunError where
+    the repository holds no run, UsageError for the revision of a folder.
     """
+    for bundled in bundled_runs():
+        if str(run) == bundled.name and not (Path(run) / files.CONFIG).is_file() and revision is None:
+            return bundled
     asked = hub.parse(str(run))
     if asked is None or Path(run).exists() or Path(Path(run).parts[0]).exists():
         if revision is not None:

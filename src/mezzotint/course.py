@@ -10,7 +10,7 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training import folder as files
 from mezzotint.training.best import Best
 from mezzotint.training.checkpoint import fill, named
+from mezzotint.training.forecast import Forecast, forecast
 from mezzotint.training.loop import Batches as Batch
 from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
@@ -57,6 +58,8 @@ class Progress:
     """A sentence, where a signal ended the run."""
     note: str | None = None
     """Something to be told once."""
+    forecast: Forecast | None = None
+    """What the training would take, where only that was asked."""
 
 
 def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
@@ -92,6 +95,14 @@ def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed
             yield _progress_of(tick, valid, saved, stopped)
             if stopped:
                 return
+
+
+def rehearsal(trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
+    """What is to be said of the data, and one record of what a training would take; nothing is written."""
+    yield from (_progress(trainer, note=note) for note in data.notes)
+    batches = _batches(recipe, data, seed)
+    found = forecast(trainer, batches, data.train.sizes, lambda: held_out(trainer, recipe, data, seed))
+    yield replace(_progress(trainer, note=None), forecast=found)
 
 
 def _faults(trainer: Trainer, tick: Tick, told: set[str]) -> Iterator[str]:
@@ -180,7 +191,7 @@ def _forget_after(log: Path, best: Best, step: int) -> None:
     files.put(log, "".join(line + "\n" for line in kept))
 
 
-def _progress(trainer: Trainer, note: str) -> Progress:
+def _progress(trainer: Trainer, note: str | None) -> Progress:
     return Progress(trainer.step, trainer.fraction, float("nan"), 0.0, 0.0, trainer.elapsed, float("inf"), note=note)
 
 

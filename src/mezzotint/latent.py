@@ -13,6 +13,8 @@ from torch import Tensor
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import UsageError
+from mezzotint.rng import Rng
+from mezzotint.space.latent import moments
 from mezzotint.training.loop import Tick
 from mezzotint.training.prior import check_learnable, learn, plan
 from mezzotint.types import Latent, Posterior
@@ -97,16 +99,35 @@ class LatentSpace(Generic[T]):
 
     def walk(self, a: str, b: str, points: int = 7, **how: Any) -> list[T]:
         """Texts on the straight line from one text to another, both ends included, evenly spaced."""
+        (walk,) = self.walks([(a, b)], points, **how)
+        return walk
+
+    def walks(self, pairs: Sequence[tuple[str, str]], points: int = 7, **how: Any) -> list[list[T]]:
+        """The walk from the one text to the other of every pair, written together."""
         if points < 2:
             raise UsageError(f"a walk has at least 2 points, not {points}")
-        ends = self.encode([a, b])
-        share = torch.linspace(0, 1, points)[:, None]
-        return self.decode(ends[:1] + share * (ends[1:] - ends[:1]), **how)
+        if not pairs:
+            return []
+        begins, ends = (self.encode(texts) for texts in zip(*pairs, strict=True))
+        share = torch.linspace(0, 1, points)[None, :, None]
+        written = self.decode((begins[:, None] + share * (ends - begins)[:, None]).flatten(0, 1), **how)
+        return [written[at : at + points] for at in range(0, len(written), points)]
 
     def analogy(self, a: str, b: str, c: str, **how: Any) -> list[T]:
         """The text that is to c what b is to a: at c + b - a (Mikolov et al. 2013, arXiv:1301.3781, §4)."""
         points = self.encode([a, b, c])
         return self.decode(points[2:] + points[1:2] - points[:1], **how)
+
+    def like(self, examples: Sequence[str], n: int, *, seed: int = 0, **how: Any) -> list[T]:
+        """n texts at points drawn from where the examples lie: the normal law with the moments of their posteriors.
+
+        A prior of what has an attribute, where the examples have it. At most 2,000 are read, and those that are too
+        long are not.
+        """
+        if n < 1:
+            raise UsageError(f"n must be at least 1, not {n}")
+        law = moments(self.posteriors(self._fitting(examples, EXAMPLES)))
+        return self.decode(law.points(Rng(seed, range(n)).at("latent")), seed=seed, **how)
 
     def transfer(
         self, texts: Sequence[str], to: Sequence[str], away: Sequence[str], strength: float = 1.0, **how: Any

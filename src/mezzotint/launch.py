@@ -33,7 +33,7 @@ from mezzotint.checks import (
     tuning,
 )
 from mezzotint.controllers import train_control, unannotated
-from mezzotint.course import Progress, run_to_end
+from mezzotint.course import Progress, rehearsal, run_to_end
 from mezzotint.data.canvas import room
 from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.pairs import Columns
@@ -91,6 +91,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     settings: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> Iterator[Progress]:
     """Train a system on files of text and leave a run folder at `out`; yields how it stands.
 
@@ -100,14 +101,16 @@ def train(
     The run ends after `max_steps`, or after `minutes` (default 10) where only those are given. It can be cut off at any
     moment and continued with `resume`. `backbone` is the language model that a system such as adavae stands on: a run
     of ar, or GPT-2 by its name on the hub or its folder; it brings its tokenizer. `embeddings` names a run or a model
-    whose vectors of tokens, and with them its tokenizer, the system is to use (vectors.py). Raises the errors of
+    whose vectors of tokens, and with them its tokenizer, the system is to use (vectors.py). With `dry_run` some steps
+    are timed, the last record holds what the training would take, and nothing is written. Raises the errors of
     `mezzotint.errors`.
     """
     out = Path(out) if Path(out).name else Path(out).absolute()
     team = join()
 
     def read() -> tuple[Recipe, Prepared, dict[str, Any], Base | None]:
-        files.check_new(out)
+        if not dry_run:
+            files.check_new(out)
         check_seed(seed)
         check_tokenizer(tokenizer)
         check_backbone(system, backbone, tokenizer)
@@ -133,7 +136,7 @@ def train(
         base = None if stands is None else Base(stands.fill, {"backbone": stands.record})
         return recipe, prepared, told, base
 
-    return _begun(out, system, seed, device, team, *team.ahead(read))
+    return _begun(None if dry_run else out, system, seed, device, team, *team.ahead(read))
 
 
 def distill_run(
@@ -242,7 +245,7 @@ def finetune_run(
 
 
 def _begun(
-    out: Path,
+    out: Path | None,
     system: str,
     seed: int,
     device: str,
@@ -252,7 +255,7 @@ def _begun(
     told: Mapping[str, Any],
     base: Base | None = None,
 ) -> Iterator[Progress]:
-    """A new run folder, and its training."""
+    """A new run folder, and its training; without a folder, what the training would take."""
     team.same(
         "texts to train on",
         [[s["sha256"] for s in told["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
@@ -261,6 +264,8 @@ def _begun(
     with team.agreed():
         start = Start(prepared.table) if base is None else Start(prepared.table, base.fill, base.tuned)
         trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, start)
+    if out is None:
+        return rehearsal(trainer, recipe, prepared, seed)
     model = trainer.system
     beginning = Beginning(
         system=system, spec=recipe.spec, training=recipe.training, data=told, seed=seed,

@@ -141,6 +141,13 @@ class Run:
         """Its classifiers of noisy texts; RunError, naming the command that trains some, where there are none."""
         return read_control(self.folder, self.system, self.device)
 
+    @property
+    def says(self) -> Mapping[str, tuple[str, ...]]:
+        """Fields and their values that its texts can be wanted to say; none where no classifiers have learned any."""
+        if not (self.folder / files.CONTROLLER).exists():
+            return {}
+        return {name: values[1:] for name, values in self.reader.labels.fields.items()}
+
     def train_control(self, data: Sequence[str | Path], **how: Any) -> Iterator[Progress]:
         """Train classifiers of its noisy texts on annotated ones, for `generate(wanted=...)`; yields how it stands.
 

@@ -89,6 +89,8 @@ class Decoder(Enum):
     """The same to second order (DPM-Solver++), for few steps."""
     MASK_PREDICT = "mask-predict"
     """All masks are written at every step; then those tokens that were written least surely become masks again."""
+    GREEDY_TAIL = "greedy-tail"
+    """Where every token can still change: ancestral but for the last step, which takes the likeliest tokens."""
     BEAM = "beam"
     """Left to right: of all prefixes of a text for a source the likeliest few go on, as many as it gets candidates."""
     LEGACY_FLOAT32 = "legacy-float32"
@@ -98,6 +100,15 @@ class Decoder(Enum):
     def exact(self) -> bool:
         """It keeps the law of ancestral sampling; the others are approximations or other laws."""
         return self is Decoder.EXACT
+
+
+OVER_MASKS = frozenset(
+    {
+        Decoder.EXACT, Decoder.CONFIDENCE, Decoder.MARGIN, Decoder.ENTROPY, Decoder.THRESHOLD, Decoder.REMASK,
+        Decoder.REMASK_RESCALED, Decoder.MASK_PREDICT, Decoder.LEGACY_FLOAT32,
+    }
+)  # fmt: skip
+"""The decoders of texts that are written over masks: those of `sampler/decoders`."""
 
 
 class Towards(Enum):

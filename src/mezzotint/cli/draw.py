@@ -188,6 +188,7 @@ def _bar(records: Iterable[Progress], console: Console) -> Progress | None:
         for last in records:
             if last.note is not None:
                 bar.console.print(last.note, markup=False)
+            if last.note is not None or last.forecast is not None:
                 continue
             bound = bound if last.valid is None else f" · held out {last.valid:.3f}"
             state = f"loss {last.loss:.3f}{bound} · {duration(last.remaining)} left"
@@ -203,6 +204,8 @@ def _plain_progress(records: Iterable[Progress]) -> Progress | None:
         where = f"{last.fraction:4.0%}  step {last.step}  loss {last.loss:.3f}"
         if last.note is not None:
             say(last.note)
+        elif last.forecast is not None:
+            break
         elif last.valid is not None:
             say(f"{where}  held-out bound {last.valid:.3f}")
         elif tenth > shown:

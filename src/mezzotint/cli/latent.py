@@ -18,8 +18,20 @@ if TYPE_CHECKING:
 
 
 def sample(given: flags.LatentSample) -> int:
-    """Texts at points that the prior draws."""
-    return _written(given, lambda run, how: run.generate(given.n, **how))
+    """Texts at points that the prior draws, or where the texts of a label lie."""
+    if given.like is None:
+        if given.data:
+            raise UsageError("--data names labelled texts, and --like says which label is wanted; add it")
+        return _written(given, lambda run, how: run.generate(given.n, **how))
+    if given.data:
+        mezzotint.check_data(given.data)
+    label = given.like
+
+    def alike(run: Run, how: dict[str, Any]) -> list[Sample]:
+        examples, _ = mezzotint.labelled(run, label, given.data, given.label, given.field)
+        return run.latent.like(examples, given.n, **how)
+
+    return _written(given, alike)
 
 
 def prior(given: flags.LatentPrior) -> int:

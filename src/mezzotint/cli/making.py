@@ -16,7 +16,7 @@ from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, progress, say, stderr
-from mezzotint.cli.saying import after_training, card_of, demand, next_of, report_of, sample_command
+from mezzotint.cli.saying import after_training, card_of, demand, foresee, next_of, report_of, sample_command
 
 if TYPE_CHECKING:
     from mezzotint import Progress
@@ -51,9 +51,14 @@ def _train(given: flags.Train, out: Path, then: str) -> int:
     mezzotint.check_sides(given.system, given.data, given.field, given.layout, given.source, given.target)
     mezzotint.check_tokenizer(given.tokenizer)
     mezzotint.check_backbone(given.system, given.backbone, given.tokenizer)
-    mezzotint.check_new(out)
+    if not given.dry_run:
+        mezzotint.check_new(out)
     keep_memory()
-    return after_training(progress(_training(given, out), stderr()), out, then)
+    last = progress(_training(given, out), stderr())
+    if last is not None and last.forecast is not None:
+        foresee(last.forecast)
+        return 0
+    return after_training(last, out, then)
 
 
 def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
@@ -63,9 +68,10 @@ def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
         layout=given.layout, valid=given.valid or None, tokenizer=given.tokenizer, backbone=given.backbone,
         embeddings=given.embeddings, size=given.size, minutes=minutes_of(given), max_steps=given.max_steps,
         batch_size=given.batch_size, save_every=given.save_every, seed=given.seed, device=given.device,
-        settings=dict(given.set),
+        settings=dict(given.set), dry_run=given.dry_run,
     )  # fmt: skip
-    say(f"run folder: {out}")
+    if not given.dry_run:
+        say(f"run folder: {out}")
     yield from records
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import mezzotint
 from mezzotint import CapabilityError, DataError
-from mezzotint.cli.draw import closing, film, one_line, say, stderr
+from mezzotint.cli.draw import closing, duration, film, one_line, say, stderr
 
 if TYPE_CHECKING:
-    from mezzotint import Can, Card, Draft, Progress, Sample, Score
+    from mezzotint import Can, Card, Draft, Forecast, Progress, Sample, Score
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -28,6 +28,20 @@ def after_training(last: Progress | None, out: Path, then: str | None = None) ->
         return INTERRUPTED
     closing(then or next_of(out), report_of(out))
     return 0
+
+
+def foresee(found: Forecast) -> None:
+    """What a training would take, in sentences on stdout."""
+    print(f"{found.trained:,} numbers are trained, and {found.frozen:,} stay as they are")
+    print(f"a step takes {found.step_seconds:.3g} s, {found.tokens_per_second:,.0f} tokens/s (of {found.tried} steps)")
+    print(f"{found.steps:,} steps read the texts {found.epochs:.1f} times in {duration(found.seconds)}, all told")
+    peak = "" if found.peak_bytes is None else f" of the {_size(found.peak_bytes)} that the process takes"
+    print(f"weights, gradients, averages and the optimiser take {_size(found.weights_bytes)}{peak}")
+    print("nothing was written; without --dry-run it trains")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def next_of(run: Path) -> str:

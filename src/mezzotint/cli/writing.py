@@ -17,7 +17,7 @@ import mezzotint
 from mezzotint import CapabilityError, UsageError, literal
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
-from mezzotint.cli.draw import closing, one_line, say
+from mezzotint.cli.draw import closing, one_line, say, stderr
 from mezzotint.cli.saying import (
     card_of,
     demand,
@@ -47,6 +47,8 @@ def sample(given: flags.Sample) -> int:
         mezzotint.check_film(given.film)
     if given.reuse:
         say("--reuse is approximate: what stands before a block is read once, without what is written after it")
+    if given.run == flags.BUNDLED:
+        say(f"{given.run} came with Mezzotint: {card.name}, for restaurants in a line; `mezzotint train` makes others")
     keep_memory()
     team = mezzotint.join()
     if team.size > 1 and (given.watch or given.film is not None):
@@ -61,7 +63,7 @@ def sample(given: flags.Sample) -> int:
     else:
         with _filmed(given, f"mezzotint sample {given.run.name}") as kept:
             drafts = kept(run.stream(given.n, **how))
-            written = write(texts(drafts, watch=given.watch), as_json=given.json)
+            written = write(texts(drafts, watch=given.watch or _is_shown(given)), as_json=given.json)
     closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
     return 0
 
@@ -195,6 +197,11 @@ def _field_of(line: str, field: str) -> str:
     if not isinstance(text, str):
         raise UsageError(f"the field '{field}' is no text")
     return text
+
+
+def _is_shown(given: flags.Sample) -> bool:
+    """Whether who names no run, and may not know what there is to see, is shown it."""
+    return given.run == flags.BUNDLED and not given.json and stderr().is_interactive
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The critic: tells texts of the reference from the student's by what is left of both under masks.
 
 Zheng et al. 2025 (DiDi-Instruct), arXiv:2509.25035. The teacher's network with a logit at each position in place of
-its output; only the last blocks and that head learn. At its optimum the logit is the log-ratio of reference to student.
+its output; only the last blocks and that head learn. At its optimum the logit is the log-ratio of the two laws, each
+with a tenth of the other in it: that of reference to student where they are near, at most log 9 where they are far.
 Departure: a network without a condition is not told the time; how much is masked says it.
 """
 
@@ -118,7 +119,7 @@ class Critic:
 
 
 def mean_logit(read: Read, count: int) -> Tensor:
-    """(count,): the mean of a row's logits, an estimate of log reference - log student of its state; 0 without any."""
+    """(count,): the mean of a row's logits, which rises with the reference's odds of its state; 0 without any."""
     return row_means(read.logits, read.at[0], count)
 
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from mezzotint.spec.base import Size
+from collections.abc import Callable
+
+from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.diffusion_lm import DiffusionLMSpec
 from mezzotint.spec.recipe import Corpus, Recipe, by_size, training, two_way
 from mezzotint.types import Ending
 
 
-def tiny(corpus: Corpus) -> Recipe:
+def tiny(corpus: Corpus, spec: Callable[..., Spec] = DiffusionLMSpec) -> Recipe:
     """For a laptop's processor, minutes. The paper's width for a small vocabulary (E2E)."""
-    return _recipe(Size.TINY, corpus, width=16)
+    return _recipe(Size.TINY, corpus, spec, width=16)
 
 
-def small(corpus: Corpus) -> Recipe:
+def small(corpus: Corpus, spec: Callable[..., Spec] = DiffusionLMSpec) -> Recipe:
     """For one GPU, an hour; not yet measured. The paper's width for a large vocabulary (ROCStories)."""
-    return _recipe(Size.SMALL, corpus, width=128)
+    return _recipe(Size.SMALL, corpus, spec, width=128)
 
 
-def base(corpus: Corpus) -> Recipe:
+def base(corpus: Corpus, spec: Callable[..., Spec] = DiffusionLMSpec) -> Recipe:
     """The published size, for one GPU and hours; not yet measured."""
-    return _recipe(Size.BASE, corpus, width=128)
+    return _recipe(Size.BASE, corpus, spec, width=128)
 
 
-def _recipe(size: Size, corpus: Corpus, width: int) -> Recipe:
+def _recipe(size: Size, corpus: Corpus, spec: Callable[..., Spec], width: int) -> Recipe:
     # Departure: the paper pads every text to one length and learns the padding. Drawn lengths are our default wherever
     # there is a choice: small networks learn padding slowly, and tables compare systems under one cost of lengths.
-    spec = DiffusionLMSpec(
-        vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=two_way(size, corpus), width=width
-    )
-    return Recipe(spec, training(size))
+    net = two_way(size, corpus)
+    made = spec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=net, width=width)
+    return Recipe(made, training(size))
 
 
 recipe = by_size(tiny, small, base)

@@ -1,35 +1,15 @@
-"""qe-cdlm at three sizes."""
+"""qe-cdlm at three sizes: those of diffusion-lm."""
 
 from __future__ import annotations
 
-from mezzotint.spec.base import Size
+from functools import partial
+
+from mezzotint.recipes import diffusion_lm
 from mezzotint.spec.qe_cdlm import QECDLMSpec
-from mezzotint.spec.recipe import Corpus, Recipe, by_size, training, two_way
-from mezzotint.types import Ending
+from mezzotint.spec.recipe import by_size
 
-
-def tiny(corpus: Corpus) -> Recipe:
-    """For a laptop's processor, minutes. The paper's width for a small vocabulary (E2E)."""
-    return _recipe(Size.TINY, corpus, width=16)
-
-
-def small(corpus: Corpus) -> Recipe:
-    """For one GPU, an hour; not yet measured. The paper's width for a large vocabulary (ROCStories)."""
-    return _recipe(Size.SMALL, corpus, width=128)
-
-
-def base(corpus: Corpus) -> Recipe:
-    """The published size, for one GPU and hours; not yet measured."""
-    return _recipe(Size.BASE, corpus, width=128)
-
-
-def _recipe(size: Size, corpus: Corpus, width: int) -> Recipe:
-    # Departure: the paper pads every text to one length and learns the padding. Drawn lengths are our default wherever
-    # there is a choice: small networks learn padding slowly, and tables compare systems under one cost of lengths.
-    spec = QECDLMSpec(
-        vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.LENGTH, net=two_way(size, corpus), width=width
-    )
-    return Recipe(spec, training(size))
-
+tiny = partial(diffusion_lm.tiny, spec=QECDLMSpec)
+small = partial(diffusion_lm.small, spec=QECDLMSpec)
+base = partial(diffusion_lm.base, spec=QECDLMSpec)
 
 recipe = by_size(tiny, small, base)

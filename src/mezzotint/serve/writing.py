@@ -11,7 +11,7 @@ from uuid import uuid4
 from starlette.requests import Request
 
 import mezzotint
-from mezzotint import Draft, UsageError, literal
+from mezzotint import Draft, MezzotintError, UsageError, literal
 from mezzotint.serve import schema
 from mezzotint.serve.refusals import Refusal
 from mezzotint.serve.settings import Limits
@@ -53,11 +53,18 @@ async def news(
                     raise Refusal(408, "the caller has gone") from None
                 continue
             if isinstance(one, BaseException):
-                raise one
+                raise _placeless(one, worker.run)
             yield one
             done = not isinstance(one, Draft) or (one.done and not callable(how))
     finally:
         job.gone.set()
+
+
+def _placeless(error: BaseException, run: Run) -> BaseException:
+    """The error with a run's name where its folder stood: what lies where on this machine is nobody's business."""
+    if not isinstance(error, MezzotintError) or str(run.folder) not in str(error):
+        return error
+    return type(error)(str(error).replace(str(run.folder), run.name))
 
 
 async def last(found: AsyncIterator[Any]) -> Any:
@@ -168,7 +175,9 @@ def _between(text: str, asked: schema.CompletionAsked) -> str:
 
 def canvas_call(asked: schema.CanvasAsked) -> dict[str, Any]:
     """What the library is asked for; what was left alone is left to it."""
-    how = asked.model_dump(exclude={"model", "n", "stream", "source"}, exclude_none=True)
+    how = asked.model_dump(exclude={"model", "n", "stream", "source", "wanted"}, exclude_none=True)
+    if asked.wanted is not None:
+        how["wanted"] = asked.wanted.wanted()
     return {name: value for name, value in how.items() if name != "reuse" or value}
 
 
@@ -176,7 +185,14 @@ def written(run: Run, model: str, samples: Sequence[Sample], given: str = "") ->
     """The finished texts; `given` is how they begin."""
     texts = [
         schema.Text(
-            index=s.index, text=s.text, seed=s.seed, steps=s.steps, nfe=s.nfe, tokens=len(s.ids), gaps=list(s.gaps)
+            index=s.index,
+            text=s.text,
+            seed=s.seed,
+            steps=s.steps,
+            nfe=s.nfe,
+            tokens=len(s.ids),
+            gaps=list(s.gaps),
+            unmet=list(s.unmet),
         )
         for s in samples
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,28 @@ def log_normal(z: Tensor, mean: Tensor, logvar: Tensor) -> Tensor:
 def log_prior(z: Tensor) -> Tensor:
     """(B,) the log density at z (B, Z) of the prior, which is standard normal."""
     return log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
+
+
+@dataclass(frozen=True)
+class Law:
+    """A normal distribution: mean (Z,) and a factor (Z, Z) of its covariance."""
+
+    mean: Tensor
+    factor: Tensor
+
+    def points(self, rng: Rng) -> Tensor:
+        """(B, Z), one for each of the streams."""
+        z: Tensor = self.mean + rng.normal(len(self.mean)).to(self.mean) @ self.factor.T
+        return z
+
+
+def moments(q: Posterior) -> Law:
+    """The normal law with mean and covariance of the mixture of posteriors: of all normal laws, the one from which the
+    mixture diverges least (Bishop 2006, "Pattern Recognition and Machine Learning", §10.7)."""
+    mean = q.mean.double().mean(0)
+    apart = q.mean.double() - mean
+    covariance = apart.T @ apart / len(apart) + q.logvar.double().exp().mean(0).diag()
+    return Law(mean.to(q.mean), torch.linalg.cholesky(covariance).to(q.mean))
 
 
 class LatentAttention(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -12,11 +14,12 @@ def tilt(logits_KV: Tensor, temperature: float, top_p: float) -> Tensor:
     The nucleus is the smallest set of most likely tokens whose mass is at least top_p (Holtzman et al. 2020).
     Temperature 0 puts all mass on the most likely token.
     """
-    assert bool(logits_KV.isfinite().any(-1).all()), "every token of some position is forbidden"
+    top = logits_KV.amax(-1, keepdim=True)
+    assert not bool((top == -inf).any()), "every token of some position is forbidden"
     if temperature == 0:
         best = logits_KV.argmax(dim=-1, keepdim=True)
         return torch.zeros_like(logits_KV).scatter_(-1, best, 1.0)
-    p_KV = ((logits_KV - logits_KV.amax(-1, keepdim=True)) / temperature).softmax(dim=-1)
+    p_KV = ((logits_KV - top) / temperature).softmax(dim=-1)
     if top_p >= 1:
         return p_KV
     ordered, order = p_KV.sort(dim=-1, descending=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
 from mezzotint.spec.encoder_decoder import EncoderDecoderSpec, LengthBeam
-from mezzotint.types import Can, Card, Decoder, Ending
+from mezzotint.types import OVER_MASKS, Can, Card, Ending
 
 CARD = Card(
     name="cmlm",
@@ -15,7 +15,7 @@ CARD = Card(
     paper="Ghazvininejad et al. 2019 (CMLM), arXiv:1904.09324",
     can=frozenset({Can.TRANSLATE}),
     bound="upper bound, any-order form",
-    decoders=frozenset(Decoder) - {Decoder.DDIM, Decoder.MULTISTEP, Decoder.BEAM},
+    decoders=OVER_MASKS,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import LONGEST, WIDEST, Spec
@@ -17,6 +18,19 @@ CARD = Card(
     bound="upper bound, that of the chain of steps",
     decoders=frozenset({Decoder.EXACT, Decoder.DDIM}),
 )
+
+
+class Chained(Protocol):
+    """What Diffusion-LM's process, objective and sampler have to know, of its own spec or another."""
+
+    @property
+    def vocab(self) -> int: ...
+    @property
+    def ending(self) -> Ending: ...
+    @property
+    def chain(self) -> int: ...
+    @property
+    def clamp(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from enum import Enum
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
 from mezzotint.spec.transformer import TransformerSpec
-from mezzotint.types import Can, Card, Decoder, Ending
+from mezzotint.types import OVER_MASKS, Can, Card, Ending
 
 CARD = Card(
     name="mdlm",
@@ -16,7 +16,7 @@ CARD = Card(
     paper="Sahoo et al. 2024, arXiv:2406.07524",
     can=frozenset({Can.CONTINUE, Can.CONTROL, Can.INFILL, Can.LONG}),
     bound="upper bound, any-order form",
-    decoders=frozenset(Decoder) - {Decoder.DDIM, Decoder.MULTISTEP, Decoder.BEAM},
+    decoders=OVER_MASKS,
 )
 
 

@@ -51,6 +51,7 @@ CATALOGUE = {
     "difformer": _ours("difformer", "DifformerSpec", "Difformer"),
     "didi-instruct": _ours("didi-instruct", "DiDiSpec", "DiDiInstruct"),
     "diffusion-lm": _ours("diffusion-lm", "DiffusionLMSpec", "DiffusionLM"),
+    "duo": _ours("duo", "DuoSpec", "Duo"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "qe-cdlm": _ours("qe_cdlm", "QECDLMSpec", "QECDLM"),
     "sed": _ours("sed", "SEDSpec", "SED"),

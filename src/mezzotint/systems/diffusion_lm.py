@@ -11,7 +11,8 @@ Departure: times are stratified over the batch, and means are over all its token
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +32,27 @@ from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import Walk, solver
 from mezzotint.sampler.updated import pushed
 from mezzotint.space.learned import LearnedEmbedding
-from mezzotint.spec.diffusion_lm import CARD, DiffusionLMSpec
+from mezzotint.spec.diffusion_lm import CARD, Chained, DiffusionLMSpec
 from mezzotint.types import Canvas, Denoiser, Ending, Frame, Loss, Noised, Prediction, Request
 
 
 class Net(nn.Module):
     """All that is trained: the table, which is its own read-out, and the transformer."""
 
-    def __init__(self, spec: DiffusionLMSpec) -> None:
+    def __init__(self, space: LearnedEmbedding, body: ProjectedTransformer) -> None:
         super().__init__()
-        self.space = LearnedEmbedding(spec.vocab, spec.width)
-        self.body = ProjectedTransformer(spec.net, spec.width, spec.canvas)
+        self.space = space
+        self.body = body
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Fresh weights."""
+        self.body.initialise(generator)
+        self.space.initialise(generator)
+
+
+def network(spec: DiffusionLMSpec) -> Net:
+    """Vectors and weights of any value."""
+    return Net(LearnedEmbedding(spec.vocab, spec.width), ProjectedTransformer(spec.net, spec.width, spec.canvas))
 
 
 class DiffusionLM:
@@ -49,20 +60,18 @@ class DiffusionLM:
 
     card = CARD
 
-    def __init__(self, spec: DiffusionLMSpec, lengths: Lengths | None) -> None:
+    def __init__(self, spec: Chained, lengths: Lengths | None, network: Callable[[Any], Net] = network) -> None:
         self.spec = spec
         self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         schedule = SqrtVariance(steps=spec.chain)
         self.process = Gaussian(schedule)  # App. A
         self.whole = Gaussian(schedule, sigma0=self.process.blur(spec.chain))
-        self.net = Net(spec)
+        self.net = network(spec)
         self.players = {"model": self.net}
 
     def initialise(self, seed: int) -> None:
         # Another stream than the noise's: drawn alike, the first noise would be the table.
-        generator = torch.Generator().manual_seed(seed + 7_919)
-        self.net.body.initialise(generator)
-        self.net.space.initialise(generator)
+        self.net.initialise(torch.Generator().manual_seed(seed + 7_919))
 
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None

@@ -102,19 +102,31 @@ class SED:
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         """x0_hat(x_t, x0_tilde, t), §3."""
+        if self.spec.speaks is Speaks.VECTOR:
+            estimate = self._out(noised, cond, previous)
+            logits = self.net.space.logits(estimate)
+        else:
+            logits = self.odds(noised, cond, previous).logits
+            estimate = logits.softmax(-1) @ self.net.space.vectors
+        return Prediction(logits if at is None else logits[at], estimate, estimate)
+
+    def odds(
+        self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        """Of tokens alone, for who makes an estimate of them (`mean_under`)."""
+        logits = self._out(noised, cond, previous) + self.process.evidence(noised, self.net.space.vectors)
+        return Prediction(logits if at is None else logits[at])
+
+    def _out(self, noised: Noised, cond: Canvas, previous: object) -> Tensor:
+        """What the network says: (B, L, V) or, of vectors, (B, L, D)."""
         z = noised.z
         told = self.spec.self_condition is not SelfCondition.NONE  # what it never saw in training it gets nowhere
         earlier = previous if told and isinstance(previous, Tensor) else self._without(noised)
         earlier = earlier * cond.free[..., None]
         streams = [z, earlier] if self.spec.streams is Streams.IN_PLACE else self._apart(z, cond.given, earlier)
         inputs = torch.cat(streams, dim=-1).to(self.net.body.enter.weight.dtype)
-        out = self.net.body(inputs, noised.t, cond.real).to(z.dtype)
-        if self.spec.speaks is Speaks.VECTOR:
-            logits, estimate = self.net.space.logits(out), out
-        else:
-            logits = out + self.process.evidence(noised, self.net.space.vectors)
-            estimate = logits.softmax(-1) @ self.net.space.vectors
-        return Prediction(logits if at is None else logits[at], estimate, estimate)
+        out: Tensor = self.net.body(inputs, noised.t, cond.real)
+        return out.to(z.dtype)
 
     def _without(self, noised: Noised) -> Tensor:
         """What stands in for an earlier estimate where there is none.
@@ -188,7 +200,7 @@ class SED:
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, vectors = request.canvas, self.net.space.vectors.detach()
-        counted = Counted(self.denoise, canvas)
+        counted = Counted(self.odds if self.spec.speaks is Speaks.TOKENS else self.denoise, canvas)
         denoise = spaces(forbid(counted, request.forbidden), request.spaced)
         if self.spec.speaks is Speaks.TOKENS:
             denoise = mean_under(denoise, vectors, request.temperature, request.top_p)

@@ -38,11 +38,11 @@ class Lesson:
         """`led`: whether the system writes through states that can be moved."""
         whole: Any = system
         self.process: Any = whole.process if led else None
-        self.system, self.net = system, net
-        self.space = whole.net.space if isinstance(self.process, Gaussian) else None
+        self.system, self.net, self.space = system, net, None
         self.players = {"control": net}
-        if self.space is not None:
-            self.blurred = Gaussian(whole.process.variance, whole.process.factor, BLUR)
+        if isinstance(self.process, Gaussian):
+            self.space = whole.net.space
+            self.blurred = Gaussian(self.process.variance, self.process.factor, BLUR)
 
     @property
     def times(self) -> tuple[float, ...]:

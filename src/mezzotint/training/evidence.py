@@ -3,7 +3,8 @@
 `log.jsonl` has an object a line: step, elapsed (s), loss, lr, tokens_per_second, and valid where one was measured.
 `results.json` is a list of scores as `mezzotint.evaluate.table.records` gives them; those of the held-out texts have
 the column "data". `samples.json` is {"samples": [{steps, nfe, texts}], "curve": [{steps, nfe, and any scores}]}, or the
-first list alone. `film.json` is a list of frames, each a list of {text, known, confidence}.
+first list alone. `film.json` is a list of frames, each a list of {text, known, confidence}. `walks.json` is a list of
+walks, each a list of {pieces, from_first, from_last} (evaluate/walks.py), the pieces being {text, first, last}.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mezzotint.training.charts import Chart, Line
-from mezzotint.training.folder import CONFIG, LOG, RESULTS, SAMPLES
+from mezzotint.training.folder import CONFIG, LOG, RESULTS, SAMPLES, WALKS
 
 Json: TypeAlias = Any
 """What a file says, which may be anything: every use looks first."""
@@ -41,11 +42,12 @@ class Evidence:
     samples: Sequence[Record]
     curve: Sequence[Record]
     film: Sequence[Sequence[Record]]
+    walks: Sequence[Sequence[Record]] = ()
 
 
 def gather(folder: Path) -> Evidence:
     """Read the folder; never an error for what it says or does not say."""
-    config, samples, film = (_json(folder / name) for name in (CONFIG, SAMPLES, FILM))
+    config, samples, film, walks = (_json(folder / name) for name in (CONFIG, SAMPLES, FILM, WALKS))
     parts = samples if isinstance(samples, dict) else {"samples": samples}
     return Evidence(
         folder=folder,
@@ -54,7 +56,8 @@ def gather(folder: Path) -> Evidence:
         scores=[score for score in _objects(_json(folder / RESULTS)) if isinstance(score.get("name"), str)],
         samples=[sample for sample in _objects(parts.get("samples")) if isinstance(sample.get("texts"), list)],
         curve=sorted(_objects(parts.get("curve")), key=lambda point: cost(point) or 0),
-        film=[_objects(frame) for frame in film if isinstance(frame, list)] if isinstance(film, list) else [],
+        film=_lists(film),
+        walks=[walk for walk in _lists(walks) if walk and all(isinstance(p.get("pieces"), list) for p in walk)],
     )
 
 
@@ -98,6 +101,18 @@ def quality_charts(evidence: Evidence) -> list[Chart]:
     """Scores against network evaluations, beside the data's own: those of `DRAWN`, or all where it has none of them."""
     names = measured(evidence.curve)
     return [_quality_chart(evidence, name) for name in [n for n in DRAWN if n in names] or names]
+
+
+def walk_chart(walk: Sequence[Record]) -> Chart | None:
+    """Words changed since the first text of a walk and still to be changed for its last; None where that is unknown."""
+    ends = (("from the first text", "from_first"), ("from the last", "from_last"))
+    found = [(label, [number(point.get(key)) for point in walk]) for label, key in ends]
+    lines = [
+        Line(label, range(1, len(walk) + 1), [y for y in of if y is not None], marks=i == 1)
+        for i, (label, of) in enumerate(found)
+        if None not in of
+    ]
+    return Chart("a walk", "point of the walk", "words changed", lines) if lines else None
 
 
 def _loss_chart(log: Sequence[Record], unit: str, key: str, seconds: float) -> Chart:
@@ -168,6 +183,10 @@ def _parsed(line: str) -> Json:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
+
+
+def _lists(value: Json) -> list[list[Record]]:
+    return [_objects(each) for each in value if isinstance(each, list)] if isinstance(value, list) else []
 
 
 def _objects(value: Json) -> list[Record]:

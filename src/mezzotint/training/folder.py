@@ -6,6 +6,7 @@
     prior.safetensors (what a run with a latent space has learned to draw its points from)
     control.json, control.safetensors (classifiers of noisy texts, where some were trained)
     embeddings.safetensors (the table that a run began with, where it was given one)
+    walks.json (texts on the way from one to another, where a run with a latent space was evaluated)
     report.html         checkpoints/<step>/ (raw and averaged weights, optimiser, counters; the last two)
     best/<step>.safetensors (averaged weights of the best validations, where the model is to be their mean)
 
@@ -41,6 +42,7 @@ CONTROLLER = "control.json"
 LOG = "log.jsonl"
 RESULTS = "results.json"
 SAMPLES = "samples.json"
+WALKS = "walks.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 BEST = "best"

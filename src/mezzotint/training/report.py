@@ -27,11 +27,11 @@ from mezzotint.training.evidence import (
     number,
     quality_charts,
     validations,
+    walk_chart,
 )
 from mezzotint.training.folder import REPORT, put
+from mezzotint.training.strips import film, walks
 
-FRAMES = 10
-"""A film strip has at most so many frames, evenly chosen, the first and the last always."""
 TEXTS = 8
 """So many texts are shown of each sample, the first ones."""
 
@@ -49,6 +49,8 @@ MEANINGS: Mapping[str, str] = {
     "words_mean": "words a text, mean",
     "words_median": "words a text, median",
     "duplicates": "share of texts equal to an earlier one",
+    "interpolation_smoothness": "how straight walks between texts are, 0 to 1",
+    "longest_step": "share of a walk's changes in its longest step",
     "unseen_trigrams": "share of runs of three words that no training text has",
     "copied": "share of texts that stand word for word in a training text",
     "valid_share": "share of texts that the grammar accepts",
@@ -78,6 +80,7 @@ def page(run: Evidence) -> str:
     sections = {
         "What this is": _about(run),
         "A text emerging": _film(run),
+        **({"From one text to another": _walks(run)} if run.walks or "interpolate" in _abilities(run) else {}),
         "Learning": _learning(run),
         "Samples": _samples(run),
         "Quality against evaluations": _quality(run),
@@ -152,35 +155,16 @@ def _told(value: Json) -> str:
 
 
 def _film(run: Evidence) -> str:
-    if not run.film:
-        return _missing(f"No film has been kept; {_command(run, 'sample', '-n 1 --watch')} shows a text emerging.")
-    count = min(FRAMES, len(run.film))
-    picked = [run.film[round(i * (len(run.film) - 1) / max(1, count - 1))] for i in range(count)]
-    rows = [_frame(frame, before) for frame, before in zip(picked, [[], *picked[:-1]], strict=True)]
-    return (
-        f'<ol class="film">{"".join(rows)}</ol><p class="key">'
-        '<span class="blank"></span> still noise <span class="known new" style="--sure:34%">word</span> written since '
-        'the line above <span class="known" style="--sure:8%">word</span> hardly sure '
-        '<span class="known" style="--sure:60%">word</span> sure of it</p>'
-    )
+    if run.film:
+        return film(run.film)
+    return _missing(f"No film has been kept; {_command(run, 'sample', '-n 1 --watch')} shows a text emerging.")
 
 
-def _frame(frame: Sequence[Record], before: Sequence[Record]) -> str:
-    old = {i for i, piece in enumerate(before) if piece.get("known")}
-    spans = [_piece(piece, new=i not in old) for i, piece in enumerate(frame)]
-    count = sum(bool(piece.get("known")) for piece in frame)
-    return f'<li><span class="count">{count} of {len(frame)}</span><span class="text">{"".join(spans)}</span></li>'
-
-
-def _piece(piece: Record, *, new: bool) -> str:
-    if not piece.get("known"):
-        return '<span class="blank" title="still noise"></span>'
-    sure = min(1.0, max(0.0, number(piece.get("confidence")) or 0.0))
-    kind, text = "known new" if new else "known", str(piece.get("text", ""))
-    space, word = escape(text[: len(text) - len(text.lstrip())]), escape(text.lstrip())
-    return (
-        f'{space}<span class="{kind}" style="--sure:{8 + 52 * sure:.0f}%" title="confidence {sure:.2f}">{word}</span>'
-    )
+def _walks(run: Evidence) -> str:
+    if not run.walks:
+        command = _command(run, "evaluate", "--data test.txt")
+        return _missing(f"No walk between two texts has been kept; {command} takes some, and measures many.")
+    return walks(run.walks) + _charts("walk", [chart for walk in run.walks if (chart := walk_chart(walk))])
 
 
 def _learning(run: Evidence) -> str:
@@ -252,9 +236,15 @@ def _next(run: Evidence) -> str:
         ("Go on with it, if it was stopped", _command(run, "resume")),
     ]
     steps = steps[:-1] if "imported" in run.config else steps
-    can = run.config.get("can")
-    unable = isinstance(can, list) and "infill" not in can
+    can = _abilities(run)
+    unable = bool(can) and "infill" not in can
     return _list("next", steps[:1] + steps[2:] if unable else steps)
+
+
+def _abilities(run: Evidence) -> list[Json]:
+    """What the system can, as the configuration has it; empty where it does not say."""
+    can = run.config.get("can")
+    return can if isinstance(can, list) else []
 
 
 def _command(run: Evidence, verb: str, flags: str = "", before: str = "") -> str:

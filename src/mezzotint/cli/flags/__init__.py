@@ -8,9 +8,11 @@ from __future__ import annotations
 from mezzotint.cli.flags.keeping import Evaluate, Import, Quantize, Serve, Systems
 from mezzotint.cli.flags.latent import Decoding, LatentAnalogy, LatentPrior, LatentSample, LatentTransfer, LatentWalk
 from mezzotint.cli.flags.making import Demo, Distill, Finetune, Resume, Train, TrainControl, TrainEmbeddings, Training
+from mezzotint.cli.flags.readers import BUNDLED
 from mezzotint.cli.flags.writing import Control, Infill, Sample, Translate, Writing
 
 __all__ = [
+    "BUNDLED",
     "Control",
     "Decoding",
     "Demo",

@@ -78,7 +78,10 @@ class Serve:
     """Answer for runs over HTTP, as OpenAI's clients ask, with a page on which text is seen emerging."""
 
     example: ClassVar[str] = "mezzotint serve runs/reviews --port 8000"
-    runs: Annotated[tuple[Path, ...], words("run folders, or owner/name of runs on the hub", "RUN", Path)]
+    runs: Annotated[
+        tuple[Path, ...],
+        words("run folders, or owner/name of runs on the hub (default: those that came with Mezzotint)", "RUN", Path),
+    ] = ()
     host: Annotated[str, value("the address to listen on; others than this machine's need a key", "HOST")] = "127.0.0.1"
     port: Annotated[int, value("the port to listen on", "N", whole(0))] = 8000
     api_key: Annotated[

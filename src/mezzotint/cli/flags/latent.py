@@ -21,6 +21,15 @@ from mezzotint.cli.flags.readers import (
     word,
 )
 
+Temperature = Annotated[float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))]
+LabelledFiles = Annotated[
+    tuple[Path, ...], values("files of records with a text and a label (default: the run's own)", "FILE", Path)
+]
+LabelField = Annotated[str, value("which field of a record is the label", "NAME")]
+TextField = Annotated[
+    str | None, value("which field of a record is the text (default: as the run was trained)", "NAME")
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
@@ -28,9 +37,7 @@ class Decoding:
 
     run: Run
     seed: Seed = 0
-    temperature: Annotated[
-        float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
-    ] = 0.0
+    temperature: Temperature = 0.0
     top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
     json: Json = False
     device: Device = "auto"
@@ -41,7 +48,14 @@ class LatentSample(Decoding):
     """Write the texts at points of the latent space that the prior draws."""
 
     example: ClassVar[str] = "mezzotint latent sample runs/vae -n 8"
+    temperature: Temperature = 1.0
     n: Annotated[int, value("how many texts", "N", whole())] = 8
+    like: Annotated[
+        str | None, value("draw where the texts of this label lie (default: where the prior draws)", "LABEL", unicode)
+    ] = None
+    data: LabelledFiles = ()
+    label: LabelField = "label"
+    field: TextField = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +67,7 @@ class LatentPrior:
     data: Annotated[
         tuple[Path, ...], values("files of text to learn from (default: those that the run learned from)", "FILE", Path)
     ] = ()
-    field: Annotated[
-        str | None, value("which field of a record is the text (default: as the run was trained)", "NAME")
-    ] = None
+    field: TextField = None
     minutes: Annotated[
         float | None, value("how long to train (default 5, unless --max-steps is given)", "M", number(above=0))
     ] = None
@@ -94,11 +106,7 @@ class LatentTransfer(Decoding):
 
     example: ClassVar[str] = "mezzotint latent transfer runs/vae --to positive < negative.txt"
     to: Annotated[str, value("the label that they are to have", "LABEL", unicode)]
-    data: Annotated[
-        tuple[Path, ...], values("files of records with a text and a label (default: the run's own)", "FILE", Path)
-    ] = ()
-    label: Annotated[str, value("which field of a record is the label", "NAME")] = "label"
-    field: Annotated[
-        str | None, value("which field of a record is the text (default: as the run was trained)", "NAME")
-    ] = None
+    data: LabelledFiles = ()
+    label: LabelField = "label"
+    field: TextField = None
     strength: Annotated[float, value("how far to go; 1 is the difference of the means", "S", number())] = 1.0

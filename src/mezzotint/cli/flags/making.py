@@ -20,6 +20,7 @@ from mezzotint.cli.flags.readers import (
     number,
     repeated,
     setting,
+    switch,
     value,
     values,
     whole,
@@ -99,6 +100,7 @@ class Train(Training):
         str | None,
         value("what a system such as adavae stands on: a run of ar, or GPT-2 (its name on the hub or folder)", "NAME"),
     ] = None
+    dry_run: Annotated[bool, switch("say what it would take, from some steps; write nothing")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,8 @@ def setting(text: str) -> tuple[str, str]:
     return key.replace("-", "_"), content
 
 
+BUNDLED = Path("bistro")
+"""The run that comes with the package, by its name."""
 Run = Annotated[Path, word("a run folder, or owner/name of a run on the hub", "RUN", Path)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from mezzotint.cli.flags.readers import (
+    BUNDLED,
     DECODERS,
     Device,
     Json,
@@ -79,6 +80,7 @@ class Sample(Writing):
     """Write new texts, one a line."""
 
     example: ClassVar[str] = "mezzotint sample runs/reviews -n 8 --steps 16 --watch"
+    run: Run = BUNDLED
     length: Annotated[
         int | None, value("tokens of each text, for a run of windows: any number above its canvas", "N", whole())
     ] = None

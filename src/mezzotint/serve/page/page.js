@@ -72,8 +72,33 @@ function draw() {
   if (!chosen.decoders.includes("exact")) names.shift();
   if (chosen.can.includes("translate")) names.unshift(""); // which of them a translator takes by itself, it knows
   const shown = (name) => (name && name !== "exact" ? `${name} (approximate)` : name || "its own");
+  drawSays(chosen);
   $("decoder").replaceChildren(...names.map((name) => new Option(shown(name), name)));
   drawTask();
+}
+
+// What the model's classifiers can tell, a choice for each field.
+function drawSays(chosen) {
+  const fields = Object.entries(chosen.says).map(([name, values]) => {
+    const label = document.createElement("label");
+    const select = document.createElement("select");
+    select.dataset.says = name;
+    select.append(new Option("anything", ""), ...values.map((value) => new Option(value, value)));
+    label.append(name, select);
+    return label;
+  });
+  $("says").replaceChildren(...fields);
+}
+
+function wanted(chosen) {
+  if (!chosen.can.includes("control")) return undefined;
+  const phrases = (id) => $(id).value.split(";").map((phrase) => phrase.trim()).filter(Boolean);
+  const found = { has: phrases("has"), without: phrases("without") };
+  if (task() !== "gaps") found.length = number("tokens");
+  const says = all("[data-says]").filter((one) => one.value && one.dataset.says in chosen.says);
+  if (says.length) found.says = Object.fromEntries(says.map((one) => [one.dataset.says, one.value]));
+  const nothing = !found.has.length && !found.without.length && found.length === undefined && !found.says;
+  return nothing ? undefined : found;
 }
 
 function drawTask() {
@@ -179,6 +204,7 @@ function request(chosen) {
   for (const id of ["n", "temperature", "top_p"]) asked[id] = number(id);
   if (task() === "prefix") asked.prefix = $("prefix").value;
   if (task() === "gaps") asked.template = template();
+  asked.wanted = wanted(chosen);
   if (chosen.can.includes("guide")) asked.guidance = number("guidance");
   if (chosen.can.includes("reward") && $("reward").checked) {
     Object.assign(asked, { guide: "reward", guidance: number("guidance") });
@@ -256,6 +282,8 @@ function finished(panel, written, milliseconds) {
   panel.chosen = written.texts[0].candidates.indexOf(panel.texts[0]);
   panel.cost =
     `${count} ${count === 1 ? "text" : "texts"}, ${evaluations} network evaluations, ${Math.round(milliseconds)} ms`;
+  const missed = written.texts.filter((one) => one.unmet.length).length;
+  if (missed) panel.cost += `, ${missed} not as wanted`;
   if (written.texts[0].note) panel.cost += `; ${written.texts[0].note}`;
   show(Number($("frame").value));
 }
@@ -374,7 +402,7 @@ $("frame").addEventListener("input", () => {
 // -- what can be taken along ----------------------------------------------------------------------------------------
 
 const KEPT = ["prefix", "text", "source", "from", "to", "points", "n", "steps", "seed", "temperature", "top_p", "decoder",
-  "guidance", "length"];
+  "guidance", "length", "has", "without", "tokens"];
 const TICKED = ["open", "reward"];
 
 // The address of the page names everything that was asked for, and never the key.
@@ -383,6 +411,7 @@ function remember() {
   if ($("beside").value) kept.set("beside", $("beside").value);
   for (const id of KEPT) if (!$(id).closest("[hidden]") && $(id).value !== "") kept.set(id, $(id).value);
   for (const id of TICKED) if (!$(id).closest("[hidden]") && $(id).checked) kept.set(id, "yes");
+  for (const one of all("[data-says]")) if (one.value) kept.append("says", `${one.dataset.says}=${one.value}`);
   if (task() === "gaps") kept.set("marks", [...state.marks].sort((a, b) => a - b).join(" "));
   history.replaceState(null, "", `#${kept}`);
 }
@@ -396,6 +425,11 @@ function follow() {
   if (asked && TASKS[asked.value](model())) asked.checked = true;
   for (const id of KEPT) if (kept.has(id)) $(id).value = kept.get(id);
   for (const id of TICKED) $(id).checked = kept.has(id);
+  for (const one of all("[data-says]")) {
+    const said = kept.getAll("says").find((pair) => pair.startsWith(`${one.dataset.says}=`));
+    one.value = said?.slice(one.dataset.says.length + 1) ?? "";
+    if (one.selectedIndex < 0) one.value = "";
+  }
   const marks = (kept.get("marks") ?? "").split(" ").filter((at) => words()[at]);
   state.marks = new Set(marks.map(Number));
   drawTask();
@@ -433,5 +467,5 @@ $("text").addEventListener("input", () => {
 });
 addEventListener("hashchange", follow);
 
-$("text").value = "The old pub near the river is warm.";
+$("text").value = "The Wild Bell is a cheap pub near the river.";
 load();

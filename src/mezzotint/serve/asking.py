@@ -1,0 +1,37 @@
+"""What every request is: an object of known fields, whose numbers are numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from mezzotint import unknown
+
+GREATEST = 2**53 - 1
+"""The largest whole number that every JSON reader keeps."""
+
+
+def _is_whole(value: Any) -> Any:
+    """JSON has one kind of number, and true is none."""
+    if isinstance(value, bool | str):
+        raise ValueError("should be a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_is_whole)]
+Number = Annotated[float, BeforeValidator(_is_whole)]
+
+
+class Asked(BaseModel):
+    """Base of what is asked: fields that are not known are refused, with the nearest spelling."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def known(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name not in cls.model_fields:
+                raise ValueError(str(unknown("field", str(name)[:50], cls.model_fields)))
+        return values
