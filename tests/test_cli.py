@@ -37,8 +37,10 @@ PROMISED = {
     "infill": "-n --steps --seed --temperature --top-p --decoder --threshold --strength --guidance --guide"
     " --prefix --watch --film --json --device",
     "train-control": "--data --field --minutes --max-steps --batch-size --seed --device",
+    "finetune": "--data --adapter --out --field --valid --minutes --max-steps --batch-size --save-every --seed --device"
+    " --set",
     "control": "--length --has --without --says --pos --span --tree --template"
-    " -n --steps --seed --watch --json --device",
+    " -n --choose --candidates --steps --seed --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
     "latent sample": "--seed --temperature --top-p --json --device -n --like --data --label --field",
     "latent prior": "--data --field --minutes --max-steps --seed --device --set",
