@@ -25,9 +25,18 @@ if TYPE_CHECKING:
         lesson,
         next_out,
     )
+    from mezzotint.claims.measure import Outcome, reproduce
+    from mezzotint.claims.table import Claim, check_claims
+    from mezzotint.comparison.asked import check_compared
+    from mezzotint.comparison.measure import compare
+    from mezzotint.comparison.page import write_page
+    from mezzotint.comparison.record import Comparison
+    from mezzotint.comparison.tables import tables
     from mezzotint.course import Progress
     from mezzotint.data.template import literal, parse_template
     from mezzotint.data.trees import read_tree
+    from mezzotint.doctor.examination import examine
+    from mezzotint.doctor.finding import Finding, Verdict
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.film.reel import Film, check_film
@@ -65,8 +74,17 @@ _HOMES = {
         "lesson",
         "next_out",
     ),
+    "claims.measure": ("Outcome", "reproduce"),
+    "claims.table": ("Claim", "check_claims"),
+    "comparison.asked": ("check_compared",),
+    "comparison.measure": ("compare",),
+    "comparison.page": ("write_page",),
+    "comparison.record": ("Comparison",),
+    "comparison.tables": ("tables",),
     "data.template": ("literal", "parse_template"),
     "data.trees": ("read_tree",),
+    "doctor.examination": ("examine",),
+    "doctor.finding": ("Finding", "Verdict"),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "film.reel": ("Film", "check_film"),
@@ -96,16 +114,20 @@ __all__ = [
     "Canvas",
     "CapabilityError",
     "Card",
+    "Claim",
+    "Comparison",
     "DataError",
     "Decoder",
     "Draft",
     "Entry",
     "Film",
+    "Finding",
     "Frame",
     "HubError",
     "Imported",
     "Loss",
     "MezzotintError",
+    "Outcome",
     "Piece",
     "Progress",
     "Push",
@@ -121,6 +143,7 @@ __all__ = [
     "Translation",
     "Update",
     "UsageError",
+    "Verdict",
     "Wanted",
     "asked_of",
     "bistro_texts",
@@ -128,6 +151,8 @@ __all__ = [
     "bundled_runs",
     "cards",
     "check_backbone",
+    "check_claims",
+    "check_compared",
     "check_data",
     "check_decoder",
     "check_embeddings",
@@ -142,8 +167,10 @@ __all__ = [
     "check_sides",
     "check_source",
     "check_tokenizer",
+    "compare",
     "distill_run",
     "evaluate_run",
+    "examine",
     "from_pretrained",
     "import_checkpoint",
     "is_finished",
@@ -159,16 +186,19 @@ __all__ = [
     "parse_template",
     "plugin_faults",
     "read_tree",
+    "reproduce",
     "resume",
     "score_table",
     "serve_runs",
     "showcase",
+    "tables",
     "tells",
     "train",
     "translate",
     "translating",
     "unknown",
     "weighed",
+    "write_page",
 ]
 
 

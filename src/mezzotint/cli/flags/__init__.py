@@ -8,13 +8,16 @@ from __future__ import annotations
 from mezzotint.cli.flags.keeping import Evaluate, Import, Quantize, Serve, Systems
 from mezzotint.cli.flags.latent import Decoding, LatentAnalogy, LatentPrior, LatentSample, LatentTransfer, LatentWalk
 from mezzotint.cli.flags.making import Demo, Distill, Resume, Train, TrainControl, TrainEmbeddings, Training
+from mezzotint.cli.flags.proving import Compare, Doctor, Reproduce
 from mezzotint.cli.flags.writing import Control, Infill, Sample, Translate, Writing
 
 __all__ = [
+    "Compare",
     "Control",
     "Decoding",
     "Demo",
     "Distill",
+    "Doctor",
     "Evaluate",
     "Import",
     "Infill",
@@ -24,6 +27,7 @@ __all__ = [
     "LatentTransfer",
     "LatentWalk",
     "Quantize",
+    "Reproduce",
     "Resume",
     "Sample",
     "Serve",
