@@ -1,4 +1,4 @@
-"""The matrix-multiply limit that shares are taken of, which is that of `mezzotint doctor`, and the work of a network."""
+"""The matrix-multiply limit that shares are taken of, that of `mezzotint doctor`, and the work of a network."""
 
 from __future__ import annotations
 
