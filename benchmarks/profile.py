@@ -166,7 +166,7 @@ def shares(system: str, phase: str, work: Callable[[], None], spent: Spent, para
     from benchmarks.rows import Row, variant
 
     outside, updating, seconds = [], [], []
-    peak = gflops(time.process_time)
+    peak = gflops(clock=time.process_time)
     for _ in range(RUNS):
         spent.inside = spent.updating = 0.0
         began = time.process_time()

@@ -6,7 +6,7 @@ One network (d 256, 6 layers, vocabulary 8,192, canvas 128, fresh weights: the t
 in processes of their own, one after the other in turn, so each has its own allocator settings:
 
     ours        what `mezzotint sample` does: precision by hardware, the command's allocator setting
-    naive       tests/reference.py: float64 Gumbel noise at every position and step, network in float32, stock torch
+    naive       claims/naive.py: float64 Gumbel noise at every position and step, network in float32, stock torch
     naive-like  the naive sampler with our precision and allocator
     ar          the autoregressive system with cached keys and values, as many tokens
 
@@ -83,8 +83,8 @@ def ours(batch: int, steps: int, dtype: Any) -> dict[str, float]:
 def naive(batch: int, steps: int, dtype: Any) -> dict[str, float]:
     import torch
 
+    from mezzotint.claims.naive import naive_ancestral
     from mezzotint.types import Noised
-    from tests.reference import naive_ancestral
 
     system, canvas = _mdlm(dtype), _canvas(batch)
     share = 1.0

@@ -35,6 +35,7 @@ GROUPS = (
     ("launch", "run", "published"),
     ("film", "judge", "translation"),
     ("assess",),
+    ("claims", "comparison", "doctor"),
     ("serve", "cli"),
     ("__main__",),
 )

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from mezzotint.claims.naive import naive_ancestral
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
@@ -15,7 +16,6 @@ from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.reveal import Reveal
 from mezzotint.types import Canvas, Noised, Prediction
 from tests.oracle import MaskedOracle, blank, chi_square_p
-from tests.reference import naive_ancestral
 
 TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
 WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]

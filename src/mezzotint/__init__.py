@@ -28,9 +28,18 @@ if TYPE_CHECKING:
         next_out,
         tuning,
     )
+    from mezzotint.claims.measure import Outcome, reproduce
+    from mezzotint.claims.table import Claim, check_claims
+    from mezzotint.comparison.asked import check_compared
+    from mezzotint.comparison.measure import compare
+    from mezzotint.comparison.page import write_page
+    from mezzotint.comparison.record import Comparison
+    from mezzotint.comparison.tables import tables
     from mezzotint.course import Progress
     from mezzotint.data.template import literal, parse_template
     from mezzotint.data.trees import read_tree
+    from mezzotint.doctor.examination import examine
+    from mezzotint.doctor.finding import Finding, Verdict
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.film.reel import Film, check_film
@@ -72,8 +81,17 @@ _HOMES = {
         "next_out",
         "tuning",
     ),
+    "claims.measure": ("Outcome", "reproduce"),
+    "claims.table": ("Claim", "check_claims"),
+    "comparison.asked": ("check_compared",),
+    "comparison.measure": ("compare",),
+    "comparison.page": ("write_page",),
+    "comparison.record": ("Comparison",),
+    "comparison.tables": ("tables",),
     "data.template": ("literal", "parse_template"),
     "data.trees": ("read_tree",),
+    "doctor.examination": ("examine",),
+    "doctor.finding": ("Finding", "Verdict"),
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "film.reel": ("Film", "check_film"),
@@ -104,17 +122,21 @@ __all__ = [
     "Canvas",
     "CapabilityError",
     "Card",
+    "Claim",
+    "Comparison",
     "DataError",
     "Decoder",
     "Draft",
     "Entry",
     "Film",
+    "Finding",
     "Forecast",
     "Frame",
     "HubError",
     "Imported",
     "Loss",
     "MezzotintError",
+    "Outcome",
     "Piece",
     "Progress",
     "Push",
@@ -130,6 +152,7 @@ __all__ = [
     "Translation",
     "Update",
     "UsageError",
+    "Verdict",
     "Wanted",
     "asked_of",
     "bistro_texts",
@@ -138,6 +161,8 @@ __all__ = [
     "cards",
     "check_adapter",
     "check_backbone",
+    "check_claims",
+    "check_compared",
     "check_data",
     "check_decoder",
     "check_embeddings",
@@ -152,8 +177,10 @@ __all__ = [
     "check_sides",
     "check_source",
     "check_tokenizer",
+    "compare",
     "distill_run",
     "evaluate_run",
+    "examine",
     "finetune_run",
     "from_pretrained",
     "import_checkpoint",
@@ -171,10 +198,12 @@ __all__ = [
     "parse_template",
     "plugin_faults",
     "read_tree",
+    "reproduce",
     "resume",
     "score_table",
     "serve_runs",
     "showcase",
+    "tables",
     "tells",
     "train",
     "translate",
@@ -182,6 +211,7 @@ __all__ = [
     "tuning",
     "unknown",
     "weighed",
+    "write_page",
 ]
 
 

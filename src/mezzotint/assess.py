@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
 from functools import cached_property
@@ -299,9 +299,16 @@ class Texts:
 
     def some(self, n: int) -> Texts:
         """n of them, chosen by a fixed shuffle."""
-        chosen = sorted(np.random.default_rng(0).permutation(len(self.rows))[:n].tolist())
+        return self._of(sorted(np.random.default_rng(0).permutation(len(self.rows))[:n].tolist()))
+
+    def only(self, texts: Collection[int]) -> Texts:
+        """Those whose places among the held-out texts are among these."""
+        return self._of([place for place, text in enumerate(self.order) if text in texts])
+
+    def _of(self, places: Sequence[int]) -> Texts:
         part = copy(self)
-        part.rows, part.order = [self.rows[i] for i in chosen], [self.order[i] for i in chosen]
+        part.rows, part.order = [self.rows[i] for i in places], [self.order[i] for i in places]
+        part.__dict__.pop("characters", None)
         return part
 
     def batches(self) -> Iterator[Canvas]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 from rich.text import Text
 
 import mezzotint
@@ -39,6 +40,9 @@ PLAIN_ROWS = 3
 
 SETTLED = 3
 """Frames after which a token looks like any other."""
+
+WIDE = 400
+"""Columns of a table that is not drawn on a terminal."""
 
 CONFIDENCE = ((0.9, "green"), (0.5, "cyan"), (0.2, "yellow"), (0.0, "red"))
 """Colours of new tokens, by the least probability with which they were chosen."""
@@ -63,6 +67,19 @@ def closing(next_command: str, report: Path | None = None) -> None:
     if report is not None and report.is_file():
         say(f"report: {report}")
     say(f"next:   {next_command}")
+
+
+def draw_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output: as wide as the terminal, or as it needs where nobody looks."""
+    console = Console(highlight=False, quiet=not mezzotint.is_first())
+    if not console.is_interactive:
+        console.width = WIDE
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 # -- the film ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The entry point: which command, what went wrong, which exit status.
 
-0 done · 2 the call or what it names is wrong, said in one line · 130 interrupted
+0 done · 1 what was checked does not hold · 2 the call or what it names is wrong, said in one line · 130 interrupted
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import mezzotint
 from mezzotint import MezzotintError, UsageError, unknown
-from mezzotint.cli import flags, keeping, latent, making, saying, writing
+from mezzotint.cli import flags, keeping, latent, making, proving, saying, writing
 from mezzotint.cli.demo import demo
 from mezzotint.cli.draw import say
 from mezzotint.cli.parse import Command, asks_help, help_of, overview, parse
@@ -31,6 +31,9 @@ COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "control": (flags.Control, writing.control),
     "translate": (flags.Translate, writing.translate),
     "evaluate": (flags.Evaluate, keeping.evaluate),
+    "compare": (flags.Compare, proving.compare),
+    "doctor": (flags.Doctor, proving.doctor),
+    "reproduce": (flags.Reproduce, proving.reproduce),
     "latent sample": (flags.LatentSample, latent.sample),
     "latent prior": (flags.LatentPrior, latent.prior),
     "latent walk": (flags.LatentWalk, latent.walk),

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Colours that stand for the page's own: each is unlike any colour that matplotlib would write by itself.
-_INK, _RULE, _FIRST, _SECOND = "#010203", "#020304", "#030405", "#040506"
-_PAGE = {_INK: "var(--ink)", _RULE: "var(--rule)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
+_INK, _RULE = "#010203", "#020304"
+_SERIES = {"#030405": "first", "#040506": "second", "#050607": "third", "#060708": "fourth", "#070809": "fifth"}
+_PAGE = {_INK: "var(--ink)", _RULE: "var(--rule)"} | {colour: f"var(--{name})" for colour, name in _SERIES.items()}
+_MARKS = "osD^v"
+_STROKES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
+"""Where there are more series than colours, the next ones are dashed, then dotted."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mezzotint",
@@ -42,7 +46,7 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Line:
-    """One series. The first of a chart is a plain line, the second has another colour and marks."""
+    """One series. Each of a chart has a colour of its own and, where it has marks, a shape of them."""
 
     label: str
     x: Sequence[float]
@@ -52,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """What to draw: at most two series, and a level to compare them with."""
+    """What to draw: some series, and a level to compare them with."""
 
     title: str
     x: str
@@ -81,9 +85,14 @@ def svg(chart: Chart, name: str) -> str:
 
 
 def _draw(chart: Chart, axes: Axes) -> None:
-    for line, colour in zip(chart.lines, (_FIRST, _SECOND), strict=False):
-        mark = "o" if line.marks else ""
-        axes.plot(line.x, line.y, color=colour, marker=mark, markersize=4, linewidth=1.8, label=line.label)
+    colours = list(_SERIES)
+    for place, line in enumerate(chart.lines):
+        again, which = divmod(place, len(colours))
+        mark, stroke = _MARKS[which] if line.marks else "", _STROKES[again % len(_STROKES)]
+        axes.plot(
+            line.x, line.y, color=colours[which], marker=mark, linestyle=stroke, markersize=4, linewidth=1.8,
+            label=line.label,
+        )  # fmt: skip
     if chart.level is not None:
         axes.axhline(chart.level[1], color=_INK, linestyle=(0, (4, 3)), linewidth=1.2, label=chart.level[0])
     if chart.top is not None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from importlib.resources import files
-from math import floor, log10
 from pathlib import Path
 from string import hexdigits
 
@@ -30,6 +28,7 @@ from mezzotint.training.evidence import (
     walk_chart,
 )
 from mezzotint.training.folder import REPORT, put
+from mezzotint.training.sheet import described, document, figure, missing, table, tile, words
 from mezzotint.training.strips import film, walks
 
 TEXTS = 8
@@ -75,7 +74,6 @@ def report(folder: Path) -> Path:
 
 def page(run: Evidence) -> str:
     """The whole page as HTML."""
-    css = files("mezzotint.training").joinpath("report.css").read_text(encoding="utf-8")
     title = f"{_system(run)} · {run.folder.resolve().name}"
     sections = {
         "What this is": _about(run),
@@ -87,25 +85,7 @@ def page(run: Evidence) -> str:
         "Scores": _scores(run),
         "What comes next": _next(run),
     }
-    body = "".join(f"<section><h2>{name}</h2>{content}</section>\n" for name, content in sections.items())
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(title)}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<header><p class="kind">mezzotint · report of a run</p><h1>{escape(title)}</h1>{_tiles(run)}</header>
-<main>
-{body}</main>
-</body>
-</html>
-"""
+    return document("report of a run", title, _tiles(run), sections)
 
 
 def _system(run: Evidence) -> str:
@@ -122,28 +102,22 @@ def _tiles(run: Evidence) -> str:
         ("minutes of training", number(last.get("elapsed"), 60), "{:.1f}"),
         ("tokens a second", number(last.get("tokens_per_second")), "{:,.0f}"),
     ]
-    tiles = [_tile(name, value, form) for name, value, form in shown if value is not None]
+    tiles = [tile(name, value, form) for name, value, form in shown if value is not None]
     return f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else ""
-
-
-def _tile(name: str, value: float, form: str) -> str:
-    return f'<div><dt>{name}</dt><dd title="{value!r}">{form.format(value)}</dd></div>'
 
 
 def _about(run: Evidence) -> str:
     if not run.config:
-        return _missing("There is no readable config.json here, so what was trained on what is not known.")
+        return missing("There is no readable config.json here, so what was trained on what is not known.")
     first = ("system", "spec", "training", "data", "seed", "versions", "hardware")
     names = [*(name for name in first if name in run.config), *(name for name in run.config if name not in first)]
-    return _list("facts", [(_words(name), _told(run.config[name])) for name in names])
+    return described("facts", [(words(name), _told(run.config[name])) for name in names])
 
 
 def _told(value: Json) -> str:
     """A value of the configuration in words: records of a list each on a line, a record as its fields."""
     if isinstance(value, dict):
-        return " ".join(
-            f'<span class="pair"><i>{_words(key)}</i> {_told(inner)}</span>' for key, inner in value.items()
-        )
+        return " ".join(f'<span class="pair"><i>{words(key)}</i> {_told(inner)}</span>' for key, inner in value.items())
     if isinstance(value, list):
         records = any(isinstance(item, dict) for item in value)
         lines = (f'<span class="record">{_told(item)}</span>' for item in value)
@@ -157,37 +131,35 @@ def _told(value: Json) -> str:
 def _film(run: Evidence) -> str:
     if run.film:
         return film(run.film)
-    return _missing(f"No film has been kept; {_command(run, 'sample', '-n 1 --watch')} shows a text emerging.")
+    return missing(f"No film has been kept; {_command(run, 'sample', '-n 1 --watch')} shows a text emerging.")
 
 
 def _walks(run: Evidence) -> str:
     if not run.walks:
         command = _command(run, "evaluate", "--data test.txt")
-        return _missing(f"No walk between two texts has been kept; {command} takes some, and measures many.")
+        return missing(f"No walk between two texts has been kept; {command} takes some, and measures many.")
     return walks(run.walks) + _charts("walk", [chart for walk in run.walks if (chart := walk_chart(walk))])
 
 
 def _learning(run: Evidence) -> str:
     if len(run.log) < 2:
-        return _missing("There is no readable log.jsonl with two lines or more, so there is no curve to draw.")
+        return missing("There is no readable log.jsonl with two lines or more, so there is no curve to draw.")
     keys = {"step": "step", "elapsed": "seconds", "loss": "training loss", "valid": "held-out bound"}
-    table = _table(list(keys.values()), [[_figure(point.get(key)) for key in keys] for point in validations(run.log)])
-    more = f"<details><summary>The validations as a table</summary>{table}</details>" if validations(run.log) else ""
+    points = table(list(keys.values()), [[figure(point.get(key)) for key in keys] for point in validations(run.log)])
+    more = f"<details><summary>The validations as a table</summary>{points}</details>" if validations(run.log) else ""
     return _charts("loss", loss_charts(run.log)) + more
 
 
 def _samples(run: Evidence) -> str:
     if not run.samples:
-        return _missing(f"No samples have been kept; {_command(run, 'sample', '-n 8 --steps 16')} writes some.")
+        return missing(f"No samples have been kept; {_command(run, 'sample', '-n 8 --steps 16')} writes some.")
     return f'<div class="cards">{"".join(_card(sample) for sample in run.samples)}</div>'
 
 
 def _card(sample: Record) -> str:
     steps, nfe = number(sample.get("steps")), number(sample.get("nfe"))
     asked = "samples" if steps is None else f"{steps:g} step{'' if steps == 1 else 's'}"
-    spent = (
-        "" if nfe is None else f' <span class="nfe">{_figure(nfe)} evaluation{"" if nfe == 1 else "s"} a text</span>'
-    )
+    spent = "" if nfe is None else f' <span class="nfe">{figure(nfe)} evaluation{"" if nfe == 1 else "s"} a text</span>'
     texts = [f"<li>{escape(str(text)) or '<i>empty</i>'}</li>" for text in sample["texts"][:TEXTS]]
     more = len(sample["texts"]) - TEXTS
     rest = f'<p class="key">and {more:,} more</p>' if more > 0 else ""
@@ -197,34 +169,34 @@ def _card(sample: Record) -> str:
 def _quality(run: Evidence) -> str:
     names = measured(run.curve)
     if not names:
-        return _missing("Quality has not been measured at several numbers of steps.")
-    head = ["steps", "evaluations a text", *map(_words, names)]
-    rows = [[_figure(point.get(key)) for key in ("steps", "nfe", *names)] for point in run.curve]
-    return _charts("quality", quality_charts(run)) + _table(head, rows)
+        return missing("Quality has not been measured at several numbers of steps.")
+    head = ["steps", "evaluations a text", *map(words, names)]
+    rows = [[figure(point.get(key)) for key in ("steps", "nfe", *names)] for point in run.curve]
+    return _charts("quality", quality_charts(run)) + table(head, rows)
 
 
 def _scores(run: Evidence) -> str:
     if not run.scores:
         command = _command(run, "evaluate", "--data test.txt")
-        return _missing(f"Nothing has been scored yet; {command} measures the run against texts it has not seen.")
+        return missing(f"Nothing has been scored yet; {command} measures the run against texts it has not seen.")
     columns = sorted(dict.fromkeys(map(column, run.scores)), key="data".__eq__)
     by_place = {(score["name"], column(score)): score for score in run.scores}
     names = dict.fromkeys(score["name"] for score in run.scores)
     cells = [[_score(by_place.get((name, whose))) for whose in columns] for name in names]
-    rows = [[_words(n), *row, escape(MEANINGS.get(n, ""))] for n, row in zip(names, cells, strict=True)]
-    return _table(["", *map(escape, columns), "what it is"], rows) + _notes(run.scores)
+    rows = [[words(n), *row, escape(MEANINGS.get(n, ""))] for n, row in zip(names, cells, strict=True)]
+    return table(["", *map(escape, columns), "what it is"], rows) + _notes(run.scores)
 
 
 def _score(score: Record | None) -> str:
     if score is None:
         return ""
     n = number(score.get("n"))
-    return _figure(score.get("value"), score.get("stderr")) + ("" if n is None else f" <small>n {n:,.0f}</small>")
+    return figure(score.get("value"), score.get("stderr")) + ("" if n is None else f" <small>n {n:,.0f}</small>")
 
 
 def _notes(scores: Iterable[Record]) -> str:
     said = dict.fromkeys((score["name"], str(score["note"])) for score in scores if score.get("note"))
-    items = [f"<li><b>{_words(name)}</b>: {escape(note)}</li>" for name, note in said]
+    items = [f"<li><b>{words(name)}</b>: {escape(note)}</li>" for name, note in said]
     return f'<ul class="notes">{"".join(items)}</ul>' if items else ""
 
 
@@ -238,7 +210,7 @@ def _next(run: Evidence) -> str:
     steps = steps[:-1] if "imported" in run.config else steps
     can = _abilities(run)
     unable = bool(can) and "infill" not in can
-    return _list("next", steps[:1] + steps[2:] if unable else steps)
+    return described("next", steps[:1] + steps[2:] if unable else steps)
 
 
 def _abilities(run: Evidence) -> list[Json]:
@@ -252,14 +224,6 @@ def _command(run: Evidence, verb: str, flags: str = "", before: str = "") -> str
     return f"<code>{escape(line, quote=False)}</code>"
 
 
-def _missing(sentence: str) -> str:
-    return f'<p class="missing">{sentence}</p>'
-
-
-def _list(kind: str, pairs: Iterable[tuple[str, str]]) -> str:
-    return f'<dl class="{kind}">{"".join(f"<div><dt>{name}</dt><dd>{said}</dd></div>" for name, said in pairs)}</dl>'
-
-
 def _charts(name: str, charts: Sequence[Chart]) -> str:
     drawn = [f"<figure>{svg(chart, f'{name}{i}')}{_beyond(chart)}</figure>" for i, chart in enumerate(charts)]
     return f'<div class="charts">{"".join(drawn)}</div>'
@@ -268,27 +232,4 @@ def _charts(name: str, charts: Sequence[Chart]) -> str:
 def _beyond(chart: Chart) -> str:
     most = max(y for line in chart.lines for y in line.y)
     higher = chart.top is not None and most > chart.top
-    return f"<figcaption>begins above the frame, at {_figure(most)}</figcaption>" if higher else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of ready HTML cells."""
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _figure(value: Json, stderr: Json = None) -> str:
-    """A number as precise as it is known, the error to two digits, with all digits in the tooltip."""
-    exact, error = number(value), number(stderr)
-    if exact is None:
-        return '<span title="not defined, or not reached">–</span>'
-    if error is None or error <= 0:
-        shown = f"{exact:,.0f}" if exact == int(exact) else f"{exact:.4g}"
-        return f'<span title="{exact!r}">{shown}</span>'
-    places = max(0, 1 - floor(log10(error)))
-    return f'<span title="{exact!r} ± {error!r}">{exact:,.{places}f} ± {error:.{places}f}</span>'
-
-
-def _words(name: object) -> str:
-    return escape(str(name).replace("_", " "))
+    return f"<figcaption>begins above the frame, at {figure(most)}</figcaption>" if higher else ""

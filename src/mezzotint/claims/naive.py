@@ -1,6 +1,7 @@
 """The masked sampler as published, written out naively: Gumbel noise at every position, at every step.
 
-An independent statement of the law that `sampler/reveal` must have, and the slow side of the `sampler-speed` benchmark.
+An independent statement of the law that `sampler/reveal` must have, and the slow side where speeds are compared.
+Sahoo et al. 2024, arXiv:2406.07524, eq. 7.
 """
 
 from __future__ import annotations

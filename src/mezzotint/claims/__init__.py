@@ -1,0 +1,1 @@
+"""What Mezzotint says of itself and anybody can check: the figures (`table`), and how they are found (`measure`)."""

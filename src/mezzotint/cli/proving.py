@@ -1,0 +1,105 @@
+"""The commands that set runs side by side, examine one, and check what is said of Mezzotint.
+
+Each returns the exit status: 1 where a check was made and something does not hold.
+"""
+
+from __future__ import annotations
+
+import mezzotint
+from mezzotint import UsageError
+from mezzotint.cli import flags
+from mezzotint.cli.allocator import keep_memory
+from mezzotint.cli.draw import closing, draw_table, say, stderr
+from mezzotint.cli.saying import next_of, print_line, print_record, report_of
+
+DOES_NOT_HOLD = 1
+"""The exit status where a check was made and failed."""
+
+
+def doctor(given: flags.Doctor) -> int:
+    """Examine a run."""
+    if given.data:
+        mezzotint.check_data(given.data)
+    fresh = not given.run.exists() and any(card.name == str(given.run) for card in mezzotint.cards())
+    if not fresh:
+        mezzotint.check_run(given.run)
+    keep_memory()
+    bad = 0
+    if fresh:
+        say(f"a small run of {given.run} is made on the bundled corpus, and examined")
+    findings = mezzotint.examine(given.run, given.data, device=given.device)
+    while True:
+        with stderr().status("examining"):
+            finding = next(findings, None)
+        if finding is None:
+            break
+        bad += finding.verdict is mezzotint.Verdict.BAD
+        if given.json:
+            print_record(finding.to_json())
+        else:
+            print_line(f"{finding.verdict.value:<12}{finding.check}: {finding.sentence}")
+    say(f"{bad} check{'' if bad == 1 else 's'} failed" if bad else "nothing is wrong with it")
+    if not fresh:
+        closing(next_of(given.run), report_of(given.run))
+    return DOES_NOT_HOLD if bad else 0
+
+
+def reproduce(given: flags.Reproduce) -> int:
+    """Check claims."""
+    if given.list:
+        return _listed(given)
+    if bool(given.names) == given.all:
+        raise UsageError(f"name claims, or say --all; `mezzotint reproduce --list` lists them; as in `{given.example}`")
+    mezzotint.check_claims(given.names, given.size)
+    keep_memory()
+    passed, count = 0, 0
+    outcomes = mezzotint.reproduce(given.names, size=given.size, folder=given.keep, seed=given.seed)
+    while True:
+        with stderr().status("checking"):
+            outcome = next(outcomes, None)
+        if outcome is None:
+            break
+        claim, count, passed = outcome.claim, count + 1, passed + outcome.holds
+        if given.json:
+            print_record(outcome.to_json())
+        else:
+            verdict = "pass" if outcome.holds else "FAIL"
+            print_line(
+                f"{verdict}  {claim.name}: {outcome.seen:.4g} seen, {claim.range} passes "
+                f"({outcome.seconds:.0f} s). {claim.says}"
+            )
+    say(f"{passed} of {count} claims hold")
+    return 0 if passed == count else DOES_NOT_HOLD
+
+
+def _listed(given: flags.Reproduce) -> int:
+    for claim in mezzotint.check_claims(given.names, given.size):
+        if given.json:
+            print_record(claim.to_json())
+        else:
+            lines = [f"{claim.name} ({claim.size.value}; {claim.hardware}): {claim.says}", f"    {claim.range} passes"]
+            print_line("\n".join([*lines, *(f"    {command}" for command in claim.commands)]))
+    closing("mezzotint reproduce --all --size tiny")
+    return 0
+
+
+def compare(given: flags.Compare) -> int:
+    """Set runs side by side."""
+    mezzotint.check_compared(given.runs, given.data, given.judge, given.out)
+    keep_memory()
+    with stderr().status("measuring") as status:
+        found = mezzotint.compare(
+            given.runs, given.data, given.judge, steps=given.steps, n=given.n, curve=given.curve,
+            entropy_of_first=given.entropy == "first", seed=given.seed, device=given.device, tell=status.update,
+        )  # fmt: skip
+        beside = mezzotint.write_page(found, given.out)
+    if given.json:
+        print_record(found.to_json())
+    else:
+        for table in mezzotint.tables(found):
+            draw_table(table.title, table.head, [[cell.text for cell in row] for row in table.rows])
+    for note in found.notes:
+        say(note)
+    say(f"figures: {beside}")
+    closing(next_of(given.runs[0]), given.out)
+    return 0

@@ -1,0 +1,37 @@
+"""The memory that writing with a run takes, measured in a process of its own:
+
+python -m mezzotint.comparison.footprint RUN     prints 10^6 bytes, the most that were resident
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+TEXTS, STEPS = 64, 16
+
+
+def footprint(run: Path) -> float | None:
+    """10^6 bytes; None where the system does not tell, or the process fails."""
+    call = [sys.executable, "-m", "mezzotint.comparison.footprint", str(run)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    try:
+        return float(done.stdout)
+    except ValueError:
+        return None
+
+
+def main() -> None:
+    """Write with the run that is named, and print what that took."""
+    import resource
+
+    from mezzotint.run import load
+
+    load(sys.argv[1], device="cpu").generate(TEXTS, steps=STEPS)
+    scale = 1 if sys.platform == "darwin" else 1024
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6)
+
+
+if __name__ == "__main__":
+    main()

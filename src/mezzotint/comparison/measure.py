@@ -1,0 +1,247 @@
+"""Measuring runs on the same held-out texts, by the same evaluators, under the same judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from platform import machine
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from mezzotint.assess import Texts, bound, is_bistro, of_texts, training_text
+from mezzotint.comparison.asked import Asked, check_compared
+from mezzotint.comparison.footprint import footprint
+from mezzotint.comparison.record import Compared, Comparison, Point
+from mezzotint.errors import UsageError
+from mezzotint.evaluate.diversity import TrainingText
+from mezzotint.evaluate.fluency import Swept, matched_sweep
+from mezzotint.evaluate.judge import tag
+from mezzotint.evaluate.table import Score
+from mezzotint.judge import Judge, bundled_judge
+from mezzotint.run import Run, Sample, load
+from mezzotint.training import folder as files
+from mezzotint.training.checkpoint import counts
+from mezzotint.translation.scores import pair_scores
+from mezzotint.types import Layout
+
+STEPS = (4, 16, 64)
+CURVE = (1, 2, 4, 8, 16, 32, 64)
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15)
+"""Of the sweep that is brought to one entropy."""
+SAMPLES = 256
+TIMED, REPEATS = 64, 3
+"""Texts that are timed at once, and how often, the runs in turn."""
+ENTROPY = "entropy_words"
+
+
+def compare(
+    runs: Sequence[str | Path],
+    data: Sequence[str | Path] = (),
+    judge: str | Path | None = None,
+    *,
+    steps: Sequence[int] = (),
+    n: int = SAMPLES,
+    curve: bool = False,
+    entropy_of_first: bool = False,
+    memory: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    tell: Callable[[str], None] = lambda what: None,
+) -> Comparison:
+    """Runs side by side on held-out text; by default their own, where they share it.
+
+    Each writes n texts at every number of `steps`; with `curve` at more of them, and at several temperatures, for judge
+    NLL at one word entropy: that of the held-out texts, or with `entropy_of_first` that of the first run's own texts in
+    the most steps. `memory` is measured in a process of its own for each run. `tell` hears what is being done. Raises
+    the errors of `check_compared` and `load`.
+    """
+    asked = check_compared([Path(run) for run in runs], data, None if judge is None else Path(judge))
+    loaded = _named([load(run, device=device) for run in asked.runs], asked.runs)
+    tell("measuring sizes")
+    whole = [_whole(name, run, memory) for name, run in loaded.items()]
+    if asked.translators:
+        return _of_translators(asked, loaded, whole, seed, tell)
+    bench = Bench(loaded, asked.data, _judge(loaded, judge, device), n, seed, tell)
+    chosen = tuple(sorted(set(steps))) or (CURVE if curve else STEPS)
+    compared = [replace(each, scores=scores) for each, scores in zip(whole, bench.bounds(), strict=True)]
+    points = bench.points(chosen)
+    own = list(of_texts(bench.held_out.like_samples(n), bench.judge, bench.training, bench.bistro))
+    if curve:
+        points = bench.matched(points, own, entropy_of_first)
+    about = bench.about(asked.data) | {"device": str(next(iter(loaded.values())).device)}
+    filled = [replace(each, points=found) for each, found in zip(compared, points, strict=True)]
+    return Comparison(filled, own, about, bench.notes)
+
+
+class Bench:
+    """Some runs, and all that they are measured by."""
+
+    def __init__(
+        self,
+        runs: dict[str, Run],
+        data: Sequence[str | Path],
+        judge: Judge | None,
+        n: int,
+        seed: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.runs, self.judge, self.n, self.seed, self.tell = runs, judge, n, seed, tell
+        self.notes: list[str] = []
+        self.texts = [Texts(run, data) for run in runs.values()]
+        self.held_out = self.texts[0]
+        self.training = self._training()
+        self.bistro = all(map(is_bistro, runs.values()))
+        if judge is None:
+            self.notes.append(
+                "Fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed."
+            )
+
+    def about(self, data: Sequence[str | Path]) -> dict[str, Any]:
+        """Under what the figures were measured."""
+        return {
+            "texts": [Path(path).name for path in data], "judge": tag(self.judge) if self.judge else None, "n": self.n,
+            "seed": self.seed, "date": datetime.now(UTC).date().isoformat(),
+            "hardware": f"{machine()}, {torch.get_num_threads()} threads", "timed": f"{REPEATS} times {TIMED} texts",
+        }  # fmt: skip
+
+    def bounds(self) -> Iterator[list[Score]]:
+        """Every run's bound on the texts that fit all of them."""
+        layouts = {texts.layout for texts in self.texts}
+        if len(layouts) > 1:
+            self.notes.append("Some runs read whole texts and some windows, so that their bounds are not comparable.")
+        if layouts == {Layout.TEXTS}:
+            shared = set.intersection(*(set(texts.order) for texts in self.texts))
+            if not shared:
+                raise UsageError("no held-out text fits all of these runs; compare them apart")
+            left = max(len(texts.texts) for texts in self.texts) - len(shared)
+            if left:
+                self.notes.append(f"{left:,} held-out texts do not fit all runs and are left out of the bounds.")
+            self.texts = [texts.only(shared) for texts in self.texts]
+        alike = len({run.tokenizer.fingerprint for run in self.runs.values()}) == 1
+        if not alike:
+            self.notes.append("The runs have different tokens: their bounds are compared by the character alone.")
+        for (name, run), texts in zip(self.runs.items(), self.texts, strict=True):
+            self.tell(f"{name}: the bound on held-out text")
+            scores = list(bound(run, texts, seed=self.seed))
+            yield [score for score in scores if alike or score.name == "bound_bits_per_char"]
+
+    def points(self, steps: Sequence[int]) -> list[list[Point]]:
+        """Every run's texts at every number of steps, scored and timed."""
+        found: list[list[Point]] = []
+        plans = {name: _plan(run, steps) for name, run in self.runs.items()}
+        seconds = self._timed(plans)
+        for name, run in self.runs.items():
+            found.append([])
+            for count in plans[name]:
+                self.tell(f"{name}: {self.n} texts" + ("" if count is None else f" in {count} steps"))
+                samples = self._written(run, count)
+                scores = list(of_texts([s.text for s in samples], self.judge, self.training, self.bistro))
+                times = seconds[name, count]
+                tokens = sum(len(s.ids) for s in samples) / len(samples)
+                nfe = float(np.mean([s.nfe for s in samples]))
+                spread = min(times), max(times)
+                found[-1].append(Point(count, nfe, median(times), spread, tokens / median(times), scores))
+        return found
+
+    def matched(self, points: list[list[Point]], own: Sequence[Score], first: bool) -> list[list[Point]]:
+        """The points with judge NLL at one entropy."""
+        if self.judge is None:
+            self.notes.append("Nothing is brought to one entropy, because there is no judge.")
+            return points
+        theirs = points[0][-1].scores if first else own
+        target = next(score.value for score in theirs if score.name == ENTROPY)
+        whose = f"of {next(iter(self.runs))}'s own texts" if first else "of the held-out texts"
+        self.notes.append(
+            f"Matched: judge NLL where a sweep over temperature reaches {target:.3f} nats, the word entropy {whose}."
+        )
+        return [
+            [replace(point, matched=self._at_entropy(name, run, point.steps, target)) for point in found]
+            for (name, run), found in zip(self.runs.items(), points, strict=True)
+        ]
+
+    def _at_entropy(self, name: str, run: Run, steps: int | None, target: float) -> Score:
+        assert self.judge is not None
+        sweep = []
+        for temperature in TEMPERATURES:
+            self.tell(f"{name}: temperature {temperature:g}" + ("" if steps is None else f" in {steps} steps"))
+            samples = self._written(run, steps, temperature=temperature)
+            sweep.append(Swept.of(temperature, [sample.text for sample in samples], self.judge))
+        return matched_sweep(sweep, target)
+
+    def _written(self, run: Run, steps: int | None, n: int | None = None, **how: Any) -> list[Sample]:
+        asked: dict[str, Any] = {"seed": self.seed, **how} | ({} if steps is None else {"steps": steps})
+        return run.generate(n or self.n, **asked)
+
+    def _timed(self, plans: dict[str, list[int | None]]) -> dict[tuple[str, int | None], list[float]]:
+        """Seconds a text: the runs in turn, once to warm up and then REPEATS times."""
+        count = min(TIMED, self.n)
+        found: dict[tuple[str, int | None], list[float]] = {}
+        for turn in range(1 + REPEATS):
+            self.tell(f"timing, {turn + 1} of {1 + REPEATS}")
+            for name, plan in plans.items():
+                for steps in plan:
+                    began = time.perf_counter()
+                    self._written(self.runs[name], steps, count)
+                    if turn:
+                        found.setdefault((name, steps), []).append((time.perf_counter() - began) / count)
+        return found
+
+    def _training(self) -> TrainingText | None:
+        """The texts that all runs were trained on, if they are the same and still here."""
+        said = [
+            (run.config["data"]["files"], [s["sha256"] for s in run.config["data"].get("sources", [])])
+            for run in self.runs.values()
+        ]
+        if any(other != said[0] for other in said):
+            self.notes.append("The runs were trained on different texts, so that what is new in theirs is left out.")
+            return None
+        return training_text(self.held_out.run)
+
+
+def _plan(run: Run, steps: Sequence[int]) -> list[int | None]:
+    """The steps that are asked of a run: none, once, where its texts do not depend on them."""
+    few, more = (run.generate(4, steps=count) for count in (1, 3))
+    fixed = [(s.text, s.nfe) for s in few] == [(s.text, s.nfe) for s in more]
+    return [None] if fixed else list(steps)
+
+
+def _of_translators(
+    asked: Asked, runs: dict[str, Run], whole: Sequence[Compared], seed: int, tell: Callable[[str], None]
+) -> Comparison:
+    compared = []
+    for each, run in zip(whole, runs.values(), strict=True):
+        tell(f"{each.name}: writing from the held-out sources")
+        compared.append(replace(each, scores=list(pair_scores(run, asked.data, seed=seed))))
+    about = {"texts": [Path(path).name for path in asked.data], "seed": seed}
+    return Comparison(compared, (), about, ["These runs write from a source: each is scored beside the references."])
+
+
+def _whole(name: str, run: Run, memory: bool) -> Compared:
+    needed = [run.folder / file for file in files.PUBLISHED]
+    teacher = not run.card.backbone
+    size = sum(p.stat().st_size for p in needed if p.exists() and not (teacher and p.name == files.FROZEN))
+    peak = footprint(run.folder) if memory else None
+    return Compared(name, run.card.name, sum(counts(run.system)), size / 1e6, peak, ())
+
+
+def _named(runs: Sequence[Run], paths: Sequence[Path]) -> dict[str, Run]:
+    """Runs by their names; by their paths where two have the same name."""
+    names = [run.name for run in runs]
+    twice = len(set(names)) < len(names)
+    return {str(path) if twice else run.name: run for run, path in zip(runs, paths, strict=True)}
+
+
+def _judge(runs: dict[str, Run], judge: str | Path | None, device: str) -> Judge | None:
+    if judge is None:
+        return Judge(load(bundled_judge(), device=device)) if all(map(is_bistro, runs.values())) else None
+    found = Judge(load(judge, device=device))
+    for name, run in runs.items():
+        if run.weights_sha256 == found.run.weights_sha256:
+            raise UsageError(f"{judge} has the weights of {name} and cannot judge it; name an ar run of another seed")
+    return found

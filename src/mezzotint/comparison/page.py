@@ -1,0 +1,90 @@
+"""compare.html: some runs as pictures and tables on one page that is complete in itself, and its figures as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from math import isfinite
+from pathlib import Path
+
+from mezzotint.comparison.asked import MARK
+from mezzotint.comparison.record import Compared, Comparison, Point
+from mezzotint.comparison.tables import Cell, Table, called, tables
+from mezzotint.errors import UsageError
+from mezzotint.evaluate.table import Score
+from mezzotint.training import folder as files
+from mezzotint.training.charts import Chart, Line, svg
+from mezzotint.training.sheet import described, document, figure, missing, table
+
+DRAWN = ("judge_nll", "entropy_words", "unseen_trigrams", "valid_share")
+"""Scores of which pictures are drawn. Fluency never stands without variety."""
+AXES: tuple[tuple[str, str, Callable[[Point], float]], ...] = (
+    ("evaluations", "network evaluations a text", lambda point: point.nfe),
+    ("seconds", "milliseconds a text", lambda point: 1000 * point.seconds),
+)
+
+
+def write_page(found: Comparison, out: Path) -> Path:
+    """Write the page, and its figures beside it, each whole or not at all; returns the path of the figures."""
+    figures = out.with_suffix(".json")
+    try:
+        files.put_json(figures, found.to_json())
+        files.put(out, page(found))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
+    return figures
+
+
+def page(found: Comparison) -> str:
+    """The page as HTML."""
+    shown = tables(found)
+    sections = {"What is compared": _about(found)}
+    if any(run.points for run in found.runs):
+        sections |= {f"Quality against {word}": _charts(found, word, label, at) for word, label, at in AXES}
+    sections |= {each.title: _table(each) for each in shown}
+    names = " · ".join(run.name for run in found.runs)
+    return document(MARK.partition(" · ")[2], names, "", sections)
+
+
+def charts(found: Comparison, word: str, label: str, at: Callable[[Point], float]) -> list[Chart]:
+    """Scores of what the runs write, and NLL at one entropy, against what it costs."""
+    own = {score.name: score.value for score in found.data}
+    drawn = []
+    for name in (*DRAWN, "judge_nll_matched"):
+        lines = [line for run in found.runs if (line := _line(run, name, at)) is not None]
+        level = ("the held-out texts", own[name]) if isfinite(own.get(name, float("nan"))) else None
+        if lines:
+            said = "judge NLL, matched entropy" if name == "judge_nll_matched" else called(name)
+            drawn.append(Chart(f"{said} against {word}", label, said, lines, level, doubling=True))
+    return drawn
+
+
+def _line(run: Compared, name: str, at: Callable[[Point], float]) -> Line | None:
+    pairs = [(at(point), score.value) for point in run.points if (score := _scored(point, name)) is not None]
+    kept = sorted((x, y) for x, y in pairs if isfinite(y) and x > 0)
+    return Line(run.name, [x for x, _ in kept], [y for _, y in kept], marks=True) if kept else None
+
+
+def _scored(point: Point, name: str) -> Score | None:
+    return point.matched if name == "judge_nll_matched" else point.score(name)
+
+
+def _charts(found: Comparison, word: str, label: str, at: Callable[[Point], float]) -> str:
+    drawn = [f"<figure>{svg(chart, f'{word}{i}')}</figure>" for i, chart in enumerate(charts(found, word, label, at))]
+    return f'<div class="charts">{"".join(drawn)}</div>'
+
+
+def _about(found: Comparison) -> str:
+    told = {name: ", ".join(value) if isinstance(value, list) else value for name, value in found.about.items()}
+    facts = described("facts", [(escape(name), escape(str(said or "none"))) for name, said in told.items()])
+    return facts + "".join(missing(escape(note)) for note in found.notes)
+
+
+def _table(shown: Table) -> str:
+    return table([escape(name) for name in shown.head], [[_html(cell) for cell in row] for row in shown.rows])
+
+
+def _html(cell: Cell) -> str:
+    if cell.value is None or isinstance(cell.value, str):
+        return escape(cell.value or "")
+    return f'<span title="{cell.value!r}">{cell.text}</span>' if cell.form else figure(cell.value, cell.stderr)

@@ -1,0 +1,97 @@
+"""A comparison as two tables, for the terminal and the page alike: what the runs are, and what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mezzotint.comparison.record import Comparison, Point
+from mezzotint.evaluate.table import Score, figures
+
+QUALITY = ("judge_nll", "perplexity", "entropy_words", "distinct_2", "self_bleu", "unseen_trigrams", "valid_share")
+"""The scores of texts that are shown, those that were measured."""
+WORDS = {
+    "judge_nll": "judge NLL", "perplexity": "perplexity", "entropy_words": "word entropy", "distinct_2": "distinct 2",
+    "self_bleu": "self-BLEU", "unseen_trigrams": "unseen trigrams", "valid_share": "accepted",
+    "bound_nats_per_token": "nats a token", "bound_bits_per_char": "bits a character",
+}  # fmt: skip
+"""Scores in the heads of columns."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure with all that is known of it, or words; `value` None is a place where nothing stands."""
+
+    value: float | str | None
+    stderr: float | None = None
+    form: str = ""
+    """How a figure without an error is written; empty: as precise as usual."""
+
+    @property
+    def text(self) -> str:
+        """For a terminal."""
+        if self.value is None or isinstance(self.value, str):
+            return self.value or ""
+        if self.form and self.value == self.value:
+            return self.form.format(self.value)
+        return figures(self.value, self.stderr)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A head, and rows as wide as it is."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+def tables(found: Comparison) -> list[Table]:
+    """The tables of a comparison; that of texts is missing where nothing was written freely."""
+    return [_of_runs(found), *([_of_texts(found)] if any(run.points for run in found.runs) else [])]
+
+
+def _of_runs(found: Comparison) -> Table:
+    names = list(dict.fromkeys(score.name for run in found.runs for score in run.scores))
+    memory = any(run.peak_mb is not None for run in found.runs)
+    head = ["run", "system", "parameters", "MB on disk", *(["MB in memory"] if memory else [])]
+    rows = []
+    for run in found.runs:
+        scores = {score.name: score for score in run.scores}
+        size = [Cell(run.params, form="{:,.0f}"), Cell(run.disk_mb, form="{:.1f}")]
+        size += [Cell(run.peak_mb, form="{:,.0f}")] if memory else []
+        rows.append([Cell(run.name), Cell(run.system), *size, *(_cell(scores.get(name)) for name in names)])
+    return Table("The runs", [*head, *map(called, names)], rows)
+
+
+def _of_texts(found: Comparison) -> Table:
+    points = [point for run in found.runs for point in run.points]
+    names = [name for name in QUALITY if any(point.score(name) for point in points)]
+    swept = any(point.matched for point in points)
+    head = ["run", "steps", "evaluations", "ms a text", "tokens a second", *map(called, names)]
+    rows = []
+    for run in found.runs:
+        for point in run.points:
+            scores = [_cell(point.score(name)) for name in names]
+            rows.append([Cell(run.name), *_cost(point), *scores, *([_cell(point.matched)] if swept else [])])
+    if found.data:
+        own = {score.name: score for score in found.data}
+        blank = [Cell(None)] * 4
+        beside = [_cell(own.get(name)) for name in names]
+        rows.append([Cell("the held-out texts"), *blank, *beside, *([Cell(None)] if swept else [])])
+    return Table("What they write", [*head, *(["NLL, matched"] if swept else [])], rows)
+
+
+def _cost(point: Point) -> list[Cell]:
+    steps = Cell("–") if point.steps is None else Cell(float(point.steps), form="{:.0f}")
+    rate = Cell(point.tokens_per_second, form="{:,.0f}")
+    return [steps, Cell(point.nfe, form="{:.1f}"), Cell(1000 * point.seconds, form="{:.1f}"), rate]
+
+
+def called(name: str) -> str:
+    """A score in the head of a column."""
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def _cell(score: Score | None) -> Cell:
+    return Cell(None) if score is None else Cell(score.value, score.stderr)

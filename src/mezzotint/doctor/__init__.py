@@ -1,0 +1,1 @@
+"""Examining a run: what has to hold of any system, ours or another's, checked on the run itself (`examine`)."""

@@ -1,0 +1,89 @@
+"""The checks in their order, and a patient for them: a run, or a system fresh from its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mezzotint.assess import own_texts
+from mezzotint.checks import BISTRO
+from mezzotint.data.corpus import read
+from mezzotint.doctor import invariance, keeping, law, speed
+from mezzotint.doctor.finding import Finding, Skip, Verdict
+from mezzotint.doctor.patient import Patient
+from mezzotint.errors import DataError, HubError, MezzotintError, UsageError
+from mezzotint.launch import train
+from mezzotint.prepare import bistro_texts
+from mezzotint.run import Run, load
+from mezzotint.systems import cards
+from mezzotint.types import Can, Layout
+
+CHECKS: Mapping[str, Callable[[Patient], tuple[Verdict, str]]] = {
+    "padding": invariance.padding,
+    "batch": invariance.batch,
+    "seed": invariance.seed,
+    "save and load": keeping.saved,
+    "resume": keeping.resumed,
+    "tokenizer": keeping.tokens,
+    "law": law.written_as_priced,
+    "throughput": speed.throughput,
+}
+FRESH = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.003", "validations": "1"}
+"""How a system that is named instead of a run is made: small, for what is asked is not how well it writes."""
+FRESH_STEPS = 20
+
+
+def examine(
+    source: str | Path, data: Sequence[str | Path] = (), *, device: str = "auto", checks: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """The findings on a run, or on a system that is named instead of one: a small run of it is made on bistro.
+
+    `data`: texts for the tokenizer; by default those that the run was trained on, where they are here. `checks`: their
+    names, by default all of `CHECKS`. Raises the errors of `load`, and of `train` for a system.
+    """
+    if not Path(source).exists() and any(card.name == str(source) for card in cards()):
+        with TemporaryDirectory(prefix="mezzotint-") as aside:
+            _made(str(source), out := Path(aside) / "run")
+            yield from _examined(out, data, device, checks)
+    else:
+        yield from _examined(source, data, device, checks)
+
+
+def _examined(folder: str | Path, data: Sequence[str | Path], device: str, checks: Sequence[str]) -> Iterator[Finding]:
+    patient = Patient(lambda: load(folder, device=device))
+    patient.texts = _texts(patient.run, data)
+    yield from examined(patient, checks)
+
+
+def examined(patient: Patient, checks: Sequence[str] = ()) -> Iterator[Finding]:
+    """The findings on a patient."""
+    for name in checks or CHECKS:
+        try:
+            yield Finding(name, *CHECKS[name](patient))
+        except Skip as reason:
+            yield Finding(name, Verdict.SKIPPED, str(reason))
+        except MezzotintError as error:
+            yield Finding(name, Verdict.BAD, f"the check could not be made: {error}")
+
+
+def _made(system: str, out: Path) -> None:
+    """A small run of a system on the bundled corpus; UsageError for one that does not start from texts alone."""
+    card = next(card for card in cards() if card.name == system)
+    if card.teachers or card.backbone:
+        raise UsageError(f"{system} starts from a trained run; make a run of it, and name its folder")
+    for _ in train(system, [BISTRO], out=out, max_steps=FRESH_STEPS, settings=FRESH):
+        pass
+
+
+def _texts(run: Run, data: Sequence[str | Path]) -> list[str]:
+    if [str(path) for path in data] == [BISTRO]:
+        return bistro_texts("test")
+    if data:
+        return list(read(data, run.config["data"]["field"], Layout(run.config["data"]["layout"]))[0])
+    if Can.TRANSLATE in run.card.can:
+        return []
+    try:
+        return own_texts(run)
+    except (DataError, HubError, UsageError):
+        return []
