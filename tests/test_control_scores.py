@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.control import PAIRS, TASKS, targets
+from benchmarks.control_targets import BISTRO
+from benchmarks.control_targets import of_bistro as targets
 from mezzotint import Wanted
 from mezzotint.data import bistro
 from mezzotint.evaluate.control import Analysis, bracket_f1, by_grammar, control_scores, successes
@@ -14,7 +15,7 @@ from mezzotint.evaluate.control import Analysis, bracket_f1, by_grammar, control
 ONE = next(bistro.write(1, seed=3))
 
 
-@pytest.mark.parametrize("task", [task for task in (*TASKS, *PAIRS) if task != "compose"])
+@pytest.mark.parametrize("task", [part for parts in BISTRO.tasks.values() for part in parts])
 def test_a_text_is_what_it_is_itself(task):
     for wanted, other in zip(targets(task, 8, 40), targets(task, 9, 40)[1:], strict=True):
         text = next(

@@ -116,6 +116,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("material")
     texts = list(bistro.texts("train", 400))
     write(root / "reviews.txt", texts)
+    write(root / "hotels.txt", texts[100:200])
     write(root / "test.txt", list(bistro.texts("test", 12)))
     write(root / "prose.txt", [line for i in range(0, 400, 10) for line in (" ".join(texts[i : i + 10]), "")])
     write(root / "german.txt", ["ein alter pub", "der fluss ist kalt"])
