@@ -29,7 +29,7 @@ from tests import checkpoints
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LEFT_OUT = ("log.md", "results.md", "commands.md")
-TRAINING = {"train", "train-embeddings", "distill", "train-control", "latent prior"}
+TRAINING = {"train", "train-embeddings", "distill", "finetune", "train-control", "latent prior"}
 TINY = ["--set", "dim=32", "--set", "depth=1", "--set", "heads=2", "--set", "batch=8", "--set", "validations=1"]
 LAUNCHERS = ("torchrun", "accelerate")
 MADE = {
@@ -116,7 +116,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("material")
     texts = list(bistro.texts("train", 400))
     write(root / "reviews.txt", texts)
-    write(root / "hotels.txt", texts[100:200])
+    write(root / "hotels.txt", texts[200:])
     write(root / "test.txt", list(bistro.texts("test", 12)))
     write(root / "prose.txt", [line for i in range(0, 400, 10) for line in (" ".join(texts[i : i + 10]), "")])
     write(root / "german.txt", ["ein alter pub", "der fluss ist kalt"])
@@ -153,6 +153,7 @@ def short(words: list[str], name: str) -> list[str]:
             kept.append(word)
     own = {
         "train-control": ["--batch-size", "8"],
+        "finetune": ["--set", "batch=8", "--set", "validations=1"],
         "latent prior": ["--set", "dim=16", "--set", "depth=1", "--set", "batch=8"],
         "distill": ["--set", "batch=4", "--set", "validations=1", "--set", "group=2"],
     }
