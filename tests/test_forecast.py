@@ -119,5 +119,7 @@ def test_it_counts_what_a_training_then_has(system, tmp_path, monkeypatch):
     assert not (tmp_path / "a").exists()
     list(mezzotint.train(system, [text], out=tmp_path / "a", **how))
     run = mezzotint.load(tmp_path / "a")
-    assert last.forecast.trained == sum(p.numel() for p in run.system.players["model"].parameters())
+    parameters = list(run.system.players["model"].parameters())
+    assert last.forecast.trained == sum(p.numel() for p in parameters if p.requires_grad)
+    assert last.forecast.trained + last.forecast.frozen == sum(p.numel() for p in parameters)
     assert last.forecast.peak_bytes > last.forecast.weights_bytes

@@ -131,8 +131,8 @@ def test_what_is_lost_alone_is_known_where_there_are_two_tokens():
 def test_a_walk_goes_by_the_clock():
     made, canvas = clocked(), texts(2)
     seen = []
-    denoise = made.denoise
-    made.denoise = lambda noised, *rest: seen.append(float(noised.t[0])) or denoise(noised, *rest)
+    odds = made.odds
+    made.odds = lambda noised, *rest: seen.append(float(noised.t[0])) or odds(noised, *rest)
     for _ in made.sample(Request(canvas, steps=4)):
         pass
     even = torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64)

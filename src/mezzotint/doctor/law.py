@@ -2,12 +2,13 @@
 
 With all but one position given, -log p of that token is what `nll` says, up to a constant; over the whole vocabulary
 it makes a law p, and the tokens that `sample` puts there have to follow it. What is measured is the divergence
-KL(seen || p), of which (k - 1) / 2n nats are the noise of n draws over k tokens (Miller 1955).
+KL(seen || p), beside what as many draws from p itself have of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from mezzotint.evaluate.likelihood import costs
 from mezzotint.types import Can, Canvas, Ending, Request
 
 SAMPLES = 1000
+SIMULATED = 50
+"""How often as many draws are made from p."""
 PRICED = 8
 """Draws of the bound for each token, where it is one."""
 TOGETHER = 250
@@ -42,10 +45,9 @@ def written_as_priced(patient: Patient) -> tuple[Verdict, str]:
         raise Skip(f"the vocabulary has {run.spec.vocab:,} entries, too many to price them all")
     canvas, place = gap(patient)
     p, counts = _law(patient, canvas, place), _counts(patient, canvas, place)
-    seen = counts / counts.sum()
-    used = seen > 0
-    divergence = float((seen[used] * (np.log(seen[used]) - np.log(p[used]))).sum())
-    noise = (used.sum() - 1) / (2 * counts.sum())
+    divergence = _divergence(counts, p)
+    again = np.random.default_rng(SEED).multinomial(SAMPLES, p / p.sum(), SIMULATED)
+    noise = float(np.mean([_divergence(each, p) for each in again]))
     tight = run.card.exact or run.card.bound.endswith("any-order form")
     most = TIGHT if tight else LOOSE
     said = f"one gap, written {counts.sum():,.0f} times, is {divergence:.3f} nats of divergence from the bound's law"
@@ -56,6 +58,13 @@ def written_as_priced(patient: Patient) -> tuple[Verdict, str]:
         f"{said}, of which noise makes {noise:.3f}",
         f"{said}, where at most {most + noise:.3f} passes: what is written is not what is priced",
     )
+
+
+def _divergence(counts: NDArray[Any], p: NDArray[np.float64]) -> float:
+    """KL(seen || p) in nats, of counts (V,)."""
+    seen = counts / counts.sum()
+    used = seen > 0
+    return float((seen[used] * (np.log(seen[used]) - np.log(p[used]))).sum())
 
 
 def gap(patient: Patient) -> tuple[Canvas, int]:
