@@ -103,7 +103,7 @@ def test_the_readmes_figures_are_those_of_the_results() -> None:
 
 def test_what_was_not_measured_is_said_to_be_so() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    measured = {row.system for path in RESULTS.glob("*.json") for row in read(path)}
+    measured = {row.system for path in RESULTS.glob("*.json") if path.stem != "profile" for row in read(path)}
     for name in CATALOGUE:
         (row,) = re.findall(rf"^\| \[`{name}`\].*$", text, re.MULTILINE)
         assert ("not measured yet" in row) == (name not in measured)
