@@ -32,8 +32,8 @@ LEFT_OUT = ("log.md", "results.md", "commands.md")
 TRAINING = {"train", "train-embeddings", "distill", "finetune", "train-control", "latent prior"}
 TINY = ["--set", "dim=32", "--set", "depth=1", "--set", "heads=2", "--set", "batch=8", "--set", "validations=1"]
 LAUNCHERS = ("torchrun", "accelerate")
-ELSEWHERE = ("demo", "doctor", "reproduce")
-"""Commands that take long and are run elsewhere: by .ci/run, tests/test_doctor.py and tests/test_claims.py."""
+ELSEWHERE = ("compare", "demo", "doctor", "reproduce")
+"""Commands that take long and are run elsewhere: by .ci/run, and by tests of their own."""
 MADE = {
     "reviews": "train mdlm --data reviews.txt",
     "ar": "train ar --data reviews.txt",
