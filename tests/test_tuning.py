@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -127,11 +128,13 @@ def test_all_weights_are_tuned_where_nothing_is_added(runs, tmp_path, monkeypatc
 def test_what_cannot_be_tuned_is_refused_before_anything_is_written(runs, tmp_path, monkeypatch):
     run, data = runs["dlm"], [runs["dlm"].folder.parent / "new.txt"]
     run.quantize("int8", tmp_path / "small")
+    shutil.copytree(run.folder, tmp_path / "bare", ignore=shutil.ignore_patterns("model.safetensors"))
     for folder, how, error, said in (
         (run.folder, {"adapter": "laro"}, UsageError, "unknown adapter 'laro'"),
         (run.folder, {"adapter": "ina", "settings": {"width": "8"}}, UsageError, "width is as in"),
         (tmp_path / "small", {"adapter": "ina"}, CapabilityError, "weights in full"),
         (tmp_path / "nothing", {"adapter": "ina"}, RunError, "nothing"),
+        (tmp_path / "bare", {"adapter": "ina"}, RunError, "model.safetensors is missing"),
     ):
         with pytest.raises(error, match=said):
             finetune_run(folder, out=tmp_path / "out", data=data, **how)

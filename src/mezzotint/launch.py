@@ -169,9 +169,7 @@ def distill_run(
         check_seed(seed)
         pick_device(device)
         config = check_run(folder)
-        weights = folder / files.MODEL
-        if not weights.exists():
-            raise RunError(f"{weights} is missing; a trained run has one")
+        weights = _weights(folder)
         if config.get("packed"):
             raise CapabilityError(f"{teacher} was quantised; a student starts from weights in full")
         recipe = lesson(
@@ -228,9 +226,10 @@ def finetune_run(
             folder, config, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
+        weights = _weights(folder)
         layout = layout_named(config["data"]["layout"])
         corpus = corpus_of(data, valid, field, layout)
-        words, weights = Tokenizer.load(folder / files.TOKENIZER), folder / files.MODEL
+        words = Tokenizer.load(folder / files.TOKENIZER)
         recipe, prepared = prepare(recipe, corpus, layout, words, folder)
         recipe = replace(recipe, spec=tuned_spec(recipe.spec, adapt))
         spec: Any = recipe.spec
@@ -242,6 +241,14 @@ def finetune_run(
 
     system = team.ahead(lambda: str(check_run(folder)["system"]))
     return _begun(out, system, seed, device, team, *team.ahead(read))
+
+
+def _weights(folder: Path) -> Path:
+    """The file of a run's weights; RunError where there is none."""
+    weights = folder / files.MODEL
+    if not weights.exists():
+        raise RunError(f"{weights} is missing; a trained run has one")
+    return weights
 
 
 def _begun(

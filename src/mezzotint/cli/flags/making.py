@@ -27,6 +27,12 @@ from mezzotint.cli.flags.readers import (
     word,
 )
 
+Beside = Annotated[Path | None, value("the run folder to write (default: runs/<system>-<run>-<n>)", "FOLDER", Path)]
+TextField = Annotated[
+    str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
+]
+HeldOut = Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -43,16 +49,14 @@ class Training:
     """What every training from scratch is told."""
 
     data: Files
-    field: Annotated[
-        str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
-    ] = None
+    field: TextField = None
     layout: Annotated[
         str,
         choose(
             "a text is a line or record, or a window of joined documents (blank lines part them)", "texts", "windows"
         ),
     ] = "texts"
-    valid: Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)] = ()
+    valid: HeldOut = ()
     tokenizer: Annotated[
         str,
         value(
@@ -126,9 +130,7 @@ class Distill:
 
     example: ClassVar[str] = "mezzotint distill runs/mdlm --out runs/fast"
     run: Run
-    out: Annotated[Path | None, value("the run folder to write (default: runs/<system>-<run>-<n>)", "FOLDER", Path)] = (
-        None
-    )
+    out: Beside = None
     data: Annotated[
         tuple[Path, ...], values("files of text to learn from (default: those that the run learned from)", "FILE", Path)
     ] = ()
@@ -156,13 +158,9 @@ class Finetune:
     adapter: Annotated[
         str, choose("factors of low rank (extra lora), gates on attention, or all weights", "lora", "ina", "none")
     ] = "lora"
-    out: Annotated[Path | None, value("the run folder to write (default: runs/<system>-<run>-<n>)", "FOLDER", Path)] = (
-        None
-    )
-    field: Annotated[
-        str | None, value("which field of a record is the text (default: text, or the only text field)", "NAME")
-    ] = None
-    valid: Annotated[tuple[Path, ...], values("held-out files of text (default: 5 % of the data)", "FILE", Path)] = ()
+    out: Beside = None
+    field: TextField = None
+    valid: HeldOut = ()
     minutes: Minutes = None
     max_steps: MaxSteps = None
     batch_size: BatchSize = None
