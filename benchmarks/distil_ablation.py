@@ -4,8 +4,9 @@
                                          [--steps 4 8 16] [--n 500] [--guided 8] [--set lr=3e-4] [--minutes 9]
 
 The paper (Zheng et al. 2025, arXiv:2509.25035) adds its parts one after another; here each is taken from the whole
-alone, and `plain` is without any. `consistency` is another objective (after SDTT), `one-time` and `teachers-texts` are
-switches of ours. With --guided the arms that have a critic write with its reward too, in so many steps.
+alone, and `plain` is without any. `consistency` and `tokens` are other objectives (after SDTT and Di[M]O), `one-time`
+and `teachers-texts` are switches of ours. With --guided the arms that have a critic write with its reward too, in so
+many steps.
 
 Rows go to `NAME-fewstep`, where a student's variant names what it was taught under. Runs stand in runs/distil-ablation;
 what is measured already is left out, so what was stopped, or had too few --minutes, is continued by the same call.
@@ -38,6 +39,7 @@ ARMS: Mapping[str, Settings] = {
     "one-time": {"one_time": "true"},
     "teachers-texts": {"reference": "teacher"},
     "consistency": {"objective": "consistency"},
+    "tokens": {"objective": "tokens"},
 }
 
 

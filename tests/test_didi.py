@@ -286,6 +286,29 @@ def test_consistency_with_the_teacher_needs_no_critic_and_leaves_no_reward(made)
         mezzotint.load(made / "consistent").generate(1, guide="reward")
 
 
+def test_token_by_token_a_shadow_stands_in_place_of_the_critic_and_goes_on_to_the_bit(made):
+    recipe = lesson("didi-instruct", made / "teacher", mezzotint.check_run(made / "teacher"), {"objective": "tokens"})
+    players = build_trainer(
+        "didi-instruct", recipe, None, 0, "cpu", start=given(made / "teacher/model.safetensors")
+    ).system.players  # fmt: skip
+    shadow, student = (players[name].state_dict() for name in ("critic", "student"))
+    assert all(torch.equal(shadow[name], student[name]) for name in student)
+    distilled(made, "tokens", objective="tokens", lr="0.03")
+    theirs, ours = load_file(made / "teacher/model.safetensors"), load_file(made / "tokens/model.safetensors")
+    for player in ("critic", "student"):
+        assert {k.removeprefix(f"{player}.") for k in ours if k.startswith(player)} == {
+            k.removeprefix("model.") for k in theirs
+        }
+        assert not torch.equal(ours[f"{player}.blocks.1.up.weight"], theirs["model.blocks.1.up.weight"])
+    first, *_, last = [json.loads(line) for line in (made / "tokens/log.jsonl").read_text().splitlines()]
+    assert first["shadow"] == first["loss"] > 0 and abs(first["tokens"]) < abs(last["tokens"])
+    distilled(made, "tokens cut", stop=3, objective="tokens", lr="0.03")
+    list(mezzotint.resume(made / "tokens cut"))
+    assert same(made / "tokens", made / "tokens cut")
+    with pytest.raises(CapabilityError, match="taught without a critic"):
+        mezzotint.load(made / "tokens").generate(1, guide="reward")
+
+
 def test_a_lost_teacher_file_is_said(made):
     shutil.copytree(made / "student", made / "lost")
     (made / "lost/frozen.safetensors").unlink()

@@ -21,6 +21,7 @@ from mezzotint.distill.divergence import (
     token_kl,
 )
 from mezzotint.distill.rollout import members, roll_out, streams
+from mezzotint.distill.tokens import matching, said_of
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
@@ -270,3 +271,26 @@ def test_the_critics_optimum_is_the_log_ratio_of_the_smoothed_laws():
     loss = sum(p[i] * critic_loss(logit[i, None], none) + q[i] * critic_loss(none, logit[i, None]) for i in range(2))
     (gradient,) = torch.autograd.grad(loss, logit)
     assert float(gradient.abs().max()) < 1e-6
+
+
+# ---- token by token --------------------------------------------------------------------------------------------------
+
+
+def test_what_the_student_said_of_each_token_is_what_it_was_drawn_from():
+    texts, _ = rolled(Tabular(V, L, seed=3), process(), 40)
+    at = texts.canvas.free.nonzero(as_tuple=True)
+    log_p = said_of(texts, at).log_softmax(-1).gather(1, texts.ids[at][:, None])[:, 0]
+    early = texts.second.noised.z != V
+    assert early.any() and not early.all()
+    assert torch.allclose(row_means(log_p, at[0], 40) * L, texts.log_prob.to(log_p.dtype), atol=1e-5)
+
+
+def test_a_shadow_that_knows_the_student_leads_to_the_teacher_by_the_gradient_of_their_divergence():
+    generator = torch.Generator().manual_seed(0)
+    said, teacher = (torch.randn(5, 7, generator=generator) for _ in range(2))
+    said.requires_grad_()
+    (ours,) = torch.autograd.grad(matching(said, said, teacher).sum(), said)
+    (theirs,) = torch.autograd.grad(token_kl(teacher, said).sum(), said)
+    assert torch.allclose(ours, theirs, atol=1e-6) and theirs.abs().max() > 0.1
+    (none,) = torch.autograd.grad(matching(said, teacher, teacher).sum(), said)
+    assert not none.any()

@@ -40,6 +40,9 @@ class Objective(Enum):
     CONSISTENCY = "consistency"
     """The KL from what it says to what the teacher comes to in two steps, at the student's own states: after SDTT.
     There is no critic, and no reward to be guided by."""
+    TOKENS = "tokens"
+    """What the student's texts would have a masked model say, less what the teacher says, token by token: after Di[M]O.
+    In place of the critic stands such a model, and there is no reward to be guided by."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.distill.alarm import faults
@@ -29,6 +30,7 @@ from mezzotint.distill.divergence import (
     token_kl,
 )
 from mezzotint.distill.rollout import Asked, Rollout, roll_out, streams
+from mezzotint.distill.tokens import matching, said_of
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.reward import tilted
 from mezzotint.guidance.vocabulary import forbid, spaces
@@ -58,7 +60,9 @@ class DiDiInstruct:
         self.denoise = self.subs.denoise
         self.critic = Critic(spec.masked, self.process, spec.critic_blocks)
         self.times = TimeLaw(spec.time_a, spec.time_b)
-        self.players: Mapping[str, nn.Module] = {"critic": self.critic.net, "student": self.net}
+        self.shadow = Subs(spec.masked) if spec.objective is Objective.TOKENS else None
+        beside = self.critic.net if self.shadow is None else self.shadow.net
+        self.players: Mapping[str, nn.Module] = {"critic": beside, "student": self.net}
 
     @cached_property
     def teacher(self) -> Subs:
@@ -75,7 +79,10 @@ class DiDiInstruct:
         """Student and critic from the teacher, whose weights have to be there."""
         weights = self.teacher.net.state_dict()
         self.net.load_state_dict(weights)
-        self.critic.net.start(weights, torch.Generator().manual_seed(seed))
+        if self.shadow is None:
+            self.critic.net.start(weights, torch.Generator().manual_seed(seed))
+        else:
+            self.shadow.net.load_state_dict(weights)
 
     def pace(self, fraction: float) -> Mapping[str, float]:
         return {"critic": self.spec.critic_pace, "student": float(fraction >= self.spec.critic_alone)}
@@ -94,8 +101,11 @@ class DiDiInstruct:
             yield self._consistency_loss(texts, rng, rows)
             return
         level = tau if self.spec.coupled else self._times(rng, rows, "level").to(tau.device)
-        real = self._reference(batch, rng).repeat_interleave(group, dim=0)
         fake = self.process.corrupt(texts.ids, level, texts.canvas.free, rows.at("fake"))
+        if self.shadow is not None:
+            yield from self._token_losses(texts, fake, self.shadow)
+            return
+        real = self._reference(batch, rng).repeat_interleave(group, dim=0)
         true = self.process.corrupt(real, level, texts.canvas.free, rows.at("true"))
         yield self._critic_loss(true, fake, texts.canvas)
         yield self._student_loss(texts, fake)
@@ -127,16 +137,13 @@ class DiDiInstruct:
         told = read.logits.clamp(-spec.reward_clip, spec.reward_clip)
         reward, seen = row_means(told, read.at[0], R), torch.bincount(read.at[0], minlength=R) > 0
         policy = surrogate(texts.log_prob, self._advantages(reward, seen), self._weight(fake.t)).sum()
-        first, second = self._near(texts.first), self._near(texts.second)
-        kl = spec.kl_first * spec.group * first["kl"] + spec.kl_second * second["kl"]
-        varied, theirs = ((spec.group * first[k] + second[k]) / 2 for k in ("entropy", "teacher_entropy"))
+        near, facts = self._beside(texts)
         parts = {
-            "policy": policy, "kl": kl, "entropy": varied, "teacher_entropy": theirs, "reward": reward.sum(),
+            "policy": policy, **facts, "reward": reward.sum(),
             "spread": spread(reward, seen, spec.group).sum(),
             "cut": row_means((told.abs() >= spec.reward_clip).float(), read.at[0], R).sum(),
         }  # fmt: skip
-        total = policy + kl - spec.entropy * varied
-        return Loss(total, {name: part.detach() for name, part in parts.items()}, float(R), "student")
+        return Loss(policy + near, {name: part.detach() for name, part in parts.items()}, float(R), "student")
 
     def _consistency_loss(self, texts: Rollout, rng: Rng, rows: Rng) -> Loss:
         """SDTT's in place of the critic: what the teacher says in two sub-steps, at both states of the rollout."""
@@ -145,10 +152,24 @@ class DiDiInstruct:
             middle = (asked.noised.t - self.spec.stride / 2).clamp(min=0)
             target = two_step_targets(self.teacher.denoise, self.process, asked, middle, numbers.at("teacher"))
             apart = apart + times * row_means(token_kl(asked.logits, target), asked.at[0], len(middle)).sum() / 2
-        first, second = self._near(texts.first), self._near(texts.second)
-        varied, theirs = ((self.spec.group * first[k] + second[k]) / 2 for k in ("entropy", "teacher_entropy"))
-        parts = {"consistency": apart, "entropy": varied, "teacher_entropy": theirs}
+        _, facts = self._beside(texts)
+        parts = {"consistency": apart, "entropy": facts["entropy"], "teacher_entropy": facts["teacher_entropy"]}
         return Loss(apart, {name: part.detach() for name, part in parts.items()}, float(len(texts.ids)), "student")
+
+    def _token_losses(self, texts: Rollout, fake: Noised, shadow: Subs) -> Iterable[Loss]:
+        """Di[M]O's in place of the critic: the shadow's, then, with what it has learned from it, the student's."""
+        rows, positions = (texts.canvas.free & (fake.z == self.process.mask)).nonzero(as_tuple=True)
+        at = rows, positions
+        masked = shadow.denoise(fake, texts.canvas, None, at).logits
+        total = F.cross_entropy(masked, texts.ids[at], reduction="sum")
+        yield Loss(total, {"shadow": total.detach()}, float(max(len(rows), 1)), "critic")
+        with torch.no_grad():
+            now, theirs = (who.denoise(fake, texts.canvas, None, at).logits for who in (shadow, self.teacher))
+        R = len(texts.ids)
+        tokens = row_means(matching(said_of(texts, at), now, theirs), rows, R).sum()
+        near, facts = self._beside(texts)
+        parts = {"tokens": tokens, **facts}
+        yield Loss(tokens + near, {name: part.detach() for name, part in parts.items()}, float(R), "student")
 
     def _advantages(self, reward: Tensor, seen: Tensor) -> Tensor:
         return advantages(reward, seen, self.spec.group, self.spec.advantage_clip)
@@ -156,6 +177,13 @@ class DiDiInstruct:
     def _weight(self, t: Tensor) -> Tensor:
         weight = omega(self.process.schedule, t) if self.spec.weighted else torch.ones_like(t)
         return weight / self.times.density(t) if self.spec.importance else weight
+
+    def _beside(self, texts: Rollout) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What keeps the student near the teacher and varied, summed over texts; and what is told of it."""
+        spec, first, second = self.spec, self._near(texts.first), self._near(texts.second)
+        kl = spec.kl_first * spec.group * first["kl"] + spec.kl_second * second["kl"]
+        varied, theirs = ((spec.group * first[k] + second[k]) / 2 for k in ("entropy", "teacher_entropy"))
+        return kl - spec.entropy * varied, {"kl": kl, "entropy": varied, "teacher_entropy": theirs}
 
     def _near(self, asked: Asked) -> Mapping[str, Tensor]:
         """Sums over rows of means over masked positions, at one state of the rollout."""
