@@ -4,12 +4,12 @@
     python -m benchmarks.fewstep [--teacher runs/e2e-mdlm] [--students runs/e2e-didi ...] [--ar runs/e2e-ar] [--n 1000]
     python -m benchmarks.fewstep --matched [--steps 4 8 16] [--temperatures 0.7 0.8 0.9 1.0]
 
-Raw: each run at each number of steps (the teacher at 256 and 1,024 too), students also guided by their reward up to 32
-steps; ar at several nuclei. With --matched, judge NLL where a sweep over temperature reaches the word entropy of the
+Raw: each run at each number of steps (the teacher at 256 and 1,024 too), up to 32 steps also by the decoder `spread`,
+which trains nothing, and students guided by their reward; ar at several nuclei. With --matched, judge NLL where a sweep over temperature reaches the word entropy of the
 teacher's own samples in 1,024 steps. With --mauve every raw sample is compared with held-out texts too. A student's
 rows are told apart by the settings that it was taught under, where they are not the recipe's, and by the minutes or
 steps that it took. What is already measured, with as many texts and the same judge, is left out, so the command goes on
-where it was stopped; --only names some of teacher, student, reward, ar.
+where it was stopped; --only names some of teacher, student, spread, reward, ar.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 LONG = (256, 1024)
 MATCHED = (4, 8, 16)
-GUIDED = 32
+FEW = 32
 NUCLEI = (1.0, 0.95, 0.9, 0.8)
 TAUGHT = ("batch", "lr", "warmup", "clip", "ema")
 """Settings of a training that tell students apart."""
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
-ARMS = ("teacher", "student", "reward", "ar")
+ARMS = ("teacher", "student", "spread", "reward", "ar")
 
 How = dict[str, Any]
 
@@ -38,7 +38,9 @@ def arms(kind: str, steps: Iterable[int], matched: bool) -> Iterator[tuple[int |
     if kind == "ar":
         yield from ((None, {} if p == 1 else {"top_p": p}) for p in (NUCLEI[:1] if matched else NUCLEI))
     elif kind == "reward":
-        yield from ((n, {"guide": "reward"}) for n in steps if 1 < n <= GUIDED)
+        yield from ((n, {"guide": "reward"}) for n in steps if 1 < n <= FEW)
+    elif kind == "spread":
+        yield from ((n, {"decoder": "spread"}) for n in steps if 1 < n <= FEW)
     else:
         yield from ((n, {}) for n in steps)
 
@@ -195,10 +197,10 @@ def main() -> None:
     judge = Judge(mezzotint.load(RECIPES[given.name].kept))
     beside, others = held_out[: given.n], held_out[given.n :]
     table = Table(given.name, given.n, judge, training_text(teacher), given.out, beside, others, given.mauve)
-    runs = [("teacher", table.of(teacher))]
+    runs = [(kind, table.of(teacher)) for kind in ("teacher", "spread")]
     for path in given.students:
         student = table.of(loaded(path))
-        runs += [("student", student), ("reward", student)]
+        runs += [(kind, student) for kind in ("student", "spread", "reward")]
     if given.ar:
         runs.append(("ar", table.of(loaded(given.ar))))
     target = table.teachers_entropy(runs[0][1]) if given.matched else 0.0

@@ -16,6 +16,7 @@ from mezzotint.sampler.drive import Counted, drive, uniform_times
 from mezzotint.sampler.mask_predict import MaskPredict
 from mezzotint.sampler.ordered import Ordered, certainty, confidence, margin
 from mezzotint.sampler.remask import Remask, capped, rescaled
+from mezzotint.sampler.spread import Spread
 from mezzotint.spec.mdlm import CARD
 from mezzotint.types import Canvas, Decoder, Noised, Prediction, Request
 from tests.oracle import MaskedOracle, blank, chi_square_p
@@ -57,9 +58,9 @@ def fixed(*distributions: list[float]):
 # -- confidence, margin, entropy --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("score", [confidence, margin, certainty])
-def test_one_token_a_call_is_exact_for_an_exact_denoiser_in_whatever_order(oracle, score):
-    frame = write(oracle, Ordered(PROCESS, score), blank(8000, 3), steps=100)
+@pytest.mark.parametrize("step", [*(Ordered(PROCESS, s) for s in (confidence, margin, certainty)), Spread(PROCESS)])
+def test_one_token_a_call_is_exact_for_an_exact_denoiser_in_whatever_order(oracle, step):
+    frame = write(oracle, step, blank(8000, 3), steps=100)
     assert frame.nfe.tolist() == [3] * 8000
     assert chi_square_p(counts(frame.ids), oracle.law()) > 1e-3
 
@@ -100,6 +101,34 @@ def test_a_row_keeps_the_masks_that_the_schedule_leaves_its_own_length(schedule,
         # The time told is that of the grid point before the next change.
         when = [t[rows.index(b)] for rows, t in told if b in rows]
         assert when == pytest.approx([float(times[j]) for j in range(steps) if planned[j + 1] < planned[j]])
+
+
+# -- spread -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("steps", "apart", "most"), [(4, 2, 9), (8, 5, 5), (16, 8, 3)])
+def test_what_is_revealed_together_stands_far_apart_and_steps_are_even(steps, apart, most):
+    """The first multiples of the golden ratio that come within 1/4, 1/8, 1/16 of a whole number: 2, 5, 8."""
+    canvas = blank(50, 32)
+    canvas.given[:, 10:14] = True  # distances are counted over what is to be written
+    place = canvas.free.cumsum(1)
+    seen = frames(fixed(*[[0.5, 0.5, 0.0]] * 32), Spread(PROCESS), canvas, steps)
+    gaps, counts = [], []
+    for a, b in pairwise(seen):
+        for row, new in enumerate(b.known & ~a.known):
+            at = place[row, new]
+            counts.append(len(at))
+            gaps += at.diff().tolist()
+    assert min(gaps) == apart and max(counts) <= most
+    assert (seen[-1].nfe == steps).all()
+
+
+def test_spread_every_position_has_the_reveal_time_of_the_process():
+    canvas = blank(4000, 9)
+    times = uniform_times(4)
+    seen = frames(fixed(*[[0.5, 0.5, 0.0]] * 9), Spread(Absorbing(Cosine(), VOCAB)), canvas, 4)
+    for frame, survival in zip(seen, Cosine().alpha(times), strict=True):
+        assert frame.known.double().mean(0).tolist() == pytest.approx([float(survival)] * 9, abs=0.03)
 
 
 # -- threshold --------------------------------------------------------------------------------------------------------

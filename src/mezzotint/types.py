@@ -71,6 +71,8 @@ class Decoder(Enum):
 
     EXACT = "exact"
     """Ancestral sampling. Under masks by reveal times: the same law for as few evaluations as it allows."""
+    SPREAD = "spread"
+    """As `exact`, but positions that are revealed together stand far apart: for few steps."""
     CONFIDENCE = "confidence"
     """The positions where the likeliest token is likeliest, a fixed share a step."""
     MARGIN = "margin"
@@ -104,8 +106,8 @@ class Decoder(Enum):
 
 OVER_MASKS = frozenset(
     {
-        Decoder.EXACT, Decoder.CONFIDENCE, Decoder.MARGIN, Decoder.ENTROPY, Decoder.THRESHOLD, Decoder.REMASK,
-        Decoder.REMASK_RESCALED, Decoder.MASK_PREDICT, Decoder.LEGACY_FLOAT32,
+        Decoder.EXACT, Decoder.SPREAD, Decoder.CONFIDENCE, Decoder.MARGIN, Decoder.ENTROPY, Decoder.THRESHOLD,
+        Decoder.REMASK, Decoder.REMASK_RESCALED, Decoder.MASK_PREDICT, Decoder.LEGACY_FLOAT32,
     }
 )  # fmt: skip
 """The decoders of texts that are written over masks: those of `sampler/decoders`."""

@@ -14,10 +14,12 @@ from mezzotint.sampler.mask_predict import MaskPredict
 from mezzotint.sampler.ordered import Ordered, certainty, confidence, margin
 from mezzotint.sampler.remask import Remask, capped, rescaled
 from mezzotint.sampler.reveal import Reveal
+from mezzotint.sampler.spread import Spread
 from mezzotint.types import Decoder, Request
 
 RULES: Mapping[Decoder, Callable[[Absorbing, Request], Step]] = {
     Decoder.EXACT: lambda p, r: Reveal(p, r.temperature, r.top_p),
+    Decoder.SPREAD: lambda p, r: Spread(p, r.temperature, r.top_p),
     Decoder.CONFIDENCE: lambda p, r: Ordered(p, confidence, r.temperature, r.top_p),
     Decoder.MARGIN: lambda p, r: Ordered(p, margin, r.temperature, r.top_p),
     Decoder.ENTROPY: lambda p, r: Ordered(p, certainty, r.temperature, r.top_p),

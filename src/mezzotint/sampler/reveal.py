@@ -46,7 +46,7 @@ class Reveal:
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
         device, length = canvas.ids.device, canvas.ids.shape[1]
-        u = rng.at("reveal").uniform(length)
+        u = self.moments(canvas, rng.at("reveal"))
         survival = self.process.survival(times)
         # The first grid point whose survival is at most u; the last one is t = 0, where nothing stays masked.
         slot = torch.searchsorted(-survival, -u).clamp(1, len(times) - 1)
@@ -56,6 +56,10 @@ class Reveal:
         drawn = Drawn(until, rng.at("token").uniform(length).to(device))
         state = State(noised, canvas.given, canvas.given.float(), drawn)
         return visits(slot, times, device), state
+
+    def moments(self, canvas: Canvas, rng: Rng) -> Tensor:
+        """u (B, L) float64 in [0, 1) on the processor: a position is masked as long as u < survival(t)."""
+        return rng.uniform(canvas.ids.shape[1])
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         drawn = state.memory
