@@ -41,6 +41,8 @@ ASKED: tuple[dict[str, Any], ...] = (
     *({"steps": steps} for steps in (4, 8, 16, 32, 64)),
     {"steps": 32, "temperature": 0.7},
     {"steps": 32, "decoder": "confidence"},
+    *({"steps": steps, "decoder": "spread"} for steps in (4, 8, 16, 32)),
+    *({"steps": steps, "decoder": "spread", "temperature": 0.6} for steps in (4, 8, 16)),
 )
 """What it is asked for where it is scored."""
 
