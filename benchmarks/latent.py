@@ -4,15 +4,17 @@
     python -m benchmarks.latent yelp [--arms adavae without full] [--minutes 9]
     python -m benchmarks.latent yelp --arms bits-0.25 bits-1 beta-0.1 beta-0.01      the rate-distortion curve
     python -m benchmarks.latent yelp --arms memory both width-half width-double      infusions, sizes of adapters
+    python -m benchmarks.latent yelp --arms recurrent [--recurrent-minutes 30]       a small recurrent network
     python -m benchmarks.transfer runs/latent/yelp/adavae,...                        what the points know of labels
 
-All arms stand on one run of ar (--backbone-minutes) and are trained for as long (--train-minutes): `adavae`; `without`,
+The arms stand on one run of ar (--backbone-minutes) and are trained for as long (--train-minutes): `adavae`; `without`,
 the backbone's own weights, and adapters, trained on with no latent; `full`, a latent and all weights trained (as
-Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. Of each are measured, on the test split: the
-importance-weighted bound at several numbers of draws, divergence, mutual information beside the most that could be
-found, units in use, BLEU of reconstructions beside that of the most similar training text (`retrieval`), how even
-walks between texts are, and texts from the standard normal prior and from a learned one (--prior-minutes; 0: none)
-under the judge, beside the data's own values.
+Optimus; Li et al. 2020, arXiv:2004.04092); adavae with other settings. One stands on nothing, and is trained for as
+long as another and its backbone together: `recurrent`, a run of rnn-vae on the same tokens. Of each are measured, on
+the test split: the importance-weighted bound at several numbers of draws, divergence, mutual information beside the
+most that could be found, units in use, BLEU of reconstructions beside that of the most similar training text
+(`retrieval`), how even walks between texts are, and texts from the standard normal prior and from a learned one
+(--prior-minutes; 0: none) under the judge, beside the data's own values.
 
 With --on-judge all arms stand on the run that became the judge, which saves a training; their texts are not judged.
 
@@ -42,7 +44,10 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "both": {"infuse": "both"},
     "width-half": {"bottleneck": "half"},
     "width-double": {"bottleneck": "double"},
+    "recurrent": {},
 }
+ALONE: Mapping[str, str] = {"recurrent": "rnn-vae"}
+"""Arms that stand on no backbone, and the systems that they are runs of."""
 DRAWS = (1, 10, 100)
 """The numbers of draws at which the bound is told, besides all."""
 WALKS, POINTS = 200, 11
@@ -66,17 +71,28 @@ class Study:
 
     def run(self, arm: str) -> tuple[Path, dict[str, object]]:
         """An arm's run, and what names it in rows."""
+        if arm in ALONE:
+            return self._alone(ALONE[arm], {**dict(self.given.set), **dict(self.given.recurrent), **ARMS[arm]})
         given, stands = self.given, self.backbone()
         settings = {**dict(given.set), **ARMS[arm]}
         if (width := settings.get("bottleneck")) in ("half", "double"):
             settings["bottleneck"] = str(_adapter(stands) // 2 if width == "half" else 2 * _adapter(stands))
         out = self._trained("adavae", settings, given.train_minutes, given.train_steps, backbone=stands)
-        named: dict[str, object] = {"train_steps": given.train_steps} if given.train_steps else {}
-        if given.batch:
-            named["batch"] = given.batch
+        named = self._named(given.train_steps)
         learned = f"{given.backbone_steps}steps" if given.backbone_steps else f"{given.backbone_minutes:g}min"
         learned = "judge" if given.on_judge else learned
         return out, {**settings, **named, "backbone": learned}
+
+    def _alone(self, system: str, settings: Mapping[str, str]) -> tuple[Path, dict[str, object]]:
+        """The run of a system that learns all that it knows in one training, and what names it in rows."""
+        minutes, steps = whole(self.given)
+        out = self._trained(system, settings, minutes, steps)
+        return out, {**settings, **self._named(steps)}
+
+    def _named(self, steps: int | None) -> dict[str, object]:
+        """What names a training in rows, beside its minutes."""
+        batch = {"batch": self.given.batch} if self.given.batch else {}
+        return {**({"train_steps": steps} if steps else {}), **batch}
 
     def _trained(self, system: str, settings: Mapping[str, str], minutes: float, steps: int | None, **how: Any) -> Path:
         from benchmarks.rows import variant
@@ -90,6 +106,17 @@ class Study:
         out = RUNS / given.name / f"{system},{variant({**known, **settings})}"
         how |= {"settings": dict(settings), "seed": given.seed, "batch_size": given.batch, **budget}
         return trained(given.name, system, out, until=self.until, device=given.device, **how)
+
+
+def whole(given: argparse.Namespace) -> tuple[float, int | None]:
+    """Minutes or steps of a training from nothing: those asked for, else the backbone's and those on it together."""
+    if given.recurrent_minutes or given.recurrent_steps:
+        return given.recurrent_minutes or 0.0, given.recurrent_steps
+    if given.on_judge or bool(given.backbone_steps) != bool(given.train_steps):
+        raise SystemExit("how long the backbone and an arm take together is not known here; say --recurrent-minutes")
+    if given.train_steps:
+        return 0.0, given.backbone_steps + given.train_steps
+    return given.backbone_minutes + given.train_minutes, None
 
 
 def _adapter(stands: Path) -> int:
@@ -110,8 +137,9 @@ class Measured:
         self.run, self.named, self.given, self.held_out = run, dict(named), given, held_out
         self.few = held_out.some(given.n)
         self.share = trained / kept if kept else None
+        self.told = named.get("infuse") != "none"
         self.common = {
-            "benchmark": f"{given.name}-latent", "system": "adavae", "split": "test", "seed": given.seed,
+            "benchmark": f"{given.name}-latent", "system": run.card.name, "split": "test", "seed": given.seed,
             "size": f"d{net.dim}x{net.depth}", "params": trained,
             "train_minutes": None if training["max_steps"] else training["minutes"],
         }  # fmt: skip
@@ -134,7 +162,7 @@ class Measured:
         from mezzotint.evaluate.latent import importance, log_weights
         from mezzotint.evaluate.table import Score
 
-        draws = self.given.draws if self.run.spec.told else 1
+        draws = self.given.draws if self.told else 1
         found = [log_weights(self.run.system, batch, draws, self.given.seed) for batch in self.few.batches()]
         weights, costs = (torch.cat([each[i] for each in found]) for i in (0, 1))
         for s in sorted({*(s for s in DRAWS if s < draws), draws}):
@@ -190,11 +218,11 @@ class Measured:
         """What is measured: what a row of it must have, and how they are made. Without a judge texts are not judged."""
         from benchmarks.rows import variant
 
-        given, told = self.given, self.run.spec.told
+        given, told = self.given, self.told
         name, few = variant(self.named), len(self.few.rows)
         many = min(given.posteriors, len(self.held_out.rows))
         most = variant({**self.named, "draws": given.draws if told else 1})
-        same = {key: self.common[key] for key in ("size", "train_minutes")}
+        same = {key: self.common[key] for key in ("system", "seed", "size", "train_minutes")}
         yield {**same, "metric": "importance_nats_per_token", "variant": most, "n": few}, self.likelihood
         if told:
             yield {**same, "metric": "mutual_information_cap", "variant": name, "n": many}, self.posteriors
@@ -261,10 +289,13 @@ def arguments() -> argparse.Namespace:
     for what, minutes in (("backbone", 15), ("train", 15), ("prior", 5)):
         parser.add_argument(f"--{what}-minutes", type=float, default=minutes)
         parser.add_argument(f"--{what}-steps", type=int)
+    parser.add_argument("--recurrent-minutes", type=float, help="of that arm (default: the backbone's and an arm's)")
+    parser.add_argument("--recurrent-steps", type=int)
     parser.add_argument("--on-judge", action="store_true", help="all arms stand on the run that became the judge")
     parser.add_argument("--batch", type=int, help="rows a step (default: the recipe's)")
     parser.add_argument("--net", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="of the backbone")
     parser.add_argument("--set", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="of every arm")
+    parser.add_argument("--recurrent", type=setting, nargs="+", default=[], metavar="KEY=VALUE", help="of that arm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=1000, help="texts for the bound, reconstructions and the judge")
     parser.add_argument("--draws", type=int, default=500, help="draws of each posterior for the bound")
@@ -307,7 +338,7 @@ def main() -> None:
         if not has(benchmark, given.out, system="retrieval", n=len(measured.few.rows)):
             record(retrieved(given, run, measured.few, mezzotint.own_texts(run)), results=given.out)
         for facts, rows in measured.all(judge, training):
-            if not has(benchmark, given.out, system="adavae", seed=given.seed, **facts):
+            if not has(benchmark, given.out, **facts):
                 in_time(f"{folder.name}: {facts['metric']}")
                 record(rows(), device=str(run.device), results=given.out)
 

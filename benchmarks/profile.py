@@ -109,7 +109,7 @@ def texts(system: str) -> Any:
     return replace(batch, source=sources(list(drawn[1]), range(ROWS), CANVAS, 0, 1))
 
 
-BY_SYMBOL = ("ar", "adavae", "ar-seq2seq")
+BY_SYMBOL = ("ar", "adavae", "ar-seq2seq", "rnn-vae")
 """Systems whose texts have an end token."""
 
 

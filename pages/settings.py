@@ -7,6 +7,7 @@ from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.encoder_decoder import EncoderDecoderSpec
 from mezzotint.spec.quantize import QuantizeSpec
 from mezzotint.spec.recipe import training
+from mezzotint.spec.rnn_vae import RecurrentSpec
 from mezzotint.spec.transformer import SHAPES, TransformerSpec
 from pages.blocks import table
 from pages.systems import rows_of
@@ -27,6 +28,7 @@ def settings_page() -> str:
         "Training": (training(Size.TINY), "How long, how fast, how carefully; the values are those of size `tiny`."),
         "TransformerSpec": (TransformerSpec(), "The network of the systems that write by themselves."),
         "EncoderDecoderSpec": (EncoderDecoderSpec(), "The network of the systems that write from a source."),
+        "RecurrentSpec": (RecurrentSpec(), "The two networks of `rnn-vae`."),
         "QuantizeSpec": (QuantizeSpec(), "Weights of few values, in `qe-cdlm`."),
         "PriorSpec": (PriorSpec(latent=32), "The prior of `mezzotint latent prior`."),
     }

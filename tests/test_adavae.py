@@ -25,7 +25,8 @@ from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mu
 from mezzotint.objective.elbo import annealed, charged, divergence, importance_bound
 from mezzotint.rng import Rng
 from mezzotint.space.latent import Infusion, draw, log_normal, log_prior, moments
-from mezzotint.spec.adavae import AdaVAESpec, Beside, FreeBits, Infuse, Tune, Weigh
+from mezzotint.spec.adavae import AdaVAESpec, Beside, Infuse, Tune
+from mezzotint.spec.elbo import FreeBits, Weigh
 from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import SHAPES, Gelu, Positions, TransformerSpec
 from mezzotint.systems.adavae import AdaVAE
@@ -383,6 +384,7 @@ def test_everything_can_be_trained():
         ({"encoder": 4}, "at most the 3 blocks"),
         ({"silent": 0.7, "rising": 0.5}, "shares from 0 to 1"),
         ({"bits": -1.0}, "must not be negative"),
+        ({"late": 1.0}, "late is a share"),
     ],
 )
 def test_specs_that_contradict_themselves_are_refused(settings, sentence):

@@ -212,9 +212,10 @@ def test_a_system_that_needs_a_run_is_no_patient_by_its_name(tmp_path, monkeypat
         list(examine("didi-instruct"))
 
 
-def test_a_system_is_examined_by_its_name(tmp_path, monkeypatch, runs):
+@pytest.mark.parametrize("system", ["ar", "rnn-vae"])  # the second has no heads that could be set
+def test_a_system_is_examined_by_its_name(tmp_path, monkeypatch, runs, system):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path))
     monkeypatch.setattr(examination, "BISTRO", str(runs["mdlm"].folder.parent / "texts.txt"))
     monkeypatch.setattr(examination, "FRESH_STEPS", 2)
-    assert [f.verdict for f in examine("ar", checks=["padding", "resume"])] == [Verdict.OK, Verdict.OK]
+    assert [f.verdict for f in examine(system, checks=["padding", "resume"])] == [Verdict.OK, Verdict.OK]

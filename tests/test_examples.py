@@ -160,6 +160,8 @@ def short(words: list[str], name: str) -> list[str]:
         "distill": ["--set", "batch=4", "--set", "validations=1", "--set", "group=2"],
     }
     own["train"] = ["--set", "batch=8", "--set", "validations=1", "--set", "latent=4"] if "adavae" in words else TINY
+    if "rnn-vae" in words:  # it has no heads
+        own["train"] = [*TINY[:4], *TINY[6:]]
     return [*kept, "--max-steps", "2", *own.get(name, [*TINY])]
 
 

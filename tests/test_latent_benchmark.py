@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from benchmarks.nearest import nearest
 
 WORDS = ["the", "a", "old", "new", "river", "pub", "near", "by", "is", "was", "cold", "warm"]
 TINY = ["--net", "dim=16", "depth=2", "heads=2", "validations=1", "--set", "latent=3", "validations=1"]
+TINY += ["--recurrent", "dim=8", "hidden=12"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def call(patch: pytest.MonkeyPatch, *words: str) -> list[rows.Row]:
 
 
 def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, monkeypatch):
-    arms = ["--arms", "adavae", "without", "width-double"]
+    arms = ["--arms", "adavae", "without", "width-double", "recurrent"]
     with pytest.raises(SystemExit, match="call again to go on"):
         call(monkeypatch, *arms, "--minutes", "0")
     assert not Path("results/yelp-latent.json").exists()
@@ -74,10 +76,33 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     exact = [r for r in found if r.metric == "importance_nats_per_token" and "infuse=none" in r.variant]
     assert [r.variant for r in exact] == [rows.variant(without | {"draws": 1})]
     assert not any("infuse=none" in r.variant and r.metric in ("mutual_information", "active_units") for r in found)
-    assert {r.system for r in found} == {"adavae", "data", "retrieval"}
+    assert {r.system for r in found} == {"adavae", "data", "retrieval", "rnn-vae"}
+    recurrent = {"batch": 8, "dim": 8, "hidden": 12, "latent": 3, "train_steps": 7, "validations": 1}
+    theirs = {r.metric: r for r in found if r.system == "rnn-vae"}
+    assert {r.metric for r in found if r.system == "adavae"} == theirs.keys(), "it is measured as they are"
+    assert theirs["mutual_information"].variant == rows.variant(recurrent), "backbone and arm took 3 steps and 4"
+    assert theirs["trainable_share"].value is None and theirs["importance_nats_per_token"].size == "d8x1"
+    runs = list(Path("runs/latent/yelp").iterdir())
+    assert len(runs) == 5 and len({(run / "tokenizer.json").read_text() for run in runs}) == 1
+    canvases = {json.loads((run / "config.json").read_text())["spec"]["canvas"] for run in runs}
+    assert len(canvases) == 1, "nats a token are of the same tokens of the same texts"
     for name in ("likelihood", "posteriors", "reconstruction", "walks", "samples"):
         monkeypatch.setattr(latent.Measured, name, None)
     assert call(monkeypatch, *arms) == found
+
+
+def test_an_arm_without_a_backbone_has_the_time_of_one_with_it():
+    given = {"backbone_minutes": 15, "train_minutes": 10, "recurrent_minutes": None, "on_judge": False}
+    steps = {"backbone_steps": None, "train_steps": None, "recurrent_steps": None}
+
+    def whole(**more: object) -> tuple[float, int | None]:
+        return latent.whole(argparse.Namespace(**{**given, **steps, **more}))
+
+    assert whole() == (25, None) and whole(recurrent_minutes=3.0, on_judge=True) == (3.0, None)
+    assert whole(backbone_steps=5, train_steps=7) == (0.0, 12) and whole(recurrent_steps=9) == (0.0, 9)
+    for unknown in ({"on_judge": True}, {"train_steps": 7}):
+        with pytest.raises(SystemExit, match="say --recurrent-minutes"):
+            whole(**unknown)
 
 
 def test_the_most_similar_text_shares_the_rarest_words():

@@ -16,7 +16,8 @@ from mezzotint.errors import DataError, HubError, MezzotintError, UsageError
 from mezzotint.launch import train
 from mezzotint.prepare import bistro_texts
 from mezzotint.run import Run, load
-from mezzotint.systems import cards
+from mezzotint.spec.training import TrainingSpec
+from mezzotint.systems import cards, entry
 from mezzotint.types import Can, Layout
 
 CHECKS: Mapping[str, Callable[[Patient], tuple[Verdict, str]]] = {
@@ -30,7 +31,8 @@ CHECKS: Mapping[str, Callable[[Patient], tuple[Verdict, str]]] = {
     "throughput": speed.throughput,
 }
 FRESH = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.003", "validations": "1"}
-"""How a system that is named instead of a run is made: small, for what is asked is not how well it writes."""
+"""How a system that is named instead of a run is made, as far as it has such settings: small, for what is asked is not
+how well it writes."""
 FRESH_STEPS = 20
 
 
@@ -72,7 +74,10 @@ def _made(system: str, out: Path) -> None:
     card = next(card for card in cards() if card.name == system)
     if card.teachers or card.backbone:
         raise UsageError(f"{system} starts from a trained run; make a run of it, and name its folder")
-    for _ in train(system, [BISTRO], out=out, max_steps=FRESH_STEPS, settings=FRESH):
+    found = entry(system)
+    known = {*found.load(found.spec).settings(), *TrainingSpec.settings()}
+    settings = {name: value for name, value in FRESH.items() if name in known}
+    for _ in train(system, [BISTRO], out=out, max_steps=FRESH_STEPS, settings=settings):
         pass
 
 

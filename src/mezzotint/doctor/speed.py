@@ -7,11 +7,12 @@ processors without bf16 arithmetic the bf16 product is several times slower, and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -30,6 +31,18 @@ def gflops(device: torch.device | str = "cpu", clock: Callable[[], float] = time
     return max(_best(dtype, torch.device(device), clock) for dtype in (torch.bfloat16, torch.float32))
 
 
+def _layers(x: Tensor, weights: Sequence[Tensor]) -> int:
+    """Operations of recurrent layers over vectors x (B, L, D) or (L, B, D): every matrix is used once a token."""
+    return 2 * x.shape[0] * x.shape[1] * sum(w.numel() for w in weights if w.dim() == 2)
+
+
+RECURRENT: Mapping[Any, Callable[..., int]] = {
+    torch.ops.aten.mkldnn_rnn_layer: lambda x, enter, again, *_: _layers(x, [enter, again]),
+    torch.ops.aten._cudnn_rnn: lambda x, weights, *_: _layers(x, weights),
+}
+"""Layers that are one call, on a processor and on a GPU, which torch's registry does not know."""
+
+
 class Work(TorchDispatchMode):
     """Counts the operations of the products of matrices that are made within it."""
 
@@ -39,8 +52,10 @@ class Work(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
+        packet = func._overloadpacket
+        if packet in RECURRENT:
+            self.gflop += RECURRENT[packet](*args) / 1e9
+        elif (count := flop_registry.get(packet)) is not None:
             self.gflop += count(*args, **(kwargs or {}), out_val=out) / 1e9
         return out
 

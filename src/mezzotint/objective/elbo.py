@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from mezzotint.spec.adavae import FreeBits
-from mezzotint.types import Posterior
+from mezzotint.spec.elbo import FreeBits, Weigh
+from mezzotint.types import Loss, Posterior
 
 
 def divergence(q: Posterior) -> Tensor:
@@ -33,6 +33,21 @@ def charged(kl_BZ: Tensor, free: FreeBits, bits: float) -> Tensor:
     if free is FreeBits.MASK:
         return (kl_BZ * (kl_BZ > bits)).sum(1)
     return kl_BZ.sum(1)
+
+
+def weighed(
+    text: Tensor, kl_BZ: Tensor, symbols: Tensor, weight: float, free: FreeBits, bits: float, weigh: Weigh
+) -> Loss:
+    """The loss of texts that cost `text` (B,) nats at a draw of their posteriors and have so many `symbols` (B,).
+
+    It is the bound with the divergence (B, Z) weighed and partly free; what that is itself stands in the parts.
+    """
+    paid = charged(kl_BZ, free, bits)
+    if weigh is Weigh.TOKEN:
+        paid = paid * symbols
+    total = (text + weight * paid).sum()
+    parts = {"reconstruction": text.sum().detach(), "divergence": kl_BZ.sum().detach()}
+    return Loss(total, parts, float(symbols.sum()))
 
 
 def annealed(fraction: float, cycles: int, silent: float, rising: float) -> float:

@@ -74,6 +74,12 @@ def moments(q: Posterior) -> Law:
     return Law(mean.to(q.mean), torch.linalg.cholesky(covariance).to(q.mean))
 
 
+def within_bounds(mean: Tensor, logvar: Tensor) -> Posterior:
+    """The posterior of what a network says (B, Z): in float32 at least, and no variance beyond LARGEST."""
+    exact = torch.promote_types(mean.dtype, torch.float32)
+    return Posterior(mean.to(exact), logvar.to(exact).clamp(-LARGEST, LARGEST))
+
+
 class LatentAttention(nn.Module):
     """Hidden vectors (B, L, D) to one (B, D): the mean under weights softmax(relu(key of h) / sqrt(D)).
 
@@ -103,9 +109,7 @@ class Reader(nn.Module):
 
     def forward(self, h_BLD: Tensor, real: Tensor) -> Posterior:
         pooled = self.pool(h_BLD, real)
-        exact = torch.promote_types(pooled.dtype, torch.float32)
-        mean, logvar = self.mean(pooled).to(exact), self.logvar(pooled).to(exact)
-        return Posterior(mean, logvar.clamp(-LARGEST, LARGEST))
+        return within_bounds(self.mean(pooled), self.logvar(pooled))
 
 
 class Infusion(nn.Module):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from math import inf
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
+from mezzotint.spec.elbo import FreeBits, Weigh, check_course
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.types import Can, Card, Ending
 
@@ -40,29 +40,6 @@ class Beside(Enum):
     MLP = "mlp"
     BOTH = "both"
     """With the same weights: what the authors' code does."""
-
-
-class FreeBits(Enum):
-    """How much of the divergence costs nothing, `bits` nats for each dimension of the latent."""
-
-    NONE = "none"
-    TOTAL = "total"
-    """The sum over dimensions, as far as it is above bits times their number."""
-    DIMENSION = "dimension"
-    """Each dimension, as far as it is above bits."""
-    MASK = "mask"
-    """Each dimension counts whole where it is above bits, else not at all: Optimus's."""
-
-
-class Weigh(Enum):
-    """What a nat of the divergence is set against."""
-
-    SENTENCE = "sentence"
-    """A nat of the text: the bound itself."""
-    TOKEN = "token"
-    """A nat of each of its tokens, so that it counts as many times as the text has symbols: the authors'.
-    Departure: theirs is the mean over texts beside the mean over all tokens of a batch, so that a text counts by the
-    batch's mean length; here by its own, and the loss is a sum over texts."""
 
 
 class Tune(Enum):
@@ -137,11 +114,9 @@ class AdaVAESpec(Spec):
         widths = (self.reach, self.bottleneck, self.encoder, self.projection)
         if self.latent < 1 or min(widths) < 0 or self.readers > self.net.depth:
             raise UsageError(f"latent must be at least 1, and encoder at most the {self.net.depth} blocks there are")
-        shares = (self.silent, self.rising, self.silent + self.rising, self.late)
-        if self.cycles < 1 or not all(0 <= share <= 1 for share in shares) or self.late == 1:
-            raise UsageError("cycles must be at least 1; silent, rising, their sum and late are shares from 0 to 1")
-        if not (0 <= self.bits < inf and 0 <= self.beta < inf):
-            raise UsageError("bits and beta must not be negative")
+        check_course(self.cycles, self.silent, self.rising, self.bits, self.beta)
+        if not 0 <= self.late < 1:
+            raise UsageError(f"late is a share of the training, at least 0 and below 1, not {self.late}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ CATALOGUE = {
     "duo": _ours("duo", "DuoSpec", "Duo"),
     "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
     "qe-cdlm": _ours("qe_cdlm", "QECDLMSpec", "QECDLM"),
+    "rnn-vae": _ours("rnn-vae", "RNNVAESpec", "RNNVAE"),
     "sed": _ours("sed", "SEDSpec", "SED"),
 }
 """Ours. They are no entry points, so that they are there wherever the source is, installed or not."""

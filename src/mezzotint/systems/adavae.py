@@ -25,11 +25,11 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.net.adapter import Adapter, Graft
 from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
-from mezzotint.objective.elbo import annealed, charged, divergence
+from mezzotint.objective.elbo import annealed, divergence, weighed
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
 from mezzotint.space.latent import Infusion, Prior, Reader, draw, standard_normal
-from mezzotint.spec.adavae import CARD, AdaVAESpec, Beside, Infuse, Tune, Weigh
+from mezzotint.spec.adavae import CARD, AdaVAESpec, Beside, Infuse, Tune
 from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
 
 
@@ -135,16 +135,9 @@ class AdaVAE:
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
         """The bound with the divergence weighed, annealed and partly free; what it is itself stands in the parts."""
-        q = self.posterior(batch)
+        spec, q = self.spec, self.posterior(batch)
         text = self.token_nll(batch, draw(q, rng.at("latent"))).sum(1)
-        kl = divergence(q)
-        paid = charged(kl, self.spec.free, self.spec.bits)
-        symbols = batch.free.sum(1)
-        if self.spec.weigh is Weigh.TOKEN:
-            paid = paid * symbols
-        total = (text + self.weight * paid).sum()
-        parts = {"reconstruction": text.sum().detach(), "divergence": kl.sum().detach()}
-        yield Loss(total, parts, float(symbols.sum()))
+        yield weighed(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""
