@@ -5,11 +5,12 @@
     python -m benchmarks.fewstep --matched [--steps 4 8 16] [--temperatures 0.7 0.8 0.9 1.0]
 
 Raw: each run at each number of steps (the teacher at 256 and 1,024 too), up to 32 steps also by the decoder `spread`,
-which trains nothing, and students guided by their reward; ar at several nuclei. With --matched, judge NLL where a sweep over temperature reaches the word entropy of the
-teacher's own samples in 1,024 steps. With --mauve every raw sample is compared with held-out texts too. A student's
-rows are told apart by the settings that it was taught under, where they are not the recipe's, and by the minutes or
-steps that it took. What is already measured, with as many texts and the same judge, is left out, so the command goes on
-where it was stopped; --only names some of teacher, student, spread, reward, ar.
+which trains nothing, and students guided by their reward; ar at several nuclei. With --matched, judge NLL where a sweep
+over temperature reaches the word entropy of the teacher's own samples in 1,024 steps. With --mauve every raw sample is
+compared with held-out texts too. A student's rows are told apart by the settings that it was taught under, where they
+are not the recipe's, and by the minutes or steps that it took. What is already measured, with as many texts and the
+same judge, is left out, so the command goes on where it was stopped; --only names some of teacher, student, spread,
+reward, ar.
 """
 
 from __future__ import annotations
