@@ -67,7 +67,8 @@ class RNNVAE:
         for lstm in (net.reader.lstm, net.writer.lstm):
             initialise(lstm, generator)
         with torch.no_grad():
-            net.embed.weight.normal_(0, 0.1, generator=generator)
+            # Smaller vectors are hardly heard at the gates at first, and learned from later (docs/decisions/0023).
+            net.embed.weight.normal_(0, 0.3, generator=generator)
             net.bias.zero_()
             for linear in (net.mean, net.logvar, net.writer.begin, net.writer.leave):
                 linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)
