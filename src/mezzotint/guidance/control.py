@@ -21,6 +21,8 @@ from mezzotint.guidance.phrases import Contains, placed
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Control, Denoiser, Noised, Prediction, Push, Request
 
+LEAST = 0.01
+"""The least by which a classifier multiplies the odds of a token: what it tells of one token is not certain."""
 NEVER = 1e-9
 """A ratio of probabilities within this of zero is zero."""
 
@@ -174,7 +176,7 @@ def _gain(
         (slope,) = torch.autograd.grad(log_chance.sum(), leaf)
     change = slope - (slope * p_KV).sum(-1, keepdim=True)
     if not part.multilinear:
-        return part.weight * change
+        return part.weight * change.clamp(min=LEAST - 1).log1p()
     return part.weight * torch.where(change > NEVER - 1, change.clamp(min=NEVER - 1).log1p(), -inf)
 
 
