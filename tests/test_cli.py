@@ -300,7 +300,7 @@ WRONG = {
     "control mdlm-run --length 3 --pos A": "1 and 3 tokens long at once",
     "control mdlm-run --tree (S": "is not closed",
     "control mdlm-run --span 3-7": "as in 3:7=NP",
-    "control ar-run --length 3": "ar cannot control; systems that can: diffusion-lm, mdlm, qe-cdlm",
+    "control sed-run --length 3": "sed cannot control; systems that can: ar, diffusion-lm, mdlm, qe-cdlm",
     "train-control mdlm-run": "needs --data",
     "train-control mdlm-run --data nowhere.jsonl": "nowhere.jsonl",
     "quantize mdlm-run --out new": "needs --weights",
@@ -331,7 +331,7 @@ def test_wrong_calls_take_one_line_and_no_torch(tmp_path: Path) -> None:
     (tmp_path / "texts.pdf").write_text("one\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
-    for system in ("ar", "mdlm"):
+    for system in ("ar", "mdlm", "sed"):
         data = {"files": [], "valid": None, "field": None, "layout": "texts"}
         config: dict[str, object] = {"format": 1, "system": system, "spec": {}, "training": {}, "data": data, "seed": 0}
         (tmp_path / f"{system}-run").mkdir()

@@ -254,7 +254,7 @@ def runs(tmp_path_factory):
     records = [sentence(i) for i in range(240)]
     made = few(
         root,
-        [("qe", "qe-cdlm", {"width": "4"}), ("mdlm", "mdlm", {}), ("ar", "ar", {})],
+        [("qe", "qe-cdlm", {"width": "4"}), ("mdlm", "mdlm", {}), ("ar", "ar", {}), ("sed", "sed", {"width": "4"})],
         [str(r["text"]) for r in records],
     )
     (root / "annotated.jsonl").write_text("\n".join(map(json.dumps, records)))
@@ -263,7 +263,7 @@ def runs(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("name", ["qe", "mdlm"])
+@pytest.mark.parametrize("name", ["qe", "mdlm", "ar"])
 def test_a_run_follows_its_classifiers(runs, name):
     tags = ("DET", "NOUN", "AUX", "ADJ", "PUNCT")
     spans = ((0, 5, "S"), (0, 2, "NP"), (2, 4, "VP"), (3, 4, "ADJP"))
@@ -397,13 +397,59 @@ def test_annotation_without_anything_to_learn_is_refused(runs, tmp_path):
         list(runs["qe"].train_control([tmp_path / "a.jsonl"], max_steps=2))
 
 
-def test_a_run_that_cannot_be_led_reads_finished_texts_and_chooses_among_them(runs, monkeypatch):
+def test_a_run_that_writes_from_left_to_right_is_led_by_what_it_has_begun(runs, tmp_path):
     run = runs["ar"]
+    held_out = json.loads((run.folder / "control.json").read_text())["held_out"]
+    assert run.reader.net.end is not None and set(held_out) == {"fields", "tags", "phrases"}
     wanted = Wanted(says=(("what", "pub"),), length=5)
-    with pytest.raises(CapabilityError, match="ar cannot control"):
+    # A length by hard means is exact; one that is only followed is what the classifiers make of it.
+    assert all(len(sample.ids) == 5 for sample in run.generate(8, wanted=wanted))
+    assert all(sample.unmet == () for sample in run.generate(4, wanted=Wanted(without=("A", "is old"), length=3)))
+    run.generate(2, wanted=wanted, hard=False)
+    with pytest.raises(CapabilityError, match="nothing tells it that 'pub' will come"):
+        run.generate(2, wanted=Wanted(has=("pub",)))
+    assert len(run.generate(1, wanted=Wanted(has=("pub",)), choose="best", candidates=2)) == 1
+    # With its probability told as it is, a field is always met; a classifier that is sure of one word is obeyed.
+    with pytest.MonkeyPatch.context() as patch:
+        said = run.tokenizer.encode("pub")[0]
+
+        def sure(self: Reader, view: View, name: str) -> torch.Tensor:
+            has = (view.noised.z == said).any(1)
+            odds = torch.where(has[:, None], torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.0, 0.5]))
+            return (odds.double() + 1e-9).log()
+
+        patch.setattr(Reader, "field", sure)
+        led = run.generate(6, wanted=Wanted(says=(("what", "pub"),)))
+        assert all(sample.ids[0] == said and sample.unmet == () for sample in led)
+
+
+def test_classifiers_of_finished_texts_do_not_lead(runs, tmp_path):
+    run, other = runs["ar"], tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "control.json", "control.safetensors"):
+        (other / name).write_bytes((run.folder / name).read_bytes())
+    card = json.loads((other / "control.json").read_text())
+    card["spec"].pop("prefixes")
+    (other / "control.json").write_text(json.dumps(card))
+    with pytest.raises(RunError, match=f"still being written; `mezzotint train-control {other} --data FILE`"):
+        _ = mezzotint.load(other).reader
+
+
+def test_a_run_that_cannot_be_led_reads_finished_texts_and_chooses_among_them(runs):
+    run, wanted = runs["sed"], Wanted(says=(("what", "pub"),))
+    with pytest.raises(CapabilityError, match="sed cannot control"):
         run.generate(2, wanted=wanted)
-    every = run.generate(6, wanted=wanted, chosen=True)
-    taken = run.generate(2, wanted=wanted, choose="best", candidates=3)
+    every = run.generate(4, steps=2, wanted=wanted, chosen=True)
+    one = run.generate(1, steps=2, wanted=wanted, choose="best", candidates=4)[0]
+    best = min(every, key=lambda each: (len(each.unmet), -each.chance))
+    assert (one.text, one.chance) == (best.text, best.chance) and one.nfe == sum(each.nfe for each in every)
+
+
+def test_what_is_chosen_is_the_best_of_its_candidates_read_by_themselves(runs):
+    run, alone = runs["ar"], {"hard": False, "soft": False}
+    wanted = Wanted(says=(("what", "pub"),), length=5)
+    every = run.generate(6, wanted=wanted, chosen=True, **alone)
+    taken = run.generate(2, wanted=wanted, choose="best", candidates=3, **alone)
     for i, one in enumerate(taken):
         some = every[3 * i : 3 * i + 3]
         best = min(some, key=lambda each: (len(each.unmet), -each.chance))
@@ -438,13 +484,15 @@ def test_the_chosen_text_misses_least_and_then_is_the_surest_or_the_most_like_th
     assert most_wanted(texts, [1, 1, 0, 1], [0.0] * 4, Choose.MBR) == 2
 
 
-def test_the_command_chooses_for_runs_that_cannot_be_led(runs, capsys):
+def test_the_command_leads_and_chooses_from_left_to_right(runs, capsys):
     folder = str(runs["ar"].folder)
+    assert main(["control", folder, "--says", "what=pub", "--length", "5", "-n", "3"]) == 0
+    assert len(capsys.readouterr()[0].splitlines()) == 3
     assert main(["control", folder, "--says", "what=pub", "-n", "2", "--choose", "best", "--candidates", "3"]) == 0
     assert len(capsys.readouterr()[0].splitlines()) == 2
     for words, said in (
-        (["--says", "what=pub"], "ar cannot control"),
-        (["--says", "what=pub", "--candidates", "3"], "cannot control|--choose"),
+        (["--has", "pub"], "nothing tells it that 'pub' will come"),
+        (["--says", "what=pub", "--candidates", "3"], "--choose"),
         (["--says", "what=pub", "--choose", "mbr", "--watch"], "leave --watch out"),
     ):
         assert main(["control", folder, *words]) == 2

@@ -178,8 +178,10 @@ def test_the_controls_are_what_the_model_can(page: Page) -> None:
 
 
 def test_what_is_wanted_is_asked_for(page: Page, runs: dict[str, Run]) -> None:
+    choose(page, "vae")
+    assert not page.is_visible("#without")
     choose(page, "ar")
-    assert not page.is_visible("#has")
+    assert not page.is_visible("#has") and page.is_visible("#without")
     choose(page, "mdlm", n=3, steps=4, tokens=7)
     page.fill("#has", "river; cold")
     page.fill("#without", "pub")

@@ -1,7 +1,7 @@
 """Classifiers of a run's own texts, noisy or finished: how they are trained, kept in its folder, and read from there.
 
 Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5 and App. D: they see the states that writing goes through, at all
-times (training/annotation.py).
+times (training/annotation.py). From left to right those are prefixes (Yang and Klein 2021, FUDGE, arXiv:2104.05218).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mezzotint.checks import BISTRO, check_data
 from mezzotint.course import Progress
 from mezzotint.data.annotated import Annotated, bistro_annotated, read_annotated
 from mezzotint.data.batches import Batches
-from mezzotint.data.canvas import pack, room
+from mezzotint.data.canvas import pack, room, widened
 from mezzotint.data.corpus import withheld
 from mezzotint.data.labelled import Labelled, labelled, labels_of
 from mezzotint.data.tokenizer import Tokenizer
@@ -27,6 +27,7 @@ from mezzotint.guidance.reading import Reader
 from mezzotint.net.annotator import Annotator
 from mezzotint.prepare import BISTRO_TEXTS
 from mezzotint.process.gaussian import Gaussian
+from mezzotint.process.truncated import Truncated
 from mezzotint.spec.controller import ControllerSpec, Labels
 from mezzotint.spec.training import Precision, TrainingSpec
 from mezzotint.spec.transformer import NEIGHBOURS, Positions, TransformerSpec
@@ -35,7 +36,7 @@ from mezzotint.training.annotation import Lesson, told_right
 from mezzotint.training.checkpoint import named, read_weights
 from mezzotint.training.device import autocast, pick_precision
 from mezzotint.training.loop import Trainer
-from mezzotint.types import Can, System
+from mezzotint.types import Can, Ending, System
 
 DEPTH = 3
 """Blocks, where the run has as many: with updates after every step, classifiers are asked most often of all."""
@@ -54,6 +55,8 @@ class Rows:
 
     def batch(self, rows: Sequence[int], index: Sequence[int], spec: Any, words: Tokenizer, labels: Labels) -> Labelled:
         canvas = pack([self.ids[i] for i in rows], index, spec.ending, spec.canvas, words.end, words.pad)
+        if spec.ending is Ending.SYMBOL:  # where a text that is begun may go on to, whatever the others of its batch
+            canvas = widened(canvas, spec.canvas, words.pad)
         return labelled(canvas, [self.texts[i] for i in rows], [len(self.ids[i]) for i in rows], labels)
 
 
@@ -144,7 +147,12 @@ def read_control(folder: Path, system: System, device: torch.device) -> Reader:
     if not (folder / files.CONTROL).exists() or card["sha256"] != files.digest(folder / files.CONTROL):
         raise RunError(f"{folder / files.CONTROL} is not what {files.CONTROLLER} beside it describes; {how} anew")
     labels = Labels.from_json(card["labels"])
-    net = Annotator(files.read_spec(folder, {**card, "system": "control"}, ControllerSpec), labels)
+    made = files.read_spec(folder, {**card, "system": "control"}, ControllerSpec)
+    if made.prefixes != reads_prefixes(system):
+        raise RunError(
+            f"the classifiers in {folder} were not trained on texts that are still being written; {how} anew"
+        )
+    net = Annotator(made, labels)
     read_weights(folder / files.CONTROL, {"control": net})
     net.to(device).eval().requires_grad_(False)
     return Lesson(system, net, is_led(system)).reader(labels)
@@ -164,17 +172,24 @@ def is_led(system: System) -> bool:
     return Can.CONTROL in system.card.can
 
 
+def reads_prefixes(system: System) -> bool:
+    """Whether the states that it writes through are the beginnings of texts."""
+    whole: Any = system
+    return is_led(system) and isinstance(whole.process, Truncated)
+
+
 def _spec(system: System) -> ControllerSpec:
     spec: Any = system.spec
     whole: Any = system
     on_vectors = is_led(system) and isinstance(whole.process, Gaussian)
+    begun = reads_prefixes(system)
     shape = TransformerSpec(
-        dim=spec.net.dim, depth=min(DEPTH, spec.net.depth), heads=spec.net.heads, positions=Positions.EDGES,
-        neighbours=NEIGHBOURS,
+        dim=spec.net.dim, depth=min(DEPTH, spec.net.depth), heads=spec.net.heads, neighbours=NEIGHBOURS,
+        positions=Positions.START if begun else Positions.EDGES,
     )  # fmt: skip
     width = spec.width if on_vectors else TABLE
     vocab = 0 if on_vectors else spec.vocab
-    return ControllerSpec(width=width, canvas=spec.canvas, vocab=vocab, net=shape, words=spec.vocab)
+    return ControllerSpec(width=width, canvas=spec.canvas, vocab=vocab, net=shape, words=spec.vocab, prefixes=begun)
 
 
 def _rows(data: Sequence[str | Path], field: str | None, words: Tokenizer, spec: Any) -> tuple[Rows, Rows, list[str]]:

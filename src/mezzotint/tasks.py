@@ -260,7 +260,12 @@ class Desk:
             if wanted.tokens > self.room:
                 most = f"this run's texts have at most {self.room}"
                 raise UsageError(f"a text of {wanted.tokens} tokens is wanted; {most}")
-        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read)
+        if wanted.has and not how.chosen and Can.INFILL not in self.system.card.can:
+            raise CapabilityError(
+                f"{self.system.card.name} writes from left to right, and nothing tells it that '{wanted.has[0]}' will "
+                "come; have the best of several texts chosen"
+            )
+        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read, how.hard or not how.soft)
 
     def likeness(self, task: Task) -> Hashable:
         """What tasks have to have in common to be written together without a change to any text."""
@@ -331,10 +336,12 @@ class Desk:
         if least >= (asked or most):
             texts = "the text is to have" if asked else "this run's texts have at most"
             raise UsageError(f"the prefix is {least} tokens long; {texts} {asked or most}")
+        # A text that ends by a token is as long as wanted where it cannot end before, nor go on.
+        settled = self.spec.ending is Ending.SYMBOL and how.hard and Can.CONTROL in self.system.card.can
+        if how.wanted.tokens is not None and (settled or self.spec.ending is Ending.LENGTH):
+            return [how.wanted.tokens] * len(rows)
         if self.lengths is None:
             return [how.length or self.spec.canvas] * len(rows)
-        if how.wanted.tokens is not None and self.spec.ending is Ending.LENGTH:
-            return [how.wanted.tokens] * len(rows)
         law = self.lengths.given(least + max(1, needed))
         return [law.draw(float(u)) for u in Rng(how.seed, rows).at("length").uniform()]
 

@@ -293,7 +293,8 @@ class Update(Enum):
 
 @dataclass(frozen=True)
 class Push:
-    """How states of a walk through vectors are moved towards what they are to be (Diffusion-LM, §5)."""
+    """How a text is moved towards what it is to be: the states of a walk through vectors (Diffusion-LM, §5), or its
+    next token (FUDGE, §3)."""
 
     update: Update = Update.SIGN
     times: int = 3
@@ -305,6 +306,18 @@ class Push:
     until: float = 0.05
     """Steps that end at a time above `since` or below `until` are left as they are: published are the last 10
     of 200."""
+    strength: float = 1.0
+    """Where a text is written from left to right: by what log p(condition | prefix) is multiplied (FUDGE)."""
+    top_k: int = 200
+    """There, how many next tokens are weighed, the likeliest; the others are never written."""
+
+
+class Bend(Protocol):
+    """What moves the logits of the next tokens of texts that are written from left to right."""
+
+    def __call__(self, logits: Tensor, rows: Tensor, before: Tensor) -> Tensor:
+        """(R, V) as they are, which rows of the canvas they are of (R,), what stands before (R, m) -> (R, V)."""
+        ...
 
 
 class Control(Protocol):
@@ -333,6 +346,10 @@ class Control(Protocol):
 
     def loss(self, denoise: Denoiser) -> Callable[[Noised, Canvas], Tensor] | None:
         """(state of vectors, canvas) -> (B,) nats, with a gradient; None where nothing is left to be learned."""
+        ...
+
+    def ahead(self, canvas: Canvas, end: int | None, vocab: int) -> Bend:
+        """What knows of the next tokens of a canvas where they lead; `end` closes a text, where a token does."""
         ...
 
 

@@ -124,6 +124,15 @@ def stacked(canvases: Sequence[Canvas], pad: int) -> Canvas:
     )  # fmt: skip
 
 
+def widened(canvas: Canvas, width: int, pad: int) -> Canvas:
+    """The canvas with padding behind every row, up to `width` positions."""
+    behind = (0, width - canvas.ids.shape[1])
+    assert behind[1] >= 0, f"a canvas of {canvas.ids.shape[1]} is wider than {width}"
+    start = None if canvas.start is None else pad_last(canvas.start, behind)
+    given, real = pad_last(canvas.given, behind), pad_last(canvas.real, behind)
+    return Canvas(pad_last(canvas.ids, behind, value=pad), given, real, canvas.index, start)
+
+
 def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
     """ids and real (B, L + 2) with the id `frame` before the first and after the last real position of every row.
 

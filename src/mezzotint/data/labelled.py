@@ -26,7 +26,8 @@ IGNORED = -1
 
 @dataclass(frozen=True)
 class Labelled(Canvas):
-    """A canvas with what is known of its rows: `fields` (B, F), `tags` (B, L) and `phrases` (B, L, L), int64."""
+    """A canvas with what is known of its rows: `fields` (B, F), `tags` (B, L), `phrases` (B, L, L) and `ends` (B, L),
+    int64. The last says of each place up to that behind the last token whether the text ends there."""
 
     labels: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -71,5 +72,7 @@ def labelled(canvas: Canvas, texts: Sequence[Annotated], sizes: Sequence[int], l
             for (first, last), label in cells(one.spans).items():
                 phrases[row, first, last - 1] = numbers[1].get(label, IGNORED)
     found = {"tags": torch.from_numpy(tags), "phrases": torch.from_numpy(phrases)}
+    place, behind = torch.arange(L), torch.tensor(sizes)[:, None]
+    found["ends"] = torch.where(place <= behind, (place == behind).long(), IGNORED)
     found["fields"] = torch.tensor(told, dtype=torch.int64).view(B, len(tables))
     return Labelled(canvas.ids, canvas.given, canvas.real, canvas.index, labels=found)

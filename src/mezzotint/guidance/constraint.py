@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mezzotint.errors import UsageError
+from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.types import Canvas, Noised
 
 LEAST = 1e-300
@@ -56,6 +58,11 @@ class Constraint:
         """Whether settling and excluding leave nothing of it open."""
         return False
 
+    @property
+    def reach(self) -> int:
+        """How many tokens a text must have for it to be so, whatever they are."""
+        return 0
+
     def settle(self, canvas: Canvas) -> Canvas:
         """The canvas with what can be fixed before the first step; UsageError where it contradicts what is given."""
         return canvas
@@ -79,24 +86,31 @@ class Constraint:
 
 @dataclass(frozen=True, kw_only=True)
 class Length(Constraint):
-    """Exactly `tokens` tokens. Where the canvas is filled up, `end` and `pad` are the ids that do it."""
+    """Exactly `tokens` tokens. Where the canvas is filled up, `end` and `pad` are the ids that do it; where a text is
+    closed by a token and nothing follows, there is an `end` only."""
 
     tokens: int
     end: int | None = None
     pad: int | None = None
+    ends: Callable[[View], Tensor] | None = None
+    """Of a text that is being written from left to right: log p (B, L, 2) that it goes on, or ends, at each place that
+    it reaches."""
+
+    @property
+    def reach(self) -> int:
+        return self.tokens
 
     def settle(self, canvas: Canvas) -> Canvas:
         """A canvas of that length; or one with end and padding behind it, given."""
         width = canvas.ids.shape[1]
         if self.tokens < 1:
             raise UsageError(f"a text has at least 1 token; a length of {self.tokens} is none")
-        if self.end is None:
+        if self.end is None or self.pad is None:
             if bool(canvas.given[:, self.tokens :].any()):
                 raise UsageError(f"what is given reaches beyond the length {self.tokens}")
             return _cut(canvas, self.tokens)
         if self.tokens > width:
             raise UsageError(f"a text of {self.tokens} tokens does not fit a canvas of {width}")
-        assert self.pad is not None, "a canvas that is filled up has a padding token"
         behind = torch.arange(width, device=canvas.ids.device) >= self.tokens
         ids = torch.full_like(canvas.ids, self.pad).index_fill(1, behind.nonzero()[:1, 0], self.end)
         if bool((canvas.given & behind & (canvas.ids != ids)).any()):
@@ -105,7 +119,8 @@ class Length(Constraint):
 
     def banned(self, canvas: Canvas) -> tuple[Tensor, tuple[int, ...]] | None:
         """The end and padding before it."""
-        return None if self.end is None or self.pad is None else (self._inside(canvas.ids), (self.end, self.pad))
+        ids = tuple(i for i in (self.end, self.pad) if i is not None)
+        return (self._inside(canvas.ids), ids) if ids else None
 
     @property
     def multilinear(self) -> bool:
@@ -117,16 +132,25 @@ class Length(Constraint):
 
     def log_chance(self, view: View) -> Tensor | None:
         """Departure: of the odds; the code has the squared distance of the estimate from the end token's vector."""
+        if self.ends is not None and self.end is not None:
+            return self._foreseen(view, self.ends(view), self.end)
         if self.end is None or self.pad is None:
             return None
         closing = view.odds[..., [self.end, self.pad]].sum(-1)
         inside = (log(1 - closing) * self._inside(view.canvas.ids)).sum(1)
         return inside + (log(view.odds[:, self.tokens, self.end]) if self.tokens < closing.shape[1] else 0)
 
+    def _foreseen(self, view: View, said: Tensor, end: int) -> Tensor:
+        """(B,): that the text goes on at every open place before the last word's end, and then ends."""
+        z, last = view.noised.z, self.tokens
+        closed = (z[:, :last] == end).any(1) | ((z[:, last] != UNWRITTEN) & (z[:, last] != end))
+        told = said.masked_fill((z != UNWRITTEN)[..., None], 0.0)
+        return (told[:, :last, 0].sum(1) + told[:, last, 1]).masked_fill(closed, -inf)
+
     def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
         if self.end is None:
             return canvas.real.sum(1) == self.tokens
-        closing = (ids == self.end) | (ids == self.pad)
+        closing = torch.isin(ids, torch.tensor([i for i in (self.end, self.pad) if i is not None], device=ids.device))
         ended = ids[:, self.tokens] == self.end if self.tokens < ids.shape[1] else torch.ones_like(closing[:, 0])
         return ~closing[:, : self.tokens].any(1) & ended
 
@@ -222,7 +246,8 @@ class Forbidden(Constraint):
 class Classified(Constraint):
     """A classifier of the user's own: `log_p` gives log p(condition | state) (B,) of a view, with a gradient.
 
-    One that reads noisy vectors takes `view.noised`; one that reads odds of tokens serves masked systems too.
+    One that reads noisy vectors takes `view.noised`; one that reads odds of tokens serves masked systems too. While a
+    text is written from left to right, the state is its ids, -1 where nothing stands yet, and no gradient is asked for.
     """
 
     log_p: Callable[[View], Tensor]
@@ -230,6 +255,12 @@ class Classified(Constraint):
     """(ids, canvas) -> (B,) bool, where there is one."""
     chance: Callable[[Tensor, Canvas], Tensor] | None = None
     """(ids, canvas) -> (B,) nats: log p(condition | finished text), where it can be said."""
+    words: int = 0
+    """How many words a text has of which that can be told."""
+
+    @property
+    def reach(self) -> int:
+        return self.words
 
     def log_chance(self, view: View) -> Tensor:
         return self.log_p(view)

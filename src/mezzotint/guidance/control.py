@@ -17,9 +17,11 @@ from torch.nn import functional as F
 
 from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.guidance.constraint import Constraint, Length, View
+from mezzotint.guidance.fudge import begun, foreseen
 from mezzotint.guidance.phrases import Contains, placed
+from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.rng import Rng
-from mezzotint.types import Canvas, Control, Denoiser, Noised, Prediction, Push, Request
+from mezzotint.types import Bend, Canvas, Control, Denoiser, Noised, Prediction, Push, Request
 
 LEAST = 0.01
 """The least by which a classifier multiplies the odds of a token: what it tells of one token is not certain."""
@@ -159,6 +161,45 @@ class Constraints:
 
         return summed
 
+    def ahead(self, canvas: Canvas, end: int | None, vocab: int) -> Bend:
+        """What bars tokens from next places, and weighs the others by where they lead (guidance/fudge.py).
+
+        That a word will come later is told by nothing, so what is to be contained is not followed.
+        """
+        led = [part for part in self._led if not isinstance(part, Contains)]
+        reach = max((part.reach for part in led), default=0)
+        lengths = canvas.real.sum(1)
+
+        def bend(logits: Tensor, rows: Tensor, before: Tensor) -> Tensor:
+            place = before.shape[1]
+            if self.hard:
+                logits = self._barred(logits, canvas.rows(rows), before)
+
+            def chance(some: Tensor, prefixes: Tensor) -> Tensor:
+                # A place for the end, where what is wanted reaches further than what stands.
+                width = min(max(place + 1, reach + 1 if reach else 0), canvas.ids.shape[1])
+                view = begun(prefixes, lengths[rows[some]], width, end, vocab)
+                return sum((_foretold(part, view, end) for part in led), torch.zeros_like(view.noised.t))
+
+            return foreseen(logits, before, chance, self.push.top_k, self.push.strength) if led else logits
+
+        return bend
+
+    def _barred(self, logits: Tensor, canvas: Canvas, before: Tensor) -> Tensor:
+        """Logits (R, V) of the tokens behind `before` (R, m), minus infinity for those that break a rule."""
+        place, vocab = before.shape[1], logits.shape[-1]
+        z = F.pad(before, (0, 1), value=UNWRITTEN)
+        barred = torch.zeros_like(logits, dtype=torch.bool)
+        for part in self.parts:
+            ban = part.banned(canvas)
+            if ban is not None:
+                barred |= ban[0][:, place, None] & _among(ban[1], vocab, logits.device)
+            completing = None if part.seen_to else part.completing(z, z == UNWRITTEN, vocab)
+            if completing is not None:
+                barred |= completing[:, place]
+        moved = logits.masked_fill(barred, -inf)
+        return moved.where(moved.isfinite().any(-1, keepdim=True), logits)
+
     def holds(self, ids: Tensor, canvas: Canvas) -> list[Tensor | None]:
         """For each constraint (B,) bool: which finished texts satisfy it; None where it cannot tell."""
         return [part.holds(ids, canvas) for part in self.parts]
@@ -178,6 +219,17 @@ def _gain(
     if not part.multilinear:
         return part.weight * change.clamp(min=LEAST - 1).log1p()
     return part.weight * torch.where(change > NEVER - 1, change.clamp(min=NEVER - 1).log1p(), -inf)
+
+
+def _foretold(part: Constraint, view: View, end: int | None) -> Tensor:
+    """(N,) nats: a constraint's log-probability of texts that are begun, weighted; what has ended short is not so."""
+    log_chance = part.log_chance(view)
+    if log_chance is None:
+        return torch.zeros_like(view.noised.t)
+    if end is not None and part.reach:
+        short = (view.noised.z[:, : part.reach] == end).any(1)
+        log_chance = log_chance.masked_fill(short, -inf)
+    return part.weight * log_chance
 
 
 def _among(ids: tuple[int, ...], vocab: int, device: torch.device) -> Tensor:

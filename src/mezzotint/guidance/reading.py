@@ -27,7 +27,7 @@ Shown = Callable[[View], Tensor]
 
 
 class Reader:
-    """An annotator at work; `clean` is None where it reads odds of tokens."""
+    """An annotator at work; `clean` is None where it reads odds of tokens, and changes nothing where it reads ids."""
 
     def __init__(self, net: Annotator, labels: Labels, clean: Clean | None, shown: Shown | None = None) -> None:
         """`shown` is for an annotator in which words have a say of their own."""
@@ -71,6 +71,10 @@ class Reader:
         """(B, L, L, phrases): from a word up to and with another."""
         return self.net.phrases(self.hidden(view)).double()
 
+    def ends(self, view: View) -> Tensor:
+        """(B, L, 2): that a text which is still being written goes on, or ends, at each place that it reaches."""
+        return self.net.ends(self.hidden(view)).double()
+
     # ---- constraints ----
 
     def says(self, name: str, value: str, weight: float = 1.0) -> Classified:
@@ -102,7 +106,7 @@ class Reader:
             found = self.tags(view)[:, : len(tags)].argmax(-1)
             return (found == wanted.to(found.device)).all(1)
 
-        return self._classified(f"of the parts of speech {' '.join(tags)}", weight, read, judge)
+        return self._classified(f"of the parts of speech {' '.join(tags)}", weight, read, judge, len(tags))
 
     def span(self, span: Span, weight: float = 1.0) -> Classified:
         """A text in which some words are a phrase, whatever else they are."""
@@ -114,7 +118,7 @@ class Reader:
 
         return self._classified(
             f"with {first}:{last}={label}", weight, lambda view: cell(view)[:, held].logsumexp(-1),
-            lambda view: torch.isin(cell(view).argmax(-1), torch.tensor(held, device=view.canvas.ids.device)),
+            lambda view: torch.isin(cell(view).argmax(-1), torch.tensor(held, device=view.canvas.ids.device)), last,
         )  # fmt: skip
 
     def tree(self, words: int, spans: tuple[Span, ...], weight: float = 1.0) -> Classified:
@@ -138,10 +142,15 @@ class Reader:
             found = self.phrases(view)[:, :words, :words].argmax(-1)
             return ((found == chart.to(found.device)) | ~above.to(found.device)).flatten(1).all(1)
 
-        return self._classified("of the tree", weight, read, judge)
+        return self._classified("of the tree", weight, read, judge, words)
 
     def _classified(
-        self, name: str, weight: float, read: Callable[[View], Tensor], judge: Callable[[View], Tensor]
+        self,
+        name: str,
+        weight: float,
+        read: Callable[[View], Tensor],
+        judge: Callable[[View], Tensor],
+        words: int = 0,
     ) -> Classified:
         def finished(told: Callable[[View], Tensor]) -> Callable[[Tensor, Canvas], Tensor]:
             def of(ids: Tensor, canvas: Canvas) -> Tensor:
@@ -150,7 +159,8 @@ class Reader:
 
             return of
 
-        return Classified(log_p=read, judge=finished(judge), chance=finished(read), name=name, weight=weight)
+        of_text = {"judge": finished(judge), "chance": finished(read)}
+        return Classified(log_p=read, **of_text, name=name, weight=weight, words=words)
 
     def _finished(self, ids: Tensor, canvas: Canvas) -> View:
         """A finished text as it is read: without noise, at t = 0."""

@@ -16,18 +16,21 @@ Phrases = tuple[tuple[int, ...], ...]
 
 
 def constraints_of(
-    wanted: Wanted, tokenizer: Tokenizer, ending: Ending, read: Callable[[], Reader]
+    wanted: Wanted, tokenizer: Tokenizer, ending: Ending, read: Callable[[], Reader], settled: bool = True
 ) -> list[Constraint]:
     """A constraint for everything wanted; UsageError for a word that the run has never learned to write.
 
-    `read` gives the run's classifiers, and is called where they are needed.
+    `read` gives the run's classifiers, and is called where they are needed: for a length too, where a text ends by a
+    token and nothing is `settled` before it is written.
     """
     parts: list[Constraint] = []
     if ending is Ending.FILL:
         parts.append(Unended(end=tokenizer.end, pad=tokenizer.pad))
     if wanted.tokens is not None:
-        end, pad = (tokenizer.end, tokenizer.pad) if ending is Ending.FILL else (None, None)
-        parts.append(Length(tokens=wanted.tokens, end=end, pad=pad))
+        end = None if ending is Ending.LENGTH else tokenizer.end
+        pad = tokenizer.pad if ending is Ending.FILL else None
+        ends = None if settled or ending is not Ending.SYMBOL else read().ends
+        parts.append(Length(tokens=wanted.tokens, end=end, pad=pad, ends=ends))
     for phrase in wanted.has:
         phrases = _phrases(phrase, tokenizer)
         if not phrases:

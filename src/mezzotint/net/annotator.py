@@ -37,12 +37,13 @@ class Annotator(nn.Module):
         told = len(labels.phrases)
         self.first, self.last = (nn.Linear(dim, spec.pair) if told else None for _ in range(2))
         self.phrase = nn.Linear(spec.pair, told) if told else None
+        self.end = nn.Linear(dim, 2) if spec.prefixes else None
 
     def initialise(self, generator: torch.Generator) -> None:
         """Fresh weights."""
         self.body.initialise(generator)
         with torch.no_grad():
-            heads = (self.asks, self.tag, self.first, self.last, self.phrase, *self.says, *self.sums)
+            heads = (self.asks, self.tag, self.first, self.last, self.phrase, *self.says, *self.sums, self.end)
             for layer in (head for head in heads if isinstance(head, nn.Linear)):
                 layer.weight.normal_(0, layer.weight.shape[1] ** -0.5, generator=generator)
                 layer.bias.zero_()
@@ -52,15 +53,17 @@ class Annotator(nn.Module):
                 self.words.weight.normal_(0, QUIET, generator=generator)
 
     def forward(self, states: Tensor, t: Tensor, real: Tensor) -> Tensor:
-        """Hidden vectors (B, L, D), from states (B, L, W), or from odds (B, L, V) where there is a table for them."""
+        """Hidden vectors (B, L, D), from states (B, L, W) or, with a table, from odds (B, L, V) or ids (B, L)."""
         if self.embed is not None:
-            states = states.to(self.embed.weight.dtype) @ self.embed.weight
+            states = _weighted(self.embed, states)
         return F.gelu(self.body(states.to(self.body.norm.weight.dtype), t, real))
 
     def summed(self, odds_BLV: Tensor, real: Tensor) -> Tensor | None:
-        """(B, S): what the words of a text have to say, each by itself; None where they have no say."""
+        """(B, S): what the words of a text, odds or ids, have to say, each by itself; None where they have no say."""
         if self.words is None:
             return None
+        if odds_BLV.dim() == 2:
+            return (_weighted(self.words, odds_BLV) * real[..., None]).sum(1)
         return (odds_BLV.to(self.words.weight.dtype) * real[..., None]).sum(1) @ self.words.weight
 
     def field(self, h_BLD: Tensor, real: Tensor, number: int, summed_BS: Tensor | None = None) -> Tensor:
@@ -84,3 +87,17 @@ class Annotator(nn.Module):
         pairs = self.first(h_BLD)[:, :, None] + self.last(h_BLD)[:, None]
         said: Tensor = self.phrase(F.gelu(pairs))
         return said.log_softmax(-1)
+
+    def ends(self, h_BLD: Tensor) -> Tensor:
+        """(B, L, 2): log p that a text goes on, and that it ends, at each place that it reaches."""
+        assert self.end is not None, "ends were not learned"
+        said: Tensor = self.end(h_BLD)
+        return said.log_softmax(-1)
+
+
+def _weighted(table: nn.Embedding, said: Tensor) -> Tensor:
+    """(B, L, W): the rows of a table (V, W) by odds (B, L, V), or by ids (B, L), nothing for those below zero."""
+    if said.dim() == 2:
+        found: Tensor = table(said.clamp(min=0)) * (said >= 0)[..., None]
+        return found
+    return said.to(table.weight.dtype) @ table.weight

@@ -14,7 +14,7 @@ from torch import Tensor
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.space.odds import tilt
-from mezzotint.types import Canvas, Frame
+from mezzotint.types import Bend, Canvas, Frame
 
 Next = Callable[[Tensor, Tensor], Tensor]
 """(rows still being written (R,) of the last call's rows, their new tokens (R, n)) -> logits (R, V) of what follows."""
@@ -32,11 +32,12 @@ def write(
     temperature: float,
     top_p: float,
     spaced: Tensor | None,
+    bend: Bend | None = None,
 ) -> Iterator[Frame]:
     """Frames of a canvas whose given positions are a prefix, the same number in every row.
 
     Every row starts after the symbol `start`. A row stops after `end`, or at its last real position if `end` is None.
-    `spaced` (V,) serves the canvas's demands on first tokens.
+    `spaced` (V,) serves the canvas's demands on first tokens; `bend` knows what else is wanted.
     Frame.t is the share of the canvas not yet written.
     """
     B, L = canvas.ids.shape
@@ -54,6 +55,8 @@ def write(
         logits = next_logits(keep, fresh)
         if spaced is not None:
             logits = canvas.heeded(logits, spaced, (rows, torch.full_like(rows, place)))
+        if bend is not None:
+            logits = bend(logits, rows, ids[rows, :place])
         p_KV = tilt(logits, temperature, top_p)
         drawn = inverse_cdf(p_KV, u[rows, place])
         ids[rows, place] = drawn

@@ -13,7 +13,7 @@ CARD = Card(
     name="ar",
     title="Autoregressive transformer",
     paper="Radford et al. 2019 (GPT-2), in the shape of the other systems",
-    can=frozenset({Can.CONTINUE}),
+    can=frozenset({Can.CONTINUE, Can.CONTROL}),
     exact=True,
 )
 

@@ -26,6 +26,8 @@ class ControllerSpec(Spec):
     """Tokens that have a say of their own in what a text says; 0 for none, as before there were such."""
     say: int = 128
     """Numbers of that."""
+    prefixes: bool = False
+    """Whether it reads texts that are only begun, and tells where they will end."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.errors import CapabilityError
+from mezzotint.guidance.control import settled_request
 from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
 from mezzotint.objective.length import LengthCost
+from mezzotint.process.truncated import Truncated
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
 from mezzotint.spec.ar import CARD, ARSpec
@@ -33,6 +35,7 @@ class AR:
         self.spec = spec
         self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         self.net = Transformer(spec.net, spec.vocab, spec.vocab, spec.canvas)
+        self.process = Truncated()  # what its classifiers read: texts that are begun
         self.players = {"model": self.net}
 
     def initialise(self, seed: int) -> None:
@@ -67,6 +70,7 @@ class AR:
         if request.decoder not in CARD.decoders:
             raise CapabilityError(f"decoder '{request.decoder.value}' is a way of drawing masked tokens; ar has none")
         assert request.block is None, "ar cannot write past its canvas"
+        request = settled_request(request, self.spec.vocab)
         cache = Cache(self.spec.net.depth)
         cache.reserve(request.canvas.ids.shape[1] + 1)
         forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=request.canvas.ids.device)
@@ -80,9 +84,11 @@ class AR:
 
         spec = self.spec
         end = spec.end if spec.ending is Ending.SYMBOL else None
-        rng = Rng(request.seed, request.canvas.index.tolist())
+        control, canvas = request.control, request.canvas
+        bend = None if control is None else control.ahead(canvas, end, spec.vocab)
+        rng = Rng(request.seed, canvas.index.tolist())
         return write(
-            next_logits, request.canvas, rng,
+            next_logits, canvas, rng,
             start=spec.end, end=end, pad=spec.pad,
-            temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
+            temperature=request.temperature, top_p=request.top_p, spaced=request.spaced, bend=bend,
         )  # fmt: skip

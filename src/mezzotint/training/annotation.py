@@ -1,13 +1,15 @@
 """What classifiers of noisy texts learn from, and how much they tell right.
 
 Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5 and App. D: they see the states that writing goes through, at all
-times. A masked run's states are odds of tokens, those that the run itself gives where a token is masked. Where a system
-cannot be led through its states, finished texts are read, to choose among them.
+times. A masked run's states are odds of tokens, those that the run itself gives where a token is masked. Those of a run
+that writes from left to right are prefixes (Yang and Klein 2021, FUDGE, arXiv:2104.05218, §3). Where a system cannot be
+led through its states, finished texts are read, to choose among them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,12 +18,14 @@ from torch.nn import functional as F
 
 from mezzotint.data.labelled import IGNORED, Labelled
 from mezzotint.guidance.constraint import View
+from mezzotint.guidance.fudge import certain
 from mezzotint.guidance.reading import Reader
 from mezzotint.net.annotator import Annotator
 from mezzotint.process.gaussian import Gaussian
+from mezzotint.process.truncated import UNWRITTEN, Truncated
 from mezzotint.rng import Rng
 from mezzotint.spec.controller import Labels
-from mezzotint.types import Canvas, Loss, Noised, System
+from mezzotint.types import Canvas, Ending, Loss, Noised, System
 
 CLEAN = 0.1
 """Share of rows that are read without noise."""
@@ -51,7 +55,9 @@ class Lesson:
 
     @property
     def clean(self) -> Callable[[Tensor], Tensor] | None:
-        """The vectors of tokens; None where odds are read."""
+        """The vectors of tokens, or their ids where prefixes are read; None where odds are."""
+        if isinstance(self.process, Truncated):
+            return _as_they_are
         return None if self.space is None else self.space.clean
 
     def reader(self, labels: Labels) -> Reader:
@@ -59,7 +65,10 @@ class Lesson:
         return Reader(self.net, labels, self.clean, self.shown)
 
     def shown(self, view: View) -> Tensor:
-        """(B, L, V): the tokens that a state shows by itself: the odds that it is, or how near each token's vector."""
+        """(B, L, V): the tokens that a state shows by itself: the odds that it is, or how near each token's vector; ids
+        (B, L) where it is some."""
+        if isinstance(self.process, Truncated):
+            return view.noised.z
         if self.space is None:
             return view.odds
         near = self.blurred.evidence(view.noised, self.space.vectors.detach()).softmax(-1)
@@ -71,6 +80,8 @@ class Lesson:
         """What classifiers see at times t (B,)."""
         if self.process is None:
             return View(Noised(canvas.ids, torch.zeros_like(t)), canvas, lambda: self._certain(canvas))
+        if isinstance(self.process, Truncated):
+            return self._begun(canvas, t, rng)
         if self.space is not None:
             state = self.process.corrupt(self.space.clean(canvas.ids), t, canvas.free, rng.at("noise"))
             return View(state, canvas, lambda: torch.empty(0))
@@ -82,12 +93,26 @@ class Lesson:
             odds[rows, places] = whole.denoise(state, canvas, None, (rows, places)).logits.softmax(-1).to(odds)
         return View(state, canvas, lambda: odds)
 
+    def _begun(self, canvas: Canvas, t: Tensor, rng: Rng) -> View:
+        """Texts of which only the beginning is there. Every other has open places behind it, as many as it happens, so
+        that they do not tell where it ends; one that has its end has none."""
+        state = self.process.corrupt(canvas.ids, t, canvas.real)
+        there, whole = ((state.z != UNWRITTEN) & canvas.real).sum(1), canvas.real.sum(1)
+        spec: Any = self.system.spec
+        most = torch.full_like(whole, canvas.ids.shape[1]) if spec.ending is Ending.SYMBOL else whole
+        more = (2 * rng.at("open").uniform() - 1).clamp(min=0).to(t.device) * (most - there + 1)
+        width = torch.where(there == whole, whole, (there + more.long()).clamp(max=most)).clamp(min=1)
+        real = torch.arange(canvas.ids.shape[1], device=t.device) < width[:, None]
+        begun = replace(canvas, real=real, given=real & (state.z != UNWRITTEN))
+        size = self.net.embed.num_embeddings if self.net.embed is not None else 1
+        return View(Noised(state.z, torch.zeros_like(t)), begun, lambda: certain(state.z, size))
+
     def _certain(self, canvas: Canvas) -> Tensor:
         assert self.net.embed is not None, "odds of tokens are read through a table"
         return F.one_hot(canvas.ids, self.net.embed.num_embeddings).float()
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterator[Loss]:
-        """Cross entropy: of every field, of parts of speech and of phrases, the last two as means over a text."""
+        """Cross entropy of every field, and as means over a text of parts of speech, of phrases and of ends."""
         assert isinstance(batch, Labelled)
         rows, device = len(batch.ids), batch.ids.device
         t = rng.at("time").stratified()
@@ -96,11 +121,12 @@ class Lesson:
         share = (rng.at("share").uniform() - 0.5).clamp(min=0)
         given = (rng.at("given").uniform(batch.ids.shape[1]) < share[:, None]).to(device) & batch.real
         canvas = Canvas(batch.ids, given, batch.real, batch.index)
-        said = told(self.reader(Labels({}, (), ())), self.view(canvas, t, rng), len(self.net.sizes))
+        view = self.view(canvas, t, rng)
+        said = told(self.reader(Labels({}, (), ())), view, len(self.net.sizes))
         parts: dict[str, Tensor] = {}
         for name, log_p in said.items():
             kind, label = name.partition("/")[0], of(batch, name)
-            known = (label != IGNORED).view(rows, -1)
+            known = asked(view, name, label).view(rows, -1)
             cost = -log_p.gather(-1, label.clamp(min=0)[..., None]).view(rows, -1) * known
             part = (cost.sum(1) / known.sum(1).clamp(min=1)).sum()
             parts[kind] = parts[kind] + part if kind in parts else part
@@ -109,14 +135,26 @@ class Lesson:
 
 
 def told(reader: Reader, view: View, fields: int) -> dict[str, Tensor]:
-    """All log-probabilities of a state, by name: `fields/0`, …, `tags`, `phrases`; those that are learned."""
+    """All log-probabilities of a state, by name: `fields/0`, …, `tags`, `phrases`, `ends`; those that are learned."""
     net, h = reader.net, reader.hidden(view)
     found = {f"fields/{k}": reader.numbered(view, k) for k in range(fields)}
     if net.tag is not None:
         found["tags"] = net.tags(h)
     if net.phrase is not None:
         found["phrases"] = net.phrases(h)
+    if net.end is not None:
+        found["ends"] = net.ends(h)
     return {name: log_p.float() for name, log_p in found.items()}
+
+
+def asked(view: View, name: str, label: Tensor) -> Tensor:
+    """Of which labels, as `told` names them, a state has to tell: those of its places, and ends of what is open."""
+    known, real = label != IGNORED, view.canvas.real
+    if name == "phrases":
+        return known & real[:, :, None] & real[:, None]
+    if name == "ends":
+        return known & real & (view.noised.z == UNWRITTEN)
+    return known & real if name == "tags" else known
 
 
 @torch.no_grad()
@@ -128,12 +166,17 @@ def told_right(lesson: Lesson, labels: Labels, batches: Sequence[Labelled], seed
         rng = Rng(seed, batch.index.tolist(), "held-out")
         for place, at in enumerate(lesson.times):
             t = torch.full((len(batch.ids),), at, dtype=torch.float64, device=batch.ids.device)
-            for name, log_p in told(reader, lesson.view(batch, t, rng), len(labels.fields)).items():
+            view = lesson.view(batch, t, rng)
+            for name, log_p in told(reader, view, len(labels.fields)).items():
+                if name == "ends":  # nearly every place has none
+                    continue
                 label, found = of(batch, name), log_p.argmax(-1)
-                right, known = (found == label) & (label != IGNORED), label != IGNORED
+                known = asked(view, name, label)
+                right = (found == label) & known
                 counted = (right.sum(), known.sum())
                 if name == "phrases":  # F1: twice those right, over those told and those there
-                    counted = (2 * (right & (label > 0)).sum(), ((found > 0) & known).sum() + (label > 0).sum())
+                    there = known & (label > 0)
+                    counted = (2 * (right & there).sum(), ((found > 0) & known).sum() + there.sum())
                 sums = hits.setdefault(name.partition("/")[0], [[0.0, 0.0] for _ in lesson.times])[place]
                 sums[0], sums[1] = sums[0] + float(counted[0]), sums[1] + float(counted[1])
     return {kind: [right / max(every, 1.0) for right, every in each] for kind, each in hits.items()}
@@ -143,3 +186,7 @@ def of(batch: Labelled, name: str) -> Tensor:
     """The labels that log-probabilities of this name are about."""
     kind, _, number = name.partition("/")
     return batch.labels[kind][:, int(number)] if number else batch.labels[kind]
+
+
+def _as_they_are(ids: Tensor) -> Tensor:
+    return ids

@@ -93,7 +93,8 @@ function drawSays(chosen) {
 function wanted(chosen) {
   if (!chosen.can.includes("control")) return undefined;
   const phrases = (id) => $(id).value.split(";").map((phrase) => phrase.trim()).filter(Boolean);
-  const found = { has: phrases("has"), without: phrases("without") };
+  // Who writes from left to right cannot be led to words that are still to come.
+  const found = { has: chosen.can.includes("infill") ? phrases("has") : [], without: phrases("without") };
   if (task() !== "gaps") found.length = number("tokens");
   const says = all("[data-says]").filter((one) => one.value && one.dataset.says in chosen.says);
   if (says.length) found.says = Object.fromEntries(says.map((one) => [one.dataset.says, one.value]));

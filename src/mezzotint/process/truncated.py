@@ -1,0 +1,29 @@
+"""Truncation: of a text only the beginning is there, as while it is written from left to right.
+
+What classifiers of prefixes learn from: Yang and Klein 2021 (FUDGE), arXiv:2104.05218, §3, every prefix of a text with
+the text's label. Departure: one prefix of a text a step, where theirs, which only looks back, learns from all at once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mezzotint.types import Noised
+
+UNWRITTEN = -1
+"""The id where nothing stands yet."""
+
+
+class Truncated:
+    """A process on ids that takes the end of a text away."""
+
+    def corrupt(self, ids: Tensor, t: Tensor, real: Tensor) -> Noised:
+        """State (B, L) of texts ids (B, L) at times t (B,): of n tokens that are real the first m, UNWRITTEN behind.
+
+        m is n at t = 0, and uniform over 0 to n where t is uniform.
+        """
+        n = real.sum(1)
+        m = ((1 - t) * (n + 1)).floor().clamp(max=n)
+        place = torch.arange(ids.shape[1], device=ids.device)
+        return Noised(torch.where(place < m[:, None], ids, UNWRITTEN), t)
