@@ -126,7 +126,9 @@ def test_the_samples_of_the_loop_follow_it(what):
     assert chi_square_p(written(exact, None, rows), exact.law()) > 1e-3
 
 
-def test_a_length_that_is_followed_is_bayes_rule_where_its_ends_are_told_exactly():
+@pytest.mark.parametrize("hard", [True, False])
+def test_a_length_that_is_followed_is_bayes_rule_where_its_ends_are_told_exactly(hard):
+    """Cut off besides or not."""
     exact, rows = Exact(), 2000
 
     def ends(view: View) -> Tensor:
@@ -137,9 +139,11 @@ def test_a_length_that_is_followed_is_bayes_rule_where_its_ends_are_told_exactly
         reached = (here + beyond).clamp(min=1e-300)
         return torch.stack([(beyond / reached).log(), (here / reached).log()], -1)
 
-    canvas = free([L] * rows, list(range(rows)), PAD)
-    bend = Constraints([Length(tokens=2, end=END, ends=ends)], hard=False).ahead(canvas, END, V)
-    assert chi_square_p(written(exact, bend, rows), exact.law(lambda text: len(text) == 2)) > 1e-3
+    control = Constraints([Length(tokens=2, end=END, ends=ends)], hard=hard)
+    canvas = control.canvas(free([L] * rows, list(range(rows)), PAD), V, (PAD,))
+    assert canvas.ids.shape[1] == (2 if hard else L)
+    found = written(exact, control.ahead(canvas, END, V), rows, canvas)
+    assert chi_square_p(found, exact.law(lambda text: len(text) == 2)) > 1e-3
 
 
 def test_the_strength_is_a_power_and_what_is_not_weighed_is_never_written():
@@ -186,15 +190,18 @@ def test_a_row_is_read_as_far_as_it_may_go_and_what_ends_short_is_not_so():
         seen.append(view)
         return torch.zeros_like(view.noised.t)
 
-    bend = Constraints([Classified(log_p=log_p, words=2)], hard=False).ahead(free([4, 2], [0, 1], PAD), END, V)
-    for row, real in ((0, 3), (1, 2)):
-        moved = bend(torch.zeros(1, V), torch.tensor([row]), torch.tensor([[2]]))
-        assert moved[0, END] == -inf and bool(moved[0, PAD:].isfinite().all())
-        view = seen.pop()
-        ended = view.noised.z[:, 1] == END
-        assert view.noised.z.shape == (V, 3) and view.canvas.real.sum(1).tolist() == [2 if e else real for e in ended]
+    control = Constraints([Classified(log_p=log_p, words=2)], hard=False)
+    bend = control.ahead(free([L], [0], PAD), END, V)
+    moved, view = bend(torch.zeros(1, V), torch.tensor([0]), torch.tensor([[2]])), seen.pop()
+    assert moved[0, END] == -inf and bool(moved[0, PAD:].isfinite().all())
+    ended = view.noised.z[:, 1] == END
+    assert view.noised.z.shape == (V, 3) and view.canvas.real.sum(1).tolist() == [2 if e else 3 for e in ended]
     # Behind the words that are told of, a text may end.
     assert bool(bend(torch.zeros(1, V), torch.tensor([0]), torch.tensor([[2, 3]])).isfinite().all())
+    # Where lengths are drawn first, no row goes beyond its own.
+    rows = free([L, 1, L], [0, 1, 2], PAD)
+    control.ahead(rows, None, V)(torch.zeros(2, V), torch.tensor([1, 2]), torch.empty(2, 0, dtype=torch.int64))
+    assert seen.pop().canvas.real.sum(1).tolist() == [1] * V + [2] * V
 
 
 # ---- what is learned -------------------------------------------------------------------------------------------------

@@ -265,7 +265,8 @@ class Desk:
                 f"{self.system.card.name} writes from left to right, and nothing tells it that '{wanted.has[0]}' will "
                 "come; have the best of several texts chosen"
             )
-        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read, how.hard or not how.soft)
+        foreseen = how.soft and (wanted.is_read or not how.hard)
+        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read, foreseen)
 
     def likeness(self, task: Task) -> Hashable:
         """What tasks have to have in common to be written together without a change to any text."""

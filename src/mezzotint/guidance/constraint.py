@@ -128,7 +128,8 @@ class Length(Constraint):
 
     @property
     def seen_to(self) -> bool:
-        return True
+        """Where ends are told it is followed, too: a text that is only cut off may stop in the middle of a sentence."""
+        return self.ends is None
 
     def log_chance(self, view: View) -> Tensor | None:
         """Departure: of the odds; the code has the squared distance of the estimate from the end token's vector."""

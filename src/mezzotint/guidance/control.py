@@ -164,11 +164,14 @@ class Constraints:
     def ahead(self, canvas: Canvas, end: int | None, vocab: int) -> Bend:
         """What bars tokens from next places, and weighs the others by where they lead (guidance/fudge.py).
 
-        That a word will come later is told by nothing, so what is to be contained is not followed.
+        That a word will come later is told by nothing, so what is to be contained is not followed. That a text will be
+        long enough for what is told of it is taken for granted until it ends.
         """
         led = [part for part in self._led if not isinstance(part, Contains)]
-        reach = max((part.reach for part in led), default=0)
-        lengths = canvas.real.sum(1)
+        reach, lengths = max((part.reach for part in led), default=0), canvas.real.sum(1)
+        # The place of the end, where what is wanted reaches further than what stands.
+        far = reach + 1 if reach and end is not None else reach
+        most = lengths if end is None else lengths.clamp(min=far)
 
         def bend(logits: Tensor, rows: Tensor, before: Tensor) -> Tensor:
             place = before.shape[1]
@@ -176,9 +179,7 @@ class Constraints:
                 logits = self._barred(logits, canvas.rows(rows), before)
 
             def chance(some: Tensor, prefixes: Tensor) -> Tensor:
-                # A place for the end, where what is wanted reaches further than what stands.
-                width = min(max(place + 1, reach + 1 if reach else 0), canvas.ids.shape[1])
-                view = begun(prefixes, lengths[rows[some]], width, end, vocab)
+                view = begun(prefixes, most[rows[some]], max(place + 1, far), end, vocab)
                 return sum((_foretold(part, view, end) for part in led), torch.zeros_like(view.noised.t))
 
             return foreseen(logits, before, chance, self.push.top_k, self.push.strength) if led else logits

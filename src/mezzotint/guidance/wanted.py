@@ -16,12 +16,12 @@ Phrases = tuple[tuple[int, ...], ...]
 
 
 def constraints_of(
-    wanted: Wanted, tokenizer: Tokenizer, ending: Ending, read: Callable[[], Reader], settled: bool = True
+    wanted: Wanted, tokenizer: Tokenizer, ending: Ending, read: Callable[[], Reader], foreseen: bool = False
 ) -> list[Constraint]:
     """A constraint for everything wanted; UsageError for a word that the run has never learned to write.
 
     `read` gives the run's classifiers, and is called where they are needed: for a length too, where a text ends by a
-    token and nothing is `settled` before it is written.
+    token and that is to be `foreseen`.
     """
     parts: list[Constraint] = []
     if ending is Ending.FILL:
@@ -29,7 +29,7 @@ def constraints_of(
     if wanted.tokens is not None:
         end = None if ending is Ending.LENGTH else tokenizer.end
         pad = tokenizer.pad if ending is Ending.FILL else None
-        ends = None if settled or ending is not Ending.SYMBOL else read().ends
+        ends = read().ends if foreseen and ending is Ending.SYMBOL else None
         parts.append(Length(tokens=wanted.tokens, end=end, pad=pad, ends=ends))
     for phrase in wanted.has:
         phrases = _phrases(phrase, tokenizer)
