@@ -39,15 +39,17 @@ def test_the_benchmark_goes_on_where_it_was_stopped_and_measures_nothing_twice(t
     assert call(monkeypatch) == found
 
 
-def test_a_run_that_cannot_be_led_is_only_chosen_from(tmp_path, monkeypatch):
+def test_ar_is_led_by_what_it_has_begun_and_chosen_from(tmp_path, monkeypatch):
     monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for split, n in (("train", 400), ("valid", 20), ("test", 20)):
         monkeypatch.setitem(prepare.BISTRO_TEXTS, split, n)
-    words = "--tasks semantic --arms ar --means both best --seeds 0 --targets 2 --each 2 --candidates 3 --steps 2"
+    words = "--tasks semantic --arms ar --means guided best --seeds 0 --targets 2 --each 2 --candidates 3 --steps 2"
     short = "--train-steps 3 --control-steps 2 --out results --set dim=16 depth=1 heads=2 batch=16"
     monkeypatch.setattr(sys, "argv", ["control", *words.split(), *short.split()])
     benchmark.main()
     found = {(row.variant, row.metric) for row in rows.read(Path("results/bistro-control-semantic.json"))}
     asked = {variant for variant, metric in found if metric == "success"}
-    assert len(asked) == 1 and all("means=best" in variant and "candidates=3" in variant for variant in asked)
+    (best, guided) = sorted(asked)
+    assert "means=best" in best and "candidates=3" in best and "top_k" not in best
+    assert "means=guided" in guided and "strength=1.0" in guided and "top_k=50" in guided and "rate" not in guided
