@@ -1,5 +1,5 @@
 """Control on bistro (`bistro-control-semantic`, `-pos`, `-tree`, `-spans`, `-length`, `-compose`), by the gold judge,
-and on e2e (`e2e-control-semantic`, `-length`, `-compose`), by strings and lengths.
+and on e2e (`e2e-control-semantic`, `-pos`, `-length`, `-compose`), by strings, lengths and a tagger trained here.
 
     python -m benchmarks.control [--corpus e2e] [--tasks length pos] [--arms ternary mdlm] [--targets 20] [--minutes 9]
 
@@ -7,9 +7,11 @@ Each arm is trained for --train-minutes, and its classifiers for --control-minut
 whose values stand in a text). Targets (control_targets.py) are what held-out texts are: a field and its value, their
 parts of speech, their tree, one of their phrases, their length; for `compose` a field with a length, and a field with
 parts of speech. Each is written --each times, with guidance alone, with hard constraints alone, and with both; nothing
-is chosen among these texts. With `best` nothing leads, and each text is that of --candidates that the run's own
-classifiers like best: all that ar can do, at the cost of all of them. The gold judge scores and does nothing else; the
-judge of fluency never saw a controller, and the texts that nobody controlled stand beside.
+is chosen among these texts. ar is guided as in FUDGE (Yang and Klein 2021), by classifiers of prefixes. With `best`
+nothing leads, and each text is that of --candidates that the run's own classifiers like best, at the cost of all of
+them. The gold judge scores and does nothing else; the judge of fluency never saw a controller, and the texts that
+nobody controlled stand beside. On e2e parts of speech are told by the tagger that `python -m benchmarks.tagger` trains;
+what that tells right of its own test splits stands among the rows of `e2e-control-pos`.
 
 Runs stand in runs/control under all that they were asked for; what is measured already, with as many targets and texts,
 is left out. So what was stopped, or had too few --minutes, is continued by the same call.
@@ -21,11 +23,13 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from benchmarks.control_targets import BISTRO, CORPORA, Corpus
+from benchmarks.tagger import card as tagger_card
 
 RUNS = Path("runs/control")
 ARMS: Mapping[str, tuple[str, dict[str, str]]] = {
@@ -65,29 +69,38 @@ def trained_arm(arm: str, seed: int, given: argparse.Namespace, until: float) ->
         if given.control_steps
         else {"max_steps": 0, "minutes": given.control_minutes}
     )
-    # Those that qe-cdlm trains with itself were not trained as long as all others.
-    if not asked.items() <= taught(out).items():
+    # Those that qe-cdlm trains with itself were not trained as long as all others; those of ar once read texts as a
+    # whole; and those of e2e were trained without parts of speech where there was no tagger.
+    learned = corpus.annotated()
+    if not {**asked, "data": [Path(learned).name]}.items() <= taught(out, begun=system == "ar").items():
         if time.monotonic() > until:
             raise SystemExit(f"{out.name}: its classifiers are still to be trained; call again to go on")
         run = mezzotint.load(out, device=given.device)
-        for record in run.train_control([corpus.annotated()], seed=seed, **{k: v for k, v in asked.items() if v}):
+        for record in run.train_control([learned], seed=seed, **{k: v for k, v in asked.items() if v}):
             if record.note is not None:
                 print(f"{out.name}: {record.note}", flush=True)
     return out
 
 
-def taught(run: Path) -> dict[str, Any]:
-    """How the classifiers in a run's folder were trained; empty where there are none."""
-    card = run / "control.json"
-    return dict(json.loads(card.read_text(encoding="utf-8"))["training"]) if card.exists() else {}
+def taught(run: Path, begun: bool = False) -> dict[str, Any]:
+    """How the classifiers in a run's folder were trained, and on what `data`; empty where there are none, or none of
+    texts that are `begun` where those are asked for."""
+    path = run / "control.json"
+    if not path.exists():
+        return {}
+    card = json.loads(path.read_text(encoding="utf-8"))
+    return {**card["training"], "data": card["data"]} if card["spec"].get("prefixes", False) >= begun else {}
 
 
 class Measured:
     """One run of an arm: yields rows."""
 
     def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, judge: Any) -> None:
+        from mezzotint import Can
         from mezzotint.assess import training_text
 
+        self.forwards = Can.INFILL not in run.card.can
+        """Whether it writes from left to right, and is led by what it has begun."""
         self.run, self.named, self.given, self.judge = run, named, given, judge
         self.training = training_text(run)
         self.corpus: Corpus = CORPORA[given.corpus]
@@ -99,7 +112,7 @@ class Measured:
         hard, soft = MEANS[means]
         push = Push(
             update=Update(self.given.update), times=self.given.updates, rate=self.given.rate,
-            fluency=self.given.fluency,
+            fluency=self.given.fluency, strength=self.given.strength, top_k=self.given.top_k,
         )  # fmt: skip
         texts, goals, nfe = [], [], 0
         began = time.perf_counter()
@@ -116,15 +129,15 @@ class Measured:
     def controlled(self, task: str, part: str, means: str) -> Iterator[Any]:
         """Success, and fluency of what was written for it."""
         from mezzotint.assess import of_texts
-        from mezzotint.evaluate.control import by_grammar, control_scores
+        from mezzotint.evaluate.control import control_scores
 
         wanted = self.corpus.targets(part, self.given.targets, self.run.desk.room)
         texts, goals, cost = self.written(wanted, means)
         print(f"{task} {part} {means} {dict(self.named)}: {cost}", flush=True)
         for text in texts[:3]:
             print(f"    {text[:160]!r}", flush=True)
-        goals, analyse = [self.corpus.scored(goal) for goal in goals], self.corpus.analyse or by_grammar
-        scores = [score for score in control_scores(goals, texts, analyse) if score.name in KEPT]
+        goals, (analyse, by) = [self.corpus.scored(goal) for goal in goals], self.corpus.analysed(part)
+        scores = [replace(s, judge=by or "") for s in control_scores(goals, texts, analyse) if s.name in KEPT]
         scores += [s for s in of_texts(texts, self.judge, self.training, self.corpus is BISTRO) if s.name in FLUENT]
         for score in scores:
             print(f"    {score.name} {score.value:.4f}", flush=True)
@@ -148,6 +161,8 @@ class Measured:
         how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets}
         if means == CHOSEN:
             how["candidates"] = self.given.candidates
+        elif means not in ("none", "hard") and self.forwards:
+            how |= {"strength": self.given.strength, "top_k": self.given.top_k}
         elif means not in ("none", "hard"):
             how |= {"update": self.given.update, "updates": self.given.updates, "rate": self.given.rate,
                     "fluency": self.given.fluency}  # fmt: skip
@@ -169,6 +184,21 @@ class Measured:
 
 KEPT = ("success", "success_near", "bracket_f1", "pos_words")
 FLUENT = ("judge_nll", "entropy_words", "valid_share")
+
+
+def of_tagger(benchmark: str, name: str) -> Iterator[Any]:
+    """What the judge of parts of speech tells right of the test splits that it was not trained on, and of the published
+    tags of the targets."""
+    from benchmarks.rows import Row, variant
+
+    for corpus, shares in tagger_card()["tested"].items():
+        print(f"{name} tells {shares['words']:.2%} of the words of {corpus} right", flush=True)
+        for metric in ("words", "texts"):
+            yield Row(
+                benchmark=benchmark, system="tagger", variant=variant({"corpus": corpus}), judge=name,
+                metric=f"tags_{metric}", value=shares[metric], n=int(shares["n"]),
+                split=None if corpus == "control_targets" else "test",
+            )  # fmt: skip
 
 
 def due(measured: Measured, task: str, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Iterable[Any]]]]:
@@ -209,6 +239,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=3, help="after each step")
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--fluency", type=float, default=0.01)
+    parser.add_argument("--strength", type=float, default=1.0, help="of the classifiers, for ar")
+    parser.add_argument("--top-k", type=int, default=50, help="tokens they weigh at each place, for ar; 200 published")
     parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
@@ -226,8 +258,11 @@ def main() -> None:
     from mezzotint.assess import Judge
 
     corpus = CORPORA[given.corpus]
-    if set(given.tasks or ()) - set(corpus.tasks):
+    tasks = given.tasks or list(corpus.tasks)
+    if set(tasks) - set(corpus.tasks):
         raise SystemExit(f"{corpus.name} has the tasks {' '.join(corpus.tasks)}")
+    if corpus.tagger is not None and any("pos" in part for task in tasks for part in corpus.tasks[task]):
+        record(list(of_tagger(f"{corpus.name}-control-pos", corpus.tagger().name)), results=given.out)
     judge = Judge(mezzotint.load(corpus.judge or mezzotint.bundled_judge(), device=given.device))
     for seed in given.seeds:
         for arm in given.arms:
@@ -236,7 +271,7 @@ def main() -> None:
             system, settings = ARMS[arm]
             steps = {"train_steps": given.train_steps} if given.train_steps else {}
             measured = Measured(run, {**settings, **dict(given.set), **steps}, given, judge)
-            for task in given.tasks or corpus.tasks:
+            for task in tasks:
                 for called, rows in due(measured, task, given):
                     where = {"system": system, "seed": seed, "variant": called, "steps": given.steps}
                     if has(f"{corpus.name}-control-{task}", given.out, metric="judge_nll", **where):

@@ -1,8 +1,9 @@
 """What is wanted of texts in benchmarks.control, by corpus, and how it is judged whether they are so.
 
 bistro: what held-out texts are, judged by the grammar. e2e: the fields of the published targets of Diffusion-LM (Li et
-al. 2022, arXiv:2205.14217; shared/data/control_targets) whose values are strings of a text, and lengths from 10 to 40.
-There success is what that paper's code counts: the value's string stands in the text, and the length is exact.
+al. 2022, arXiv:2205.14217; shared/data/control_targets) whose values are strings of a text, their parts of speech, and
+lengths from 10 to 40. There success is what that paper's code counts: the value's string stands in the text, the length
+is exact; and, where it counts words, all have the part of speech that the tagger of benchmarks/tagger.py tells.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import lzma
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.data import ORIGINALS, PLAIN
+from benchmarks.tagger import Tagger, has_tagger, tagger
 
 E2E_FIELDS = {"name": "name", "near": "near", "food": "food", "area": "area", "Type": "eatType"}
 """Published names of fields and those of the data. Of a price or a rating a text says the value in many ways, and
 whether children are welcome is no string of it at all."""
+TOGETHER = "target_compose_pos_attr"
+"""The published targets with parts of speech and a field at once."""
 SHORTEST, LONGEST = 10, 40
 
 
@@ -40,6 +45,16 @@ class Corpus:
     """What a text is; None: what the grammar finds."""
     scored: Callable[[Any], Any] = lambda wanted: wanted
     """What of everything wanted the analysis is asked for."""
+    tagger: Callable[[], Tagger] | None = None
+    """What tells parts of speech, and has learned to; None: whatever analyses."""
+
+    def analysed(self, part: str) -> tuple[Callable[[str], Any], str | None]:
+        """What analyses texts of a part, and what the rows call it where it was trained."""
+        from mezzotint.evaluate.control import by_grammar
+
+        if self.tagger is not None and "pos" in part.split("+"):
+            return by_tagger(self.tagger()), self.tagger().name
+        return self.analyse or by_grammar, None
 
 
 # ---- bistro ----------------------------------------------------------------------------------------------------------
@@ -81,6 +96,8 @@ def of_e2e(part: str, n: int, most: int) -> list[Any]:
     """n published targets, spread over all fields; lengths spread over what is published, as far as there is room."""
     from mezzotint import Wanted
 
+    if "pos" in part.split("+"):
+        return of_e2e_pos(part, n, most)
     with lzma.open(ORIGINALS / "control_targets" / "target_attribute.jsonl.xz", "rt", encoding="utf-8") as file:
         said = [pair for pair in map(stated, file) if pair is not None]
     chosen = [said[k * len(said) // n] for k in range(n)]
@@ -93,6 +110,65 @@ def of_e2e(part: str, n: int, most: int) -> list[Any]:
     return list(dict.fromkeys(Wanted(**asked[part](k)) for k in range(n)))
 
 
+def of_e2e_pos(part: str, n: int, most: int) -> list[Any]:
+    """n published sequences of parts of speech that have room and were learned, spread over all; for semantic+pos those
+    that come with a field that is asked."""
+    from mezzotint import Wanted
+
+    known = learned_tags()
+    if part == "pos":
+        found: list[tuple[Any, Any]] = [(tags, ()) for _, tags in published_tags("target_pos")]
+    else:
+        both = zip(published_tags(TOGETHER, whole=True), targets(TOGETHER), strict=True)
+        stands = ((tags, stated(json.dumps(one["attr"]))) for (_, tags), one in both if tags)
+        found = [(tags, (pair,)) for tags, pair in stands if pair is not None]
+    some = list(dict.fromkeys(Wanted(pos=p, says=s) for p, s in found if len(p) <= most and known >= set(p)))
+    return [some[k * len(some) // n] for k in range(min(n, len(some)))]
+
+
+@cache
+def learned_tags() -> frozenset[str]:
+    """The parts of speech that the tagger finds in the training texts of e2e."""
+    with annotated_e2e().open(encoding="utf-8") as file:
+        return frozenset(tag for line in file for tag in json.loads(line).get("tags", ()))
+
+
+def targets(name: str) -> list[Any]:
+    """The published targets of a file; SystemExit with a sentence where they are not at hand."""
+    path = ORIGINALS / "control_targets" / f"{name}.jsonl.xz"
+    if not path.exists():
+        raise SystemExit(f"the published targets are not beside the repository ({name}); see docs/log.md")
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def published_tags(name: str = "target_pos", whole: bool = False) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The words of the targets of a file and their tags, without START, END and the line's end. Those with a word that
+    is not one of ours (19.99) are left out; with `whole` both are empty there."""
+    found = []
+    for one in targets(name):
+        pairs = [pair for pair in zip(one["words_"], one["pos"], strict=True) if pair[0].strip()][1:-1]
+        said, tags = tuple(word for word, _ in pairs), tuple(tag for _, tag in pairs)
+        ours = tuple(split(" ".join(said))) == said
+        if ours or whole:
+            found.append((said, tags) if ours else ((), ()))
+    return found
+
+
+def published_spans() -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
+    """The words of target_spans, without START, END and the line's end, and their phrases: first word, word after the
+    last, label, as everywhere here.
+
+    The published last word is that of the phrase itself, and START is not counted (tests/test_control_targets.py): the
+    phrase [3, 5, "PP"] of "START Only feet away from Café Sicilia" is "from Café Sicilia".
+    """
+    found = []
+    for one in targets("target_spans"):
+        said = tuple(word for word in one["words_"] if word.strip())[1:-1]
+        found.append((said, tuple((first, last + 1, label) for first, last, label in one["spans"])))
+    return found
+
+
 def stated(line: str) -> tuple[str, str] | None:
     """The field and the value of a line such as ["food", ":", "Fast", "food"]; None for fields that are not asked."""
     words: list[str] = json.loads(line)
@@ -102,14 +178,27 @@ def stated(line: str) -> tuple[str, str] | None:
 
 
 def annotated_e2e() -> Path:
-    """The training texts of e2e with what they say, as a file for `mezzotint train-control`; made once."""
-    path = PLAIN / "e2e-annotated.jsonl"
+    """The training texts of e2e with what they say and, where there is a tagger, their parts of speech, as a file for
+    `mezzotint train-control`; made once for each tagger."""
+    told = has_tagger()
+    path = PLAIN / ("e2e-annotated" + (f"-{tagger().name}" if told else "") + ".jsonl")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        records = list(_records())
+        if told:
+            each = tagger().each(split(record["text"]) for record in records)
+            records = [{**record, "tags": list(tags)} for record, tags in zip(records, each, strict=True)]
         aside = path.with_suffix(".part")
-        aside.write_text("".join(json.dumps(record) + "\n" for record in _records()), encoding="utf-8")
+        aside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         aside.rename(path)
     return path
+
+
+def split(text: str) -> list[str]:
+    """The words of a text: those of every score, and of a run that writes whole words."""
+    from mezzotint.evaluate.words import words
+
+    return words(text)
 
 
 def _records() -> Iterator[dict[str, Any]]:
@@ -125,16 +214,25 @@ def _records() -> Iterator[dict[str, Any]]:
 def by_strings(text: str) -> Any:
     """What the words of a text of e2e say of it: `fields` is left to `has`, see `as_strings`."""
     from mezzotint.evaluate.control import Analysis
-    from mezzotint.evaluate.words import words
 
-    return Analysis(words(text))
+    return Analysis(split(text))
+
+
+def by_tagger(one: Tagger) -> Callable[[str], Any]:
+    """The same with the parts of speech that a tagger tells."""
+    from mezzotint.evaluate.control import Analysis
+
+    def analyse(text: str) -> Any:
+        return Analysis(found := split(text), tags=one.tags(found))
+
+    return analyse
 
 
 def as_strings(wanted: Any) -> Any:
     """What is judged where a field was wanted: that its value stands in the text."""
     from mezzotint import Wanted
 
-    return Wanted(length=wanted.length, has=tuple(value for _, value in wanted.says))
+    return Wanted(length=wanted.length, has=tuple(value for _, value in wanted.says), pos=wanted.pos)
 
 
 BISTRO = Corpus(
@@ -148,11 +246,12 @@ BISTRO = Corpus(
 )  # fmt: skip
 E2E = Corpus(
     "e2e",
-    {"semantic": ("semantic",), "length": ("length",), "compose": ("semantic+length",)},
+    {"semantic": ("semantic",), "pos": ("pos",), "length": ("length",), "compose": ("semantic+length", "semantic+pos")},
     of_e2e,
     annotated_e2e,
     "benchmarks/judges/e2e",
     by_strings,
     as_strings,
+    tagger,
 )
 CORPORA = {corpus.name: corpus for corpus in (BISTRO, E2E)}
