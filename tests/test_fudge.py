@@ -159,6 +159,9 @@ def test_the_strength_is_a_power_and_what_is_not_weighed_is_never_written():
         odds = foreseen(logits, before, chance, 4, strength).softmax(-1)
         assert torch.allclose(odds, (expected / expected.sum()).float())
     assert foreseen(logits, before, chance, 2, 1.0).softmax(-1)[0].tolist() == pytest.approx([4 / 19, 15 / 19, 0, 0])
+    # The end is one of them.
+    told = foreseen(logits, before, chance, 2, 1.0, end=3).softmax(-1)[0].tolist()
+    assert told == pytest.approx([4 / 14, 0, 0, 10 / 14])
     # Where all candidates make it impossible, nothing is told.
     never = lambda rows, prefixes: torch.full((len(rows),), -inf).double()  # noqa: E731
     assert torch.equal(foreseen(logits, before, never, 2, 1.0), logits)

@@ -309,7 +309,7 @@ class Push:
     strength: float = 1.0
     """Where a text is written from left to right: by what log p(condition | prefix) is multiplied (FUDGE)."""
     top_k: int = 200
-    """There, how many next tokens are weighed, the likeliest; the others are never written."""
+    """There, how many next tokens are weighed, the end and the likeliest; the others are never written."""
 
 
 class Bend(Protocol):

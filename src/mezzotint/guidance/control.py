@@ -182,7 +182,7 @@ class Constraints:
                 view = begun(prefixes, most[rows[some]], max(place + 1, far), end, vocab)
                 return sum((_foretold(part, view, end) for part in led), torch.zeros_like(view.noised.t))
 
-            return foreseen(logits, before, chance, self.push.top_k, self.push.strength) if led else logits
+            return foreseen(logits, before, chance, self.push.top_k, self.push.strength, end) if led else logits
 
         return bend
 

@@ -2,7 +2,8 @@
 
 Yang and Klein 2021 (FUDGE), arXiv:2104.05218, §3: p(token | before, condition) is proportional to p(token | before)
 p(condition | before, token). As there, only the likeliest tokens are weighed, and their code has a weight for the
-classifier; with all tokens and the weight 1, an exact classifier gives the exact law.
+classifier; with all tokens and the weight 1, an exact classifier gives the exact law. Departure: the end is always one
+of those that are weighed, however unlikely: where a text has to be over, nothing else can be said.
 """
 
 from __future__ import annotations
@@ -18,21 +19,25 @@ from mezzotint.guidance.constraint import View
 from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.types import Canvas, Noised
 
-CHUNK = 2048
-"""Prefixes that are read at once."""
+CHUNK = 512
+"""Prefixes that are read at once: of each, phrases are told from all pairs of words."""
 
 Chance = Callable[[Tensor, Tensor], Tensor]
 """(rows (N,), prefixes (N, m)) -> (N,) nats: log p(the whole text will be so | how it begins)."""
 
 
-def foreseen(logits: Tensor, before: Tensor, chance: Chance, top_k: int, strength: float) -> Tensor:
-    """Logits (R, V) of the tokens behind `before` (R, m), that of each of the `top_k` likeliest raised by `strength`
-    times the chance (nats) of the prefix that it makes; all others minus infinity.
+def foreseen(
+    logits: Tensor, before: Tensor, chance: Chance, top_k: int, strength: float, end: int | None = None
+) -> Tensor:
+    """Logits (R, V) of the tokens behind `before` (R, m), that of each of `top_k` raised by `strength` times the chance
+    (nats) of the prefix that it makes; all others minus infinity. They are `end`, if given, and the likeliest.
 
     A row whose candidates all make impossible what is wanted stays as it is.
     """
     rows = len(logits)
-    best, ids = logits.topk(min(top_k, logits.shape[1]), -1)
+    ranked = logits if end is None else logits.index_fill(1, torch.tensor([end], device=logits.device), inf)
+    ids = ranked.topk(min(top_k, logits.shape[1]), -1).indices
+    best = logits.gather(1, ids)
     each = torch.arange(rows, device=logits.device).repeat_interleave(ids.shape[1])
     prefixes = torch.cat([before[each], ids.view(-1, 1)], 1)
     parts = zip(each.split(CHUNK), prefixes.split(CHUNK), strict=True)
