@@ -198,7 +198,8 @@ def main() -> None:
     judge = Judge(mezzotint.load(RECIPES[given.name].kept))
     beside, others = held_out[: given.n], held_out[given.n :]
     table = Table(given.name, given.n, judge, training_text(teacher), given.out, beside, others, given.mauve)
-    runs = [(kind, table.of(teacher)) for kind in ("teacher", "spread")]
+    whole = table.of(teacher)
+    runs = [(kind, whole) for kind in ("teacher", "spread")]
     for path in given.students:
         student = table.of(loaded(path))
         runs += [(kind, student) for kind in ("student", "spread", "reward")]

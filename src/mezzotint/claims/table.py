@@ -1,8 +1,8 @@
 """The claims: what is said, the figure to be seen, how far from it still passes, and the runs that it takes.
 
 All of them stand on the bundled corpus and its judge, so that an installed package can check them without the
-repository (docs/decisions/0022). Expected values are those of seed 0; a second seed lies within half of every tolerance
-(`reproduce` in docs/results.md). This module imports no torch, so that the list is shown at once.
+repository (docs/decisions/0022). Expected values are those of seed 0; a second seed lies within seven tenths of every
+tolerance (`reproduce` in docs/results.md). This module imports no torch, so that the list is shown at once.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ CLAIMS: tuple[Claim, ...] = (
           Resumed("cut"), 1.0, 0.0, Passes.ABOVE),
     Claim("mdlm-bound", "mdlm's bound on held-out texts after 800 steps, nats a token.", Bound("mdlm"), 2.045, 0.08),
     Claim("mdlm-accepted", "The share of its texts that the grammar accepts then.",
-          Written("mdlm", "valid_share"), 0.055, 0.055),
+          Written("mdlm", "valid_share"), 0.055, 0.04),
     Claim("exact-calls", "The exact sampler asks the network so often for a text, where 64 steps are asked for.",
           Calls("mdlm", 64), 12.76, 0.3),
     Claim("exact-faster", "It writes so many times as fast as the published sampler written out naively, with the same "

@@ -7,7 +7,7 @@ from enum import Enum
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
-from mezzotint.spec.elbo import FreeBits, Weigh, check_course
+from mezzotint.spec.elbo import LatentSpec
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.types import Can, Card, Ending
 
@@ -52,19 +52,15 @@ class Tune(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaVAESpec(Spec):
+class AdaVAESpec(LatentSpec):
     """A latent of `latent` numbers a text, between the halves of one backbone of the shape `net`."""
 
     vocab: int
     canvas: int
     ending: Ending
     net: TransformerSpec
-    end: int = 0
-    """The id that ends a text, and stands before its first token."""
-    pad: int = 1
     reach: int = 0
     """How many positions the backbone has learned; 0: as many as the canvas has."""
-    latent: int = 32
     bottleneck: int = 0
     """The width of an adapter; 0: a sixth of the network's."""
     encoder: int = 0
@@ -74,17 +70,6 @@ class AdaVAESpec(Spec):
     projection: int = 0
     """The width that the latent is brought to before each block has its own map of it; 0: it is not. Both maps are
     linear, so that this adds weights and nothing that could be said with them; the paper's is the network's width."""
-    free: FreeBits = FreeBits.TOTAL
-    bits: float = 0.5
-    weigh: Weigh = Weigh.SENTENCE
-    beta: float = 1.0
-    """The weight of the divergence where it is annealed to the full; 1 is the bound."""
-    cycles: int = 4
-    """How often its weight begins at zero again in the course of a training."""
-    silent: float = 0.25
-    """The share of a cycle with weight zero."""
-    rising: float = 0.25
-    """The share of a cycle in which it rises, after that."""
     late: float = 1 / 6
     """The share of a training in which the decoder's adapters wait for the encoder's."""
     tune: Tune = Tune.ADAPTERS
@@ -105,6 +90,7 @@ class AdaVAESpec(Spec):
         return self.infuse is not Infuse.NONE
 
     def validate(self) -> None:
+        super().validate()
         if self.ending is not Ending.SYMBOL:
             raise UsageError("adavae's decoder learns where a text ends; ending must be 'symbol'")
         if not self.net.causal or self.net.condition:
@@ -112,9 +98,8 @@ class AdaVAESpec(Spec):
         if self.reach and self.canvas > self.reach:
             raise UsageError(f"a canvas of {self.canvas} is more than the {self.reach} positions of the backbone")
         widths = (self.reach, self.bottleneck, self.encoder, self.projection)
-        if self.latent < 1 or min(widths) < 0 or self.readers > self.net.depth:
-            raise UsageError(f"latent must be at least 1, and encoder at most the {self.net.depth} blocks there are")
-        check_course(self.cycles, self.silent, self.rising, self.bits, self.beta)
+        if min(widths) < 0 or self.readers > self.net.depth:
+            raise UsageError(f"no width is negative, and encoder at most the {self.net.depth} blocks there are")
         if not 0 <= self.late < 1:
             raise UsageError(f"late is a share of the training, at least 0 and below 1, not {self.late}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from math import inf
 
 from mezzotint.errors import UsageError
+from mezzotint.spec.base import Spec
 
 
 class FreeBits(Enum):
@@ -31,9 +33,35 @@ class Weigh(Enum):
     by the batch's mean length; here by its own, and the loss is a sum over texts."""
 
 
-def check_course(cycles: int, silent: float, rising: float, bits: float, beta: float) -> None:
-    """UsageError where the divergence's weight could not follow such a course, or would pay for being large."""
-    if cycles < 1 or not all(0 <= share <= 1 for share in (silent, rising, silent + rising)):
-        raise UsageError("cycles must be at least 1; silent, rising and their sum are shares from 0 to 1")
-    if not (0 <= bits < inf and 0 <= beta < inf):
-        raise UsageError("bits and beta must not be negative")
+@dataclass(frozen=True, kw_only=True)
+class LatentSpec(Spec):
+    """A latent of `latent` numbers a text, and how its divergence is weighed in the course of a training."""
+
+    end: int = 0
+    """The id that ends a text, and stands before its first token."""
+    pad: int = 1
+    latent: int = 32
+    """How many numbers a text's latent has."""
+    free: FreeBits = FreeBits.TOTAL
+    bits: float = 0.5
+    """Nats of divergence that cost nothing, for each dimension of the latent."""
+    weigh: Weigh = Weigh.SENTENCE
+    beta: float = 1.0
+    """The weight of the divergence where it is annealed to the full; 1 is the bound."""
+    cycles: int = 4
+    """How often its weight begins at zero again in the course of a training."""
+    silent: float = 0.25
+    """The share of a cycle with weight zero."""
+    rising: float = 0.25
+    """The share of a cycle in which it rises, after that."""
+
+    def validate(self) -> None:
+        if self.latent < 1:
+            raise UsageError(f"latent must be at least 1, not {self.latent}")
+        if min(self.end, self.pad) < 0:
+            raise UsageError(f"end and pad are ids of the vocabulary, not {self.end} and {self.pad}")
+        shares = (self.silent, self.rising, self.silent + self.rising)
+        if self.cycles < 1 or not all(0 <= share <= 1 for share in shares):
+            raise UsageError("cycles must be at least 1; silent, rising and their sum are shares from 0 to 1")
+        if not (0 <= self.bits < inf and 0 <= self.beta < inf):
+            raise UsageError("bits and beta must not be negative")

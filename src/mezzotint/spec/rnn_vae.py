@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
-from mezzotint.spec.elbo import FreeBits, Weigh, check_course
+from mezzotint.spec.elbo import LatentSpec
 from mezzotint.types import Can, Card, Ending
 
 CARD = Card(
@@ -38,40 +38,19 @@ class RecurrentSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RNNVAESpec(Spec):
+class RNNVAESpec(LatentSpec):
     """A latent of `latent` numbers a text, between two recurrent networks of the shape `net`."""
 
     vocab: int
     canvas: int
     ending: Ending
     net: RecurrentSpec = field(default_factory=RecurrentSpec)
-    end: int = 0
-    """The id that ends a text, and stands before its first token."""
-    pad: int = 1
-    latent: int = 32
-    """How many numbers a text's latent has."""
     word_dropout: float = 0.0
     """The share of tokens that training hides from the writer, so that it has to ask the latent."""
-    free: FreeBits = FreeBits.TOTAL
-    bits: float = 0.5
-    """Nats of divergence that cost nothing, for each dimension of the latent."""
-    weigh: Weigh = Weigh.SENTENCE
-    beta: float = 1.0
-    """The weight of the divergence where it is annealed to the full; 1 is the bound."""
-    cycles: int = 4
-    """How often its weight begins at zero again in the course of a training."""
-    silent: float = 0.25
-    """The share of a cycle with weight zero."""
-    rising: float = 0.25
-    """The share of a cycle in which it rises, after that."""
 
     def validate(self) -> None:
+        super().validate()
         if self.ending is not Ending.SYMBOL:
             raise UsageError("rnn-vae learns where a text ends; ending must be 'symbol'")
-        if self.latent < 1:
-            raise UsageError(f"latent must be at least 1, not {self.latent}")
         if not 0 <= self.word_dropout < 1:
             raise UsageError(f"word_dropout must be at least 0 and below 1, not {self.word_dropout}")
-        if min(self.end, self.pad) < 0:
-            raise UsageError(f"end and pad are ids of the vocabulary, not {self.end} and {self.pad}")
-        check_course(self.cycles, self.silent, self.rising, self.bits, self.beta)
