@@ -96,14 +96,21 @@ class Measured:
     """One run of an arm: yields rows."""
 
     def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, judge: Any) -> None:
-        from mezzotint import Can
+        from mezzotint import Can, Decoder
         from mezzotint.assess import training_text
 
-        self.forwards = Can.INFILL not in run.card.can
-        """Whether it writes from left to right, and is led by what it has begun."""
+        self.weighs = Can.INFILL not in run.card.can or Decoder.CONFIDENCE in run.card.decoders
+        """Whether it writes tokens, and weighs each by its classifiers: from left to right, or under masks."""
         self.run, self.named, self.given, self.judge = run, named, given, judge
         self.training = training_text(run)
         self.corpus: Corpus = CORPORA[given.corpus]
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """How tokens are drawn, where it is not as usual."""
+        given = self.given
+        usual = {"temperature": 1.0, "decoder": "exact"}
+        return {name: getattr(given, name) for name, value in usual.items() if getattr(given, name) != value}
 
     def written(self, wanted: Sequence[Any], means: str) -> tuple[list[str], list[Any], dict[str, Any]]:
         """The texts of all targets, what each was written for, and what they cost."""
@@ -117,7 +124,7 @@ class Measured:
         texts, goals, nfe = [], [], 0
         began = time.perf_counter()
         for seed, target in enumerate(wanted):
-            how = {"wanted": target, "push": push, "hard": hard, "soft": soft}
+            how = {"wanted": target, "push": push, "hard": hard, "soft": soft, **self.drawn}
             if means == CHOSEN:
                 how |= {"choose": "best", "candidates": self.given.candidates}
             found = self.run.generate(self.given.each, steps=self.given.steps, seed=seed, **how)
@@ -148,7 +155,7 @@ class Measured:
         from mezzotint.assess import of_texts
 
         began = time.perf_counter()
-        found = self.run.generate(self.given.targets * self.given.each, steps=self.given.steps)
+        found = self.run.generate(self.given.targets * self.given.each, steps=self.given.steps, **self.drawn)
         cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in found) / len(found)}
         for score in of_texts([s.text for s in found], self.judge, self.training, self.corpus is BISTRO):
             if score.name in FLUENT:
@@ -158,11 +165,11 @@ class Measured:
         """The variant of a row."""
         from benchmarks.rows import variant
 
-        how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets}
+        how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets, **self.drawn}
         if means == CHOSEN:
             how["candidates"] = self.given.candidates
-        elif means not in ("none", "hard") and self.forwards:
-            how |= {"strength": self.given.strength, "top_k": self.given.top_k}
+        elif means not in ("none", "hard") and self.weighs:
+            how |= {"strength": self.given.strength, **({"top_k": self.given.top_k} if self.given.top_k else {})}
         elif means not in ("none", "hard"):
             how |= {"update": self.given.update, "updates": self.given.updates, "rate": self.given.rate,
                     "fluency": self.given.fluency}  # fmt: skip
@@ -239,8 +246,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=3, help="after each step")
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--fluency", type=float, default=0.01)
-    parser.add_argument("--strength", type=float, default=1.0, help="of the classifiers, for ar")
-    parser.add_argument("--top-k", type=int, default=50, help="tokens they weigh at each place, for ar; 200 published")
+    parser.add_argument("--strength", type=float, default=1.0, help="of classifiers that weigh tokens")
+    parser.add_argument("--top-k", type=int, default=0, help="tokens they weigh at each place (0: the default)")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--decoder", default="exact")
     parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")

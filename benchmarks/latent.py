@@ -2,7 +2,7 @@
 
     python -m benchmarks.judge yelp                                    once
     python -m benchmarks.latent yelp [--arms adavae without full] [--minutes 9]
-    python -m benchmarks.latent yelp --arms bits-0.25 bits-1 beta-0.1 beta-0.01      the rate-distortion curve
+    python -m benchmarks.latent yelp --arms bits-0.25 bits-1 beta-1 beta-0.1         the rate-distortion curve
     python -m benchmarks.latent yelp --arms memory both width-half width-double      infusions, sizes of adapters
     python -m benchmarks.latent yelp --arms recurrent [--recurrent-minutes 30]       a small recurrent network
     python -m benchmarks.transfer runs/latent/yelp/adavae,...                        what the points know of labels
@@ -36,10 +36,12 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "adavae": {},
     "without": {"infuse": "none", "tune": "all", "free": "none", "late": "0"},
     "full": {"tune": "all"},
-    "bits-0.25": {"bits": "0.25"},
-    "bits-1": {"bits": "1.0"},
-    "beta-0.1": {"free": "none", "beta": "0.1"},
-    "beta-0.01": {"free": "none", "beta": "0.01"},
+    "published": {"free": "total", "bits": "0.5", "beta": "1", "cycles": "4"},
+    "bits-0.25": {"free": "total", "bits": "0.25", "beta": "1"},
+    "bits-1": {"free": "total", "bits": "1.0", "beta": "1"},
+    "beta-1": {"beta": "1"},
+    "beta-0.1": {"beta": "0.1"},
+    "beta-0.01": {"beta": "0.01"},
     "memory": {"infuse": "memory"},
     "both": {"infuse": "both"},
     "width-half": {"bottleneck": "half"},

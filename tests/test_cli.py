@@ -40,7 +40,7 @@ PROMISED = {
     "finetune": "--data --adapter --out --field --valid --minutes --max-steps --batch-size --save-every --seed --device"
     " --set",
     "control": "--length --has --without --says --pos --span --tree --template"
-    " -n --choose --candidates --steps --seed --watch --json --device",
+    " -n --choose --candidates --steps --strength --temperature --decoder --seed --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
     "latent sample": "--seed --temperature --top-p --json --device -n --like --data --label --field",
     "latent prior": "--data --field --minutes --max-steps --seed --device --set",

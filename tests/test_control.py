@@ -12,6 +12,7 @@ import torch
 from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.guidance.constraint import Classified, Forbidden, Length, Pinned, View
 from mezzotint.guidance.control import Constraints, settled_request
+from mezzotint.guidance.leaning import Filled
 from mezzotint.guidance.phrases import Absent, Contains
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.gaussian import Gaussian, SqrtVariance
@@ -314,6 +315,46 @@ def test_masked_writing_follows_bayes_rule_where_positions_are_independent(case,
 def steps_are_apart(part) -> bool:
     """Whether it holds even if several tokens are drawn at once: it speaks of each position by itself."""
     return not isinstance(part, Contains)
+
+
+@pytest.mark.parametrize(("sees", "strength"), [("ids", 1.0), ("ids", 3.0), ("odds", 1.0)])
+def test_under_masks_a_classifier_is_asked_of_each_token(sees, strength):
+    """That two tokens are equal, told exactly: from tokens only, which has no slope, or from odds."""
+    texts = torch.tensor(list(itertools.product(range(V), repeat=L)))
+    each = odds(1)[0][torch.arange(L), texts].prod(-1)
+    wanted = torch.tensor([len(set(t)) != 3 for t in texts.tolist()])
+
+    def read(view: View) -> torch.Tensor:
+        z = view.noised.z[:, None]
+        could = ((z == texts) | (z == V)).all(-1) * each
+        if sees == "odds":
+            could = view.odds[:, torch.arange(L), texts].prod(-1)
+        return ((could * wanted).sum(1) / could.sum(1)).log()
+
+    found, ids, _ = masked([Classified(log_p=read)], push=Push(strength=strength), rows=3000)
+    held = sum(n for t, n in found.items() if len(set(t)) != 3)
+    assert held == len(ids)
+    exact = {tuple(t): float(q) for t, q, ok in zip(texts.tolist(), each, wanted, strict=True) if ok}
+    p = chi_square_p(found, {t: q / sum(exact.values()) for t, q in exact.items()})
+    assert p > 1e-3 if strength == 1 else p < 1e-3
+    few, ids, _ = masked([Classified(log_p=read)], push=Push(top_k=1), rows=50)
+    assert len(few) == 1
+
+
+def test_a_token_put_into_a_state_changes_one_place_of_what_is_read():
+    p, table = odds(2).float(), torch.randn(V, 5, generator=torch.Generator().manual_seed(2))
+    z = torch.tensor([[V, 1, V], [V, V, V]])
+    p[0, 1] = torch.tensor([0.0, 1, 0, 0])
+    whole = View(Noised(z, torch.tensor([0.6, 0.9])), blank(2, L), lambda: p)
+    rows, places, ids = torch.tensor([1, 0, 1]), torch.tensor([2, 0, 0]), torch.tensor([3, 2, 0])
+    filled = Filled(whole, rows, places, ids)
+    assert filled.noised.z.tolist() == [[V, V, 3], [2, 1, V], [0, V, V]] and filled.noised.t.tolist() == [
+        pytest.approx(t) for t in (0.9, 0.6, 0.9)
+    ]
+    assert torch.allclose(filled.weighted(table), filled.odds @ table)
+    changed = (filled.odds != p[rows]).any(-1).nonzero().tolist()
+    assert changed == [[0, 2], [1, 0], [2, 0]] and filled.odds[torch.arange(3), places, ids].tolist() == [1, 1, 1]
+    assert torch.allclose(whole.weighted(table), p @ table), "what is kept of the state was written over"
 
 
 def test_composed_constraints_hold_together_under_masks():

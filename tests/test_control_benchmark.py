@@ -46,10 +46,12 @@ def test_ar_is_led_by_what_it_has_begun_and_chosen_from(tmp_path, monkeypatch):
         monkeypatch.setitem(prepare.BISTRO_TEXTS, split, n)
     words = "--tasks semantic --arms ar --means guided best --seeds 0 --targets 2 --each 2 --candidates 3 --steps 2"
     short = "--train-steps 3 --control-steps 2 --out results --set dim=16 depth=1 heads=2 batch=16"
-    monkeypatch.setattr(sys, "argv", ["control", *words.split(), *short.split()])
+    how = "--top-k 50 --temperature 0.9"
+    monkeypatch.setattr(sys, "argv", ["control", *words.split(), *how.split(), *short.split()])
     benchmark.main()
     found = {(row.variant, row.metric) for row in rows.read(Path("results/bistro-control-semantic.json"))}
     asked = {variant for variant, metric in found if metric == "success"}
     (best, guided) = sorted(asked)
     assert "means=best" in best and "candidates=3" in best and "top_k" not in best
     assert "means=guided" in guided and "strength=1.0" in guided and "top_k=50" in guided and "rate" not in guided
+    assert all("temperature=0.9" in variant for variant in asked)

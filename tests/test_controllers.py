@@ -299,7 +299,9 @@ def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs, t
 
 
 def test_what_classifiers_find_in_a_finished_text_is_said(runs, monkeypatch):
-    monkeypatch.setattr(Reader, "field", lambda self, view, name: torch.tensor([[0.0, 1.0, 0.0]] * 4).double())
+    monkeypatch.setattr(
+        Reader, "field", lambda self, view, name: torch.eye(3)[1].double().expand(len(view.noised.z), 3)
+    )
     monkeypatch.setattr(runs["mdlm"].system, "denoise", runs["mdlm"].system.denoise)
     held = runs["mdlm"].generate(4, steps=2, wanted=Wanted(says=(("what", "pub"),)))
     assert all(sample.unmet == () for sample in held)

@@ -293,8 +293,8 @@ class Update(Enum):
 
 @dataclass(frozen=True)
 class Push:
-    """How a text is moved towards what it is to be: the states of a walk through vectors (Diffusion-LM, §5), or its
-    next token (FUDGE, §3)."""
+    """How a text is moved towards what it is to be: the states of a walk through vectors (Diffusion-LM, §5), or the
+    tokens that are written next, under masks or from left to right (FUDGE, §3)."""
 
     update: Update = Update.SIGN
     times: int = 3
@@ -307,9 +307,20 @@ class Push:
     """Steps that end at a time above `since` or below `until` are left as they are: published are the last 10
     of 200."""
     strength: float = 1.0
-    """Where a text is written from left to right: by what log p(condition | prefix) is multiplied (FUDGE)."""
-    top_k: int = 200
-    """There, how many next tokens are weighed, the end and the likeliest; the others are never written."""
+    """Where tokens are weighed: by what log p(condition | state and token) is multiplied (FUDGE)."""
+    top_k: int = 0
+    """There, how many are weighed at a place, the likeliest; the others are not written. 0: 200 from left to right, and
+    32 under masks, where the slope says which are promising."""
+
+    @property
+    def ahead(self) -> int:
+        """How many are weighed from left to right."""
+        return self.top_k or 200
+
+    @property
+    def beside(self) -> int:
+        """How many are weighed under masks."""
+        return self.top_k or 32
 
 
 class Bend(Protocol):

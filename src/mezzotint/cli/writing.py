@@ -104,7 +104,8 @@ def control(given: flags.Control) -> int:
     run = mezzotint.load(given.run, device=given.device)
     if given.length is not None:
         say(f"in this run a length of n is n {unit(run)}")
-    how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted}
+    how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted, "temperature": given.temperature}
+    how |= {"push": mezzotint.Push(strength=given.strength)} | _set({"decoder": given.decoder})
     if given.choose is None:
         found = texts(run.stream(given.n, template=given.template, **how), watch=given.watch)
     else:

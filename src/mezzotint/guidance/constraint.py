@@ -38,6 +38,12 @@ class View:
         """(B, L, V) float64: p(token at each position | state), certain where tokens are known."""
         return self._odds()
 
+    def weighted(self, table: Tensor) -> Tensor:
+        """(B, L, W): the rows of a table (V, W), weighted by the odds."""
+        if id(table) not in self.kept:
+            self.kept[id(table)] = self.odds.to(table.dtype) @ table
+        return self.kept[id(table)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constraint:

@@ -1,8 +1,6 @@
 """Constraints together: what they settle, what they exclude, and how the rest bends what a denoiser says.
 
-Sources: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5.2: losses are summed; for masks, Bayes' rule position by
-position as in Nisonoff et al. 2024, arXiv:2406.01572, whose first order is exact where a probability is linear in the
-odds of each position.
+Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5.2: losses are summed.
 """
 
 from __future__ import annotations
@@ -18,15 +16,11 @@ from torch.nn import functional as F
 from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.guidance.constraint import Constraint, Length, View
 from mezzotint.guidance.fudge import begun, foreseen
+from mezzotint.guidance.leaning import leaned
 from mezzotint.guidance.phrases import Contains, placed
 from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.rng import Rng
 from mezzotint.types import Bend, Canvas, Control, Denoiser, Noised, Prediction, Push, Request
-
-LEAST = 0.01
-"""The least by which a classifier multiplies the odds of a token: what it tells of one token is not certain."""
-NEVER = 1e-9
-"""A ratio of probabilities within this of zero is zero."""
 
 
 @dataclass(frozen=True)
@@ -116,30 +110,9 @@ class Constraints:
         return canvas
 
     def leaned(self, denoise: Denoiser, mask: int) -> Denoiser:
-        """Each token's logit is raised by log p(condition | state and the token) - log p(condition | state)."""
-        led, barring = self._led, [part for part in self.parts if self.hard and not part.seen_to]
-        if not led and not barring:
-            return denoise
-
-        def leaning(
-            noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
-        ) -> Prediction:
-            assert at is not None, "a denoiser of masks is asked about masked positions: say which"
-            rows, places = (cond.free & (noised.z == mask)).nonzero(as_tuple=True)
-            masked = (rows, places)
-            logits = denoise(noised, cond, previous, masked).logits
-            p_KV = logits.detach().double().softmax(-1)
-            known = F.one_hot(noised.z.clamp(max=p_KV.shape[1] - 1), p_KV.shape[1]).double()
-            gain = sum((_gain(part, noised, cond, known, masked, p_KV) for part in led), torch.zeros_like(p_KV))
-            moved = logits + gain.to(logits.dtype)
-            for part in barring:
-                barred = part.completing(noised.z, cond.free & (noised.z == mask), moved.shape[-1])
-                moved = moved if barred is None else moved.masked_fill(barred[masked], -inf)
-            moved = moved.where(moved.isfinite().any(-1, keepdim=True), logits)
-            place = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))
-            return Prediction(moved[place[at]])
-
-        return leaning
+        """The denoiser of masks that follows the probabilities of what is wanted (guidance/leaning.py)."""
+        barring = [part for part in self.parts if self.hard and not part.seen_to]
+        return leaned(denoise, mask, self._led, barring, self.push)
 
     def loss(self, denoise: Denoiser) -> Callable[[Noised, Canvas], Tensor] | None:
         """The weighted sum of -log p(condition | state); the denoiser is asked once, and only if odds are wanted."""
@@ -182,7 +155,7 @@ class Constraints:
                 view = begun(prefixes, most[rows[some]], max(place + 1, far), end, vocab)
                 return sum((_foretold(part, view, end) for part in led), torch.zeros_like(view.noised.t))
 
-            return foreseen(logits, before, chance, self.push.top_k, self.push.strength, end) if led else logits
+            return foreseen(logits, before, chance, self.push.ahead, self.push.strength, end) if led else logits
 
         return bend
 
@@ -204,22 +177,6 @@ class Constraints:
     def holds(self, ids: Tensor, canvas: Canvas) -> list[Tensor | None]:
         """For each constraint (B,) bool: which finished texts satisfy it; None where it cannot tell."""
         return [part.holds(ids, canvas) for part in self.parts]
-
-
-def _gain(
-    part: Constraint, noised: Noised, cond: Canvas, known: Tensor, masked: tuple[Tensor, Tensor], p_KV: Tensor
-) -> Tensor:
-    """(K, V) nats: what each token at each masked position does to the log-probability of a constraint, weighted."""
-    with torch.enable_grad():
-        leaf = p_KV.detach().requires_grad_()
-        log_chance = part.log_chance(View(noised, cond, lambda: known.index_put(masked, leaf)))
-        if log_chance is None or not log_chance.requires_grad:
-            return torch.zeros_like(p_KV)
-        (slope,) = torch.autograd.grad(log_chance.sum(), leaf)
-    change = slope - (slope * p_KV).sum(-1, keepdim=True)
-    if not part.multilinear:
-        return part.weight * change.clamp(min=LEAST - 1).log1p()
-    return part.weight * torch.where(change > NEVER - 1, change.clamp(min=NEVER - 1).log1p(), -inf)
 
 
 def _foretold(part: Constraint, view: View, end: int | None) -> Tensor:

@@ -22,8 +22,8 @@ from mezzotint.types import Canvas, Noised
 
 Clean = Callable[[Tensor], Tensor]
 """ids (B, L) -> states (B, L, W) without noise."""
-Shown = Callable[[View], Tensor]
-"""view -> (B, L, V): the tokens that a state shows, before any network has read it."""
+Shown = Callable[[View, Tensor], Tensor]
+"""view, table (V, S) -> (B, L, S): the rows of the tokens that a state shows, before any network has read it."""
 
 
 class Reader:
@@ -39,7 +39,8 @@ class Reader:
     def hidden(self, view: View) -> Tensor:
         """(B, L, D), computed once for each view."""
         if self not in view.kept:
-            states = view.odds if self.clean is None else view.noised.z
+            embed = self.net.embed if self.clean is None else None
+            states = view.noised.z if embed is None else view.weighted(embed.weight)
             view.kept[self] = self.net(states, view.noised.t, view.canvas.real)
         return view.kept[self]
 
@@ -48,9 +49,7 @@ class Reader:
         if self.net.words is None or self.shown is None:
             return None
         if self.net not in view.kept:
-            found = self.net.summed(self.shown(view), view.canvas.real)
-            assert found is not None
-            view.kept[self.net] = found
+            view.kept[self.net] = self.net.summed(self.shown(view, self.net.words.weight), view.canvas.real)
         return view.kept[self.net]
 
     # ---- what can be told ----

@@ -53,18 +53,14 @@ class Annotator(nn.Module):
                 self.words.weight.normal_(0, QUIET, generator=generator)
 
     def forward(self, states: Tensor, t: Tensor, real: Tensor) -> Tensor:
-        """Hidden vectors (B, L, D), from states (B, L, W) or, with a table, from odds (B, L, V) or ids (B, L)."""
-        if self.embed is not None:
-            states = _weighted(self.embed, states)
+        """Hidden vectors (B, L, D), from states (B, L, W) or, with a table, from ids (B, L), none where below zero."""
+        if self.embed is not None and states.dim() == 2:
+            states = shown(self.embed.weight, states)
         return F.gelu(self.body(states.to(self.body.norm.weight.dtype), t, real))
 
-    def summed(self, odds_BLV: Tensor, real: Tensor) -> Tensor | None:
-        """(B, S): what the words of a text, odds or ids, have to say, each by itself; None where they have no say."""
-        if self.words is None:
-            return None
-        if odds_BLV.dim() == 2:
-            return (_weighted(self.words, odds_BLV) * real[..., None]).sum(1)
-        return (odds_BLV.to(self.words.weight.dtype) * real[..., None]).sum(1) @ self.words.weight
+    def summed(self, said_BLS: Tensor, real: Tensor) -> Tensor:
+        """(B, S): what the words of a text have to say, each by itself."""
+        return (said_BLS * real[..., None]).sum(1)
 
     def field(self, h_BLD: Tensor, real: Tensor, number: int, summed_BS: Tensor | None = None) -> Tensor:
         """(B, values): log p of each value of a field."""
@@ -95,9 +91,7 @@ class Annotator(nn.Module):
         return said.log_softmax(-1)
 
 
-def _weighted(table: nn.Embedding, said: Tensor) -> Tensor:
-    """(B, L, W): the rows of a table (V, W) by odds (B, L, V), or by ids (B, L), nothing for those below zero."""
-    if said.dim() == 2:
-        found: Tensor = table(said.clamp(min=0)) * (said >= 0)[..., None]
-        return found
-    return said.to(table.weight.dtype) @ table.weight
+def shown(table: Tensor, ids: Tensor) -> Tensor:
+    """(B, L, W): the rows of a table (V, W) by ids (B, L), nothing for those below zero."""
+    found: Tensor = F.embedding(ids.clamp(min=0), table) * (ids >= 0)[..., None]
+    return found

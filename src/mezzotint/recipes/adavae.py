@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mezzotint.spec.adavae import AdaVAESpec
 from mezzotint.spec.base import Size
+from mezzotint.spec.elbo import WEIGHED
 from mezzotint.spec.recipe import Corpus, Recipe, by_size, training
 from mezzotint.spec.transformer import SHAPES, TransformerSpec
 from mezzotint.types import Ending
@@ -27,7 +28,7 @@ def base(corpus: Corpus) -> Recipe:
 def _recipe(size: Size, corpus: Corpus) -> Recipe:
     shape = SHAPES[size]
     net = TransformerSpec(dim=shape.dim, depth=shape.depth, heads=shape.heads, causal=True)
-    spec = AdaVAESpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.SYMBOL, net=net)
+    spec = AdaVAESpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.SYMBOL, net=net, **WEIGHED)
     return Recipe(spec, training(size))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mezzotint.spec.base import Size
+from mezzotint.spec.elbo import WEIGHED
 from mezzotint.spec.recipe import Corpus, Recipe, by_size, training
 from mezzotint.spec.rnn_vae import RecurrentSpec, RNNVAESpec
 from mezzotint.spec.transformer import SHAPES
@@ -35,7 +36,7 @@ def base(corpus: Corpus) -> Recipe:
 def _recipe(size: Size, corpus: Corpus) -> Recipe:
     dim = SHAPES[size].dim
     net = RecurrentSpec(dim=dim, hidden=2 * dim)
-    spec = RNNVAESpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.SYMBOL, net=net)
+    spec = RNNVAESpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.SYMBOL, net=net, **WEIGHED)
     plain = training(size)
     return Recipe(spec, replace(plain, lr=FASTER * plain.lr))
 

@@ -20,7 +20,7 @@ from mezzotint.data.labelled import IGNORED, Labelled
 from mezzotint.guidance.constraint import View
 from mezzotint.guidance.fudge import certain
 from mezzotint.guidance.reading import Reader
-from mezzotint.net.annotator import Annotator
+from mezzotint.net.annotator import Annotator, shown
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.process.truncated import UNWRITTEN, Truncated
 from mezzotint.rng import Rng
@@ -64,16 +64,16 @@ class Lesson:
         """The classifiers at work."""
         return Reader(self.net, labels, self.clean, self.shown)
 
-    def shown(self, view: View) -> Tensor:
-        """(B, L, V): the tokens that a state shows by itself: the odds that it is, or how near each token's vector; ids
-        (B, L) where it is some."""
+    def shown(self, view: View, table: Tensor) -> Tensor:
+        """(B, L, S): the rows of a table (V, S) that a state shows by itself: by the odds that it is, by its ids, or by
+        how near each token's vector it is."""
         if isinstance(self.process, Truncated):
-            return view.noised.z
+            return shown(table, view.noised.z)
         if self.space is None:
-            return view.odds
+            return view.weighted(table)
         near = self.blurred.evidence(view.noised, self.space.vectors.detach()).softmax(-1)
-        certain = F.one_hot(view.canvas.ids, near.shape[-1]).to(near)
-        return torch.where(view.canvas.given[..., None], certain, near)
+        given = F.embedding(view.canvas.ids, table)
+        return torch.where(view.canvas.given[..., None], given, near.to(table.dtype) @ table)
 
     @torch.no_grad()
     def view(self, canvas: Canvas, t: Tensor, rng: Rng) -> View:

@@ -142,6 +142,20 @@ class Control:
         int | None, value("with --choose: how many are written for each text (default 8)", "N", whole())
     ] = None
     steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
+    strength: Annotated[
+        float,
+        value(
+            "how strongly what was learned of says, parts of speech and phrases pulls; 1: its own odds",
+            "S",
+            number(least=0),
+        ),
+    ] = 1.0
+    temperature: Annotated[
+        float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
+    ] = 1.0
+    decoder: Annotated[
+        str | None, value("which positions are written when, as for sample", "NAME", one_of(*DECODERS))
+    ] = None
     seed: Seed = 0
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
     json: Json = False

@@ -1,0 +1,120 @@
+"""Writing under masks towards a condition: p(token | state) times p(condition | state and token), place by place.
+
+Nisonoff et al. 2024, arXiv:2406.01572, §3: for every token by the slope of log p(condition | state), which is exact
+where that probability is linear in the odds of each place, or by asking the classifier of each token. Departure: where
+it is not linear, only the tokens that look best by the slope are asked of, and the others are not written (from left to
+right: Yang and Klein 2021, FUDGE, arXiv:2104.05218, §3). The slope alone says little: it is taken at a mixture of all
+tokens, from where a network cannot see which of them is, say, a verb (docs/decisions/0024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mezzotint.guidance.constraint import Constraint, View
+from mezzotint.types import Canvas, Denoiser, Noised, Prediction, Push
+
+LEAST = 0.01
+"""The least by which the slope of a classifier multiplies the odds of a token: it is not certain."""
+NEVER = 1e-9
+"""A ratio of probabilities within this of zero is zero."""
+CHUNK = 512
+"""States that are read at once: of each, phrases are told from all pairs of words."""
+
+
+class Filled(View):
+    """States (N,) of a `whole`: each is one of its `rows` (N,) with a token of `ids` (N,) put in at `places` (N,)."""
+
+    def __init__(self, whole: View, rows: Tensor, places: Tensor, ids: Tensor) -> None:
+        self.whole, self.rows, self.places, self.ids = whole, rows, places, ids
+        noised = Noised(self._put(whole.noised.z[rows], ids), whole.noised.t[rows])
+        super().__init__(noised, whole.canvas.rows(rows), self._certain)
+
+    def weighted(self, table: Tensor) -> Tensor:
+        """Departure from what stands in `whole` at one place only, so the rest is not multiplied again."""
+        return self._put(self.whole.weighted(table)[self.rows], table[self.ids])
+
+    def _certain(self) -> Tensor:
+        odds = self.whole.odds[self.rows]
+        return self._put(odds, F.one_hot(self.ids, odds.shape[-1]).to(odds))
+
+    def _put(self, states: Tensor, one: Tensor) -> Tensor:
+        """States (N, L, ...) with `one` (N, ...) at the places; `states` is a copy already."""
+        states[torch.arange(len(states), device=states.device), self.places] = one
+        return states
+
+
+def leaned(
+    denoise: Denoiser, mask: int, led: Sequence[Constraint], barring: Sequence[Constraint], push: Push
+) -> Denoiser:
+    """A denoiser whose tokens lean towards what is `led`, and avoid what `barring` says would break a rule."""
+    if not led and not barring:
+        return denoise
+    close = [part for part in led if not part.multilinear]
+
+    def leaning(
+        noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
+    ) -> Prediction:
+        assert at is not None, "a denoiser of masks is asked about masked positions: say which"
+        open_BL = cond.free & (noised.z == mask)
+        rows, places = open_BL.nonzero(as_tuple=True)
+        masked = (rows, places)
+        logits = denoise(noised, cond, previous, masked).logits
+        p_KV = logits.detach().double().softmax(-1)
+        known = F.one_hot(noised.z.clamp(max=p_KV.shape[1] - 1), p_KV.shape[1]).double()
+        gains = [_gain(part, noised, cond, known, masked, p_KV).to(logits.dtype) for part in led]
+        moved = sum(gains, logits)
+        for part in barring:
+            barred = part.completing(noised.z, open_BL, moved.shape[-1])
+            moved = moved if barred is None else moved.masked_fill(barred[masked], -inf)
+        moved = moved.where(moved.isfinite().any(-1, keepdim=True), logits)
+        number = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))[at]
+        if not close:
+            return Prediction(moved[number])
+        with torch.no_grad():
+            whole = View(noised, cond, lambda: known.index_put(masked, p_KV))
+            plain = logits + sum(gain for part, gain in zip(led, gains, strict=True) if part.multilinear)
+            return Prediction(_asked(whole, close, at, moved[number], plain[number], push))
+
+    return leaning
+
+
+def _asked(
+    whole: View, close: Sequence[Constraint], at: tuple[Tensor, Tensor], ranked: Tensor, logits: Tensor, push: Push
+) -> Tensor:
+    """Logits (K, V) of the positions `at`, those of the tokens ranked highest raised by what `close` say of each, all
+    others minus infinity."""
+    ids = ranked.topk(min(push.beside, ranked.shape[1]), -1).indices
+    each = torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
+    chances = []
+    for some, tokens in zip(each.split(CHUNK), ids.flatten().split(CHUNK), strict=True):
+        view = Filled(whole, at[0][some], at[1][some], tokens)
+        told = [part.weight * log_chance for part in close if (log_chance := part.log_chance(view)) is not None]
+        chances.append(sum(told, torch.zeros_like(view.noised.t)))
+    gain = torch.cat(chances).view(ids.shape).to(logits.dtype)
+    gain = torch.where(gain == -inf, gain, push.strength * gain)
+    possible = ranked.gather(1, ids).isfinite()
+    raised = (logits.gather(1, ids) + gain).masked_fill(~possible, -inf)
+    moved = torch.full_like(logits, -inf).scatter(1, ids, raised)
+    return moved.where(moved.isfinite().any(-1, keepdim=True), ranked)
+
+
+def _gain(
+    part: Constraint, noised: Noised, cond: Canvas, known: Tensor, masked: tuple[Tensor, Tensor], p_KV: Tensor
+) -> Tensor:
+    """(K, V) nats: what each token at each masked position does to a constraint's log-probability by its slope."""
+    with torch.enable_grad():
+        leaf = p_KV.detach().requires_grad_()
+        log_chance = part.log_chance(View(noised, cond, lambda: known.index_put(masked, leaf)))
+        if log_chance is None or not log_chance.requires_grad:
+            return torch.zeros_like(p_KV)
+        (slope,) = torch.autograd.grad(log_chance.sum(), leaf)
+    change = slope - (slope * p_KV).sum(-1, keepdim=True)
+    if not part.multilinear:
+        return part.weight * change.clamp(min=LEAST - 1).log1p()
+    return part.weight * torch.where(change > NEVER - 1, change.clamp(min=NEVER - 1).log1p(), -inf)
