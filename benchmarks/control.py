@@ -246,7 +246,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=3, help="after each step")
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--fluency", type=float, default=0.01)
-    parser.add_argument("--strength", type=float, default=1.0, help="of classifiers that weigh tokens")
+    parser.add_argument("--strength", type=float, default=3.0, help="of classifiers that weigh tokens")
     parser.add_argument("--top-k", type=int, default=0, help="tokens they weigh at each place (0: the default)")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--decoder", default="exact")

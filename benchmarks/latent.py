@@ -32,10 +32,12 @@ from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs/latent")
+WHOLE: Mapping[str, str] = {"tune": "all", "lr": "5e-4"}
+"""All weights trained on, at a rate that does not undo what they are (docs/decisions/0025)."""
 ARMS: Mapping[str, Mapping[str, str]] = {
     "adavae": {},
-    "without": {"infuse": "none", "tune": "all", "free": "none", "late": "0"},
-    "full": {"tune": "all"},
+    "without": {"infuse": "none", "late": "0", **WHOLE},
+    "full": WHOLE,
     "published": {"free": "total", "bits": "0.5", "beta": "1", "cycles": "4"},
     "bits-0.25": {"free": "total", "bits": "0.25", "beta": "1"},
     "bits-1": {"free": "total", "bits": "1.0", "beta": "1"},

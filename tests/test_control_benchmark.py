@@ -53,5 +53,5 @@ def test_ar_is_led_by_what_it_has_begun_and_chosen_from(tmp_path, monkeypatch):
     asked = {variant for variant, metric in found if metric == "success"}
     (best, guided) = sorted(asked)
     assert "means=best" in best and "candidates=3" in best and "top_k" not in best
-    assert "means=guided" in guided and "strength=1.0" in guided and "top_k=50" in guided and "rate" not in guided
+    assert "means=guided" in guided and "strength=3.0" in guided and "top_k=50" in guided and "rate" not in guided
     assert all("temperature=0.9" in variant for variant in asked)

@@ -145,11 +145,11 @@ class Control:
     strength: Annotated[
         float,
         value(
-            "how strongly what was learned of says, parts of speech and phrases pulls; 1: its own odds",
+            "how strongly what was learned of says, parts of speech and phrases pulls; 1: Bayes' rule",
             "S",
             number(least=0),
         ),
-    ] = 1.0
+    ] = 3.0
     temperature: Annotated[
         float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
     ] = 1.0
