@@ -25,7 +25,7 @@ from mezzotint.sampler.autoregressive import write
 from mezzotint.spec.controller import ControllerSpec
 from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.training.annotation import Lesson
-from mezzotint.types import Bend, Canvas, Ending
+from mezzotint.types import Bend, Canvas, Ending, Push
 from tests.oracle import chi_square_p
 
 END, PAD, V, L = 0, 1, 5, 4
@@ -118,7 +118,7 @@ def test_the_samples_of_the_loop_follow_it(what):
         return read(torch.arange(len(view.noised.z)), view.noised.z[:, :m])
 
     canvas = free([L] * rows, list(range(rows)), PAD)
-    bend = Constraints([Classified(log_p=log_p)], hard=False).ahead(canvas, END, V)
+    bend = Constraints([Classified(log_p=log_p)], Push(strength=1.0), hard=False).ahead(canvas, END, V)
     found = written(exact, bend, rows)
     assert chi_square_p(found, exact.law(SAYS[what])) > 1e-3
     # Unguided, the corpus itself: the test can tell the two apart.
@@ -139,7 +139,7 @@ def test_a_length_that_is_followed_is_bayes_rule_where_its_ends_are_told_exactly
         reached = (here + beyond).clamp(min=1e-300)
         return torch.stack([(beyond / reached).log(), (here / reached).log()], -1)
 
-    control = Constraints([Length(tokens=2, end=END, ends=ends)], hard=hard)
+    control = Constraints([Length(tokens=2, end=END, ends=ends)], Push(strength=1.0), hard=hard)
     canvas = control.canvas(free([L] * rows, list(range(rows)), PAD), V, (PAD,))
     assert canvas.ids.shape[1] == (2 if hard else L)
     found = written(exact, control.ahead(canvas, END, V), rows, canvas)
@@ -193,7 +193,7 @@ def test_a_row_is_read_as_far_as_it_may_go_and_what_ends_short_is_not_so():
         seen.append(view)
         return torch.zeros_like(view.noised.t)
 
-    control = Constraints([Classified(log_p=log_p, words=2)], hard=False)
+    control = Constraints([Classified(log_p=log_p, words=2)], Push(strength=1.0), hard=False)
     bend = control.ahead(free([L], [0], PAD), END, V)
     moved, view = bend(torch.zeros(1, V), torch.tensor([0]), torch.tensor([[2]])), seen.pop()
     assert moved[0, END] == -inf and bool(moved[0, PAD:].isfinite().all())

@@ -160,6 +160,11 @@ def test_what_a_run_can_tell_can_be_wanted(runs: dict[str, Run], tmp_path: Path)
         asked = {"model": "told", "n": 2, "steps": 3, "wanted": {"says": {"food": "Thai"}}}
         for text in client.post("/v1/canvas", json=asked).json()["texts"]:
             assert text["unmet"] in ([], ["saying food=Thai"])
+        asked |= {"n": 1, "wanted": {"says": {"food": "Thai"}, "strength": 100}}
+        strong = mezzotint.load(run.folder).generate(
+            1, steps=3, wanted=mezzotint.Wanted(says=(("food", "Thai"),)), push=mezzotint.Push(strength=100)
+        )
+        assert client.post("/v1/canvas", json=asked).json()["texts"][0]["text"] == strong[0].text
         asked["wanted"] = {"says": {"food": "Tahi"}}
         assert "did you mean 'Thai'" in error(client.post("/v1/canvas", json=asked), 400)
         said = error(client.post("/v1/canvas", json=asked | {"model": "mdlm"}), 400)

@@ -307,8 +307,8 @@ class Push:
     """Steps that end at a time above `since` or below `until` are left as they are: published are the last 10
     of 200."""
     strength: float = 3.0
-    """Where tokens are weighed: by what log p(condition | state and token) is multiplied (FUDGE). 1 is Bayes' rule, if the
-    classifier is exact; those of states that say little yet are far from sure of anything (docs/decisions/0024)."""
+    """Where tokens are weighed: by what log p(condition | state and token) is multiplied (FUDGE). 1 is Bayes' rule, if
+    the classifier is exact; those of states that say little yet are sure of nothing (docs/decisions/0024)."""
     top_k: int = 0
     """There, how many are weighed at a place, the likeliest; the others are not written. 0: 200 from left to right, and
     32 under masks, where the slope says which are promising."""

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 import mezzotint
-from mezzotint import Wanted
-from mezzotint.serve.asking import Asked, Whole
+from mezzotint import Push, Wanted
+from mezzotint.serve.asking import Asked, Number, Whole
 
 PHRASES = 16
 """The most words or phrases of one kind."""
@@ -48,6 +48,14 @@ class WantedAsked(Asked):
     tree: Annotated[
         str | None, Field(description="all its phrases, any word for each word, as in (S (NP * *) (VP *) *)")
     ] = None
+    strength: Annotated[
+        Number,
+        Field(ge=0, le=100, allow_inf_nan=False, description="how strongly classifiers are followed; 1: Bayes' rule"),
+    ] = 3.0
+
+    def push(self) -> Push:
+        """How texts are moved there."""
+        return Push(strength=self.strength)
 
     def wanted(self) -> Wanted:
         """The same for the library; UsageError where it contradicts itself."""

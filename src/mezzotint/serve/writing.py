@@ -177,7 +177,7 @@ def canvas_call(asked: schema.CanvasAsked) -> dict[str, Any]:
     """What the library is asked for; what was left alone is left to it."""
     how = asked.model_dump(exclude={"model", "n", "stream", "source", "wanted"}, exclude_none=True)
     if asked.wanted is not None:
-        how["wanted"] = asked.wanted.wanted()
+        how |= {"wanted": asked.wanted.wanted(), "push": asked.wanted.push()}
     return {name: value for name, value in how.items() if name != "reuse" or value}
 
 
