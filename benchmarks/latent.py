@@ -42,6 +42,7 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "bits-0.25": {"free": "total", "bits": "0.25", "beta": "1"},
     "bits-1": {"free": "total", "bits": "1.0", "beta": "1"},
     "beta-1": {"beta": "1"},
+    "beta-0.5": {"beta": "0.5"},
     "beta-0.1": {"beta": "0.1"},
     "beta-0.01": {"beta": "0.01"},
     "memory": {"infuse": "memory"},
