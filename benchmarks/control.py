@@ -223,8 +223,7 @@ def due(measured: Measured, task: str, given: argparse.Namespace) -> Iterator[tu
 
 
 def arguments() -> argparse.Namespace:
-    from benchmarks.rows import RESULTS
-    from benchmarks.sed_ablation import setting
+    from benchmarks.rows import RESULTS, setting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", choices=CORPORA, default=BISTRO.name)

@@ -77,8 +77,7 @@ def score(table: Table, folder: Path, given: argparse.Namespace) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    from benchmarks.rows import RESULTS
-    from benchmarks.sed_ablation import setting
+    from benchmarks.rows import RESULTS, setting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", choices=("bistro", "e2e"), default="bistro")

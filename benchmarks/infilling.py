@@ -35,7 +35,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cuts import Cut, Spans, cuts, portions, sentence
-from benchmarks.sed_ablation import setting
 from benchmarks.unconditional import Measured
 
 STEPS = 64
@@ -171,7 +170,7 @@ def of_the_data(corpus: str, cut: str, chosen: Sequence[Cut], given: argparse.Na
 
 
 def arguments() -> argparse.Namespace:
-    from benchmarks.rows import RESULTS
+    from benchmarks.rows import RESULTS, setting
     from mezzotint import Decoder
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

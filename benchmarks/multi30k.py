@@ -114,16 +114,10 @@ def table(task: Task, results: Path) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def setting(text: str) -> tuple[str, str]:
-    """A setting as it is written on the command line."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"a setting is key=value, not {text}")
-    return key, value
-
-
 def arguments(doc: str | None, tasks: Mapping[str, Task], arms: Mapping[str, Arm]) -> argparse.Namespace:
     """What the command line asks for."""
+    from benchmarks.rows import setting
+
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=sorted(tasks))
     parser.add_argument("what", choices=["train", "score", "speed", "collapse", "distil", "table"])

@@ -10,6 +10,7 @@ Run benchmarks as modules (`python -m benchmarks.NAME`) from the root of the rep
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -89,6 +90,14 @@ def variant(settings: Mapping[str, object]) -> str:
     'noise=cosine,top_p=0.9'
     """
     return ",".join(f"{name}={settings[name]}" for name in sorted(settings)) or "default"
+
+
+def setting(text: str) -> tuple[str, str]:
+    """KEY=VALUE, as it is typed."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"a setting is key=value, not {text}")
+    return key, value
 
 
 def metrics() -> list[str]:

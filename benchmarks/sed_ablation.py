@@ -127,7 +127,7 @@ def score_data(held_out: Any, given: argparse.Namespace, judge: Any, training: A
 
 
 def arguments() -> argparse.Namespace:
-    from benchmarks.rows import RESULTS
+    from benchmarks.rows import RESULTS, setting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--question", choices=sorted(QUESTIONS), default="paper")
@@ -147,14 +147,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
     return parser.parse_args()
-
-
-def setting(text: str) -> tuple[str, str]:
-    """KEY=VALUE, as it is typed."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"a setting is key=value, not {text}")
-    return key, value
 
 
 def main() -> None:

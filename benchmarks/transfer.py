@@ -146,8 +146,7 @@ def _pairs(path: str | Path) -> list[tuple[str, int]]:
 
 def arguments() -> argparse.Namespace:
     from benchmarks.labels import LABELS
-    from benchmarks.rows import RESULTS
-    from benchmarks.sed_ablation import setting
+    from benchmarks.rows import RESULTS, setting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
