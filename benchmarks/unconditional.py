@@ -150,12 +150,14 @@ class Measured:
         for score in bound(self.run, texts, **how):
             print(f"{self.system} {score.name} {score.value:.4f} ± {score.stderr:.4f} ({score.note})", flush=True)
             yield self._row(score, variant=self.called(kind))
+        asked = self.common["train_minutes"]
+        curve = {"curve": "training", **({"of": asked} if asked else {})}
         for line in self.log:
             if "valid" in line:
                 yield self.row(
                     **{**self.common, "split": "valid", "train_minutes": round(line["elapsed"] / 60, 2),
                        "metric": "bound_nats_per_token", "value": line["valid"], "n": 512,
-                        "variant": self.called({"curve": "training"})}
+                        "variant": self.called(curve)}
                 )  # fmt: skip
 
     def samples(self, steps: int, temperature: float = 1.0, **how: Any) -> tuple[list[str], dict[str, Any]]:
