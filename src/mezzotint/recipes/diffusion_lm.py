@@ -11,7 +11,10 @@ from mezzotint.types import Ending
 
 
 def tiny(corpus: Corpus, spec: Callable[..., Spec] = DiffusionLMSpec) -> Recipe:
-    """For a laptop's processor, minutes. The paper's width for a small vocabulary (E2E)."""
+    """For a laptop's processor, minutes. The paper's width for a small vocabulary (E2E).
+
+    Expected on e2e after 30 minutes of one thread (batch 32): at most 2.67 nats a token on its test split.
+    """
     return _recipe(Size.TINY, corpus, spec, width=16)
 
 
