@@ -13,8 +13,8 @@ from mezzotint.types import Ending
 def tiny(corpus: Corpus) -> Recipe:
     """On a tiny run of ar, for a laptop's processor, minutes.
 
-    Expected on yelp after 10 minutes of one thread, on 12 minutes of ar (batch 64): 13 nats of divergence a text, and at
-    most 3.81 nats a token on its test split by 500 draws, where the backbone tuned on without a latent has 3.60.
+    Expected on yelp after 10 minutes of one thread, on 12 minutes of ar: 13 nats of divergence a text, and at most 3.81
+    nats a token on its test split by 500 draws, where the backbone tuned on without a latent has 3.60.
     """
     return _recipe(Size.TINY, corpus)
 
