@@ -96,11 +96,8 @@ class Measured:
     """One run of an arm: yields rows."""
 
     def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, judge: Any) -> None:
-        from mezzotint import Can, Decoder
         from mezzotint.assess import training_text
 
-        self.weighs = Can.INFILL not in run.card.can or Decoder.CONFIDENCE in run.card.decoders
-        """Whether it writes tokens, and weighs each by its classifiers: from left to right, or under masks."""
         self.run, self.named, self.given, self.judge = run, named, given, judge
         self.training = training_text(run)
         self.corpus: Corpus = CORPORA[given.corpus]
@@ -168,7 +165,7 @@ class Measured:
         how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets, **self.drawn}
         if means == CHOSEN:
             how["candidates"] = self.given.candidates
-        elif means not in ("none", "hard") and self.weighs:
+        elif means not in ("none", "hard") and self.run.card.weighs_tokens:
             how |= {"strength": self.given.strength, **({"top_k": self.given.top_k} if self.given.top_k else {})}
         elif means not in ("none", "hard"):
             how |= {"update": self.given.update, "updates": self.given.updates, "rate": self.given.rate,

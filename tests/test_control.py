@@ -337,8 +337,24 @@ def test_under_masks_a_classifier_is_asked_of_each_token(sees, strength):
     exact = {tuple(t): float(q) for t, q, ok in zip(texts.tolist(), each, wanted, strict=True) if ok}
     p = chi_square_p(found, {t: q / sum(exact.values()) for t, q in exact.items()})
     assert p > 1e-3 if strength == 1 else p < 1e-3
-    few, ids, _ = masked([Classified(log_p=read)], push=Push(top_k=1), rows=50)
-    assert len(few) == 1
+    heavy, one = ([Classified(log_p=read, weight=weight)] for weight in (strength, 1.0))
+    assert masked(heavy, push=Push(strength=1.0), rows=60)[0] == masked(one, push=Push(strength=strength), rows=60)[0]
+    assert len(masked(one, push=Push(strength=1.0, top_k=1), rows=50)[0]) == 1
+
+
+def test_the_slope_says_which_tokens_a_classifier_is_asked_of():
+    """Of one token a place: the likeliest for the condition, not the likeliest of all; the rest bends as ever."""
+    rare = int(odds(1)[0, 0].argmin())
+    wanted = Classified(log_p=lambda view: view.odds[:, 0, rare].clamp(min=1e-12).log())
+    found, _, _ = masked([wanted, Pinned(words={1: 3})], push=Push(top_k=1), rows=40, hard=False)
+    assert {t[:2] for t in found} == {(rare, 3)} and rare != int(odds(1)[0, 0].argmax())
+    found, _, _ = masked([Contains(phrases=((0, 3),))], push=Push(top_k=1), rows=400, hard=False)
+    assert len(found) > 4, "what is told by no classifier leaves all tokens possible"
+
+
+def test_strengths_that_are_none_are_refused():
+    with pytest.raises(UsageError, match="strength is from 0 to 100"):
+        Push(strength=1e300)
 
 
 def test_a_token_put_into_a_state_changes_one_place_of_what_is_read():

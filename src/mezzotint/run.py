@@ -217,8 +217,8 @@ class Run:
         For runs of windows: length, above the run's canvas, which is written `block` tokens at a time (a quarter of the
         canvas), with `steps` steps each; `reuse` is faster and approximate.
         wanted (a `Wanted`): what every text is to be like; what cannot be is refused, and a sample says what it misses.
-        With it, push (a `Push`): how vectors are moved; hard, soft (True): what can be settled or excluded is, the rest
-        is followed by its probability.
+        With it, push (a `Push`): how texts are moved there; hard, soft (True): what can be settled or excluded is, the
+        rest is followed by its probability.
         choose, with wanted: each text is taken from `candidates` (8), from those that miss the least of it: the one of
         which classifiers are surest ("best"), or that agrees most with the others ("mbr"). Systems that cannot be
         controlled can be asked that way. Its nfe is that of all its candidates.

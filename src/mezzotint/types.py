@@ -19,6 +19,8 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from mezzotint.errors import UsageError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -141,6 +143,12 @@ class Card:
     """It stands on a language model that is there already."""
     classifiers: bool = False
     """A training on annotated texts ends with that of its classifiers, for control."""
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Under control, it weighs the tokens that could be written, from left to right or under masks; else it moves
+        vectors."""
+        return Can.CONTROL in self.can and (Can.INFILL not in self.can or Decoder.CONFIDENCE in self.decoders)
 
 
 @dataclass(frozen=True)
@@ -306,12 +314,17 @@ class Push:
     until: float = 0.05
     """Steps that end at a time above `since` or below `until` are left as they are: published are the last 10
     of 200."""
-    strength: float = 3.0
+    strength: float | None = None
     """Where tokens are weighed: by what log p(condition | state and token) is multiplied (FUDGE). 1 is Bayes' rule, if
-    the classifier is exact; those of states that say little yet are sure of nothing (docs/decisions/0024)."""
+    the classifier is exact. None: 1 from left to right, and 3 under masks, where a classifier of a state that says
+    little yet is sure of nothing (docs/decisions/0024)."""
     top_k: int = 0
     """There, how many are weighed at a place, the likeliest; the others are not written. 0: 200 from left to right, and
     32 under masks, where the slope says which are promising."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= (self.strength or 0) <= 100 or self.top_k < 0:
+            raise UsageError(f"strength is from 0 to 100, and top_k not negative: not {self.strength} and {self.top_k}")
 
     @property
     def ahead(self) -> int:
@@ -322,6 +335,16 @@ class Push:
     def beside(self) -> int:
         """How many are weighed under masks."""
         return self.top_k or 32
+
+    @property
+    def pull_ahead(self) -> float:
+        """The strength from left to right."""
+        return 1.0 if self.strength is None else self.strength
+
+    @property
+    def pull(self) -> float:
+        """The strength under masks."""
+        return 3.0 if self.strength is None else self.strength
 
 
 class Bend(Protocol):
@@ -337,7 +360,7 @@ class Control(Protocol):
 
     @property
     def push(self) -> Push:
-        """How states of vectors are moved."""
+        """How states of vectors are moved, and how tokens are weighed."""
         ...
 
     def canvas(self, canvas: Canvas, vocab: int, forbidden: tuple[int, ...]) -> Canvas:

@@ -105,15 +105,20 @@ def control(given: flags.Control) -> int:
     if given.length is not None:
         say(f"in this run a length of n is n {unit(run)}")
     how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted, "temperature": given.temperature}
-    how |= {"push": mezzotint.Push(strength=given.strength)} | _set({"decoder": given.decoder})
+    how |= _set({"decoder": given.decoder})
+    if given.strength is not None:
+        if not run.card.weighs_tokens:
+            raise CapabilityError(f"{run.card.name} moves vectors, and weighs no tokens; leave --strength out")
+        how["push"] = mezzotint.Push(strength=given.strength)
     if given.choose is None:
         found = texts(run.stream(given.n, template=given.template, **how), watch=given.watch)
     else:
         found = run.generate(given.n, choose=given.choose, **_set({"candidates": given.candidates}), **how)
     written = write(found, as_json=given.json, wanted=True)
     missed = [sample for sample in written if sample.unmet]
-    for sample in missed:
-        say(f"text {sample.index + 1} is not {', not '.join(sample.unmet)}")
+    for number, sample in enumerate(written, 1):
+        if sample.unmet:
+            say(f"text {number} is not {', not '.join(sample.unmet)}")
     say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0

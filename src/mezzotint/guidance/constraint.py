@@ -40,9 +40,9 @@ class View:
 
     def weighted(self, table: Tensor) -> Tensor:
         """(B, L, W): the rows of a table (V, W), weighted by the odds."""
-        if id(table) not in self.kept:
-            self.kept[id(table)] = self.odds.to(table.dtype) @ table
-        return self.kept[id(table)]
+        if table not in self.kept:
+            self.kept[table] = self.odds.to(table.dtype) @ table
+        return self.kept[table]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,11 @@
-"""Writing under masks towards a condition: p(token | state) times p(condition | state and token), place by place.
+"""Writing under masks towards a condition: p(token | state) times a power of p(condition | state and token), by place.
 
 Nisonoff et al. 2024, arXiv:2406.01572, §3: for every token by the slope of log p(condition | state), which is exact
-where that probability is linear in the odds of each place, or by asking the classifier of each token. Departure: where
-it is not linear, only the tokens that look best by the slope are asked of, and the others are not written (from left to
-right: Yang and Klein 2021, FUDGE, arXiv:2104.05218, §3). The slope alone says little: it is taken at a mixture of all
-tokens, from where a network cannot see which of them is, say, a verb (docs/decisions/0024).
+where that probability is linear in the odds of each place, or by asking a classifier of each token. Departure: of
+classifiers only the tokens that look best by the slope are asked, and the others are not written (from left to right:
+Yang and Klein 2021, FUDGE, arXiv:2104.05218, §3, whose is the power, too). The slope alone says little: it is taken at
+a mixture of all tokens, from where a network cannot see which of them is, say, a verb (docs/decisions/0024). What is
+contained, or absent, needs no classifier, and follows the slope.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mezzotint.guidance.constraint import Constraint, View
+from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.types import Canvas, Denoiser, Noised, Prediction, Push
 
 LEAST = 0.01
@@ -25,6 +26,8 @@ NEVER = 1e-9
 """A ratio of probabilities within this of zero is zero."""
 CHUNK = 512
 """States that are read at once: of each, phrases are told from all pairs of words."""
+NUMBERS = 2**25
+"""Odds of so many tokens at once are made for a classifier of the user's own, which may ask for all of them."""
 
 
 class Filled(View):
@@ -55,13 +58,14 @@ def leaned(
     """A denoiser whose tokens lean towards what is `led`, and avoid what `barring` says would break a rule."""
     if not led and not barring:
         return denoise
-    close = [part for part in led if not part.multilinear]
+    close = [part for part in led if isinstance(part, Classified)]
 
     def leaning(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         assert at is not None, "a denoiser of masks is asked about masked positions: say which"
         open_BL = cond.free & (noised.z == mask)
+        assert bool(open_BL[at].all()), "a denoiser of masks was asked about a position that is not masked"
         rows, places = open_BL.nonzero(as_tuple=True)
         masked = (rows, places)
         logits = denoise(noised, cond, previous, masked).logits
@@ -78,7 +82,9 @@ def leaned(
             return Prediction(moved[number])
         with torch.no_grad():
             whole = View(noised, cond, lambda: known.index_put(masked, p_KV))
-            plain = logits + sum(gain for part, gain in zip(led, gains, strict=True) if part.multilinear)
+            plain = logits + sum(
+                gain for part, gain in zip(led, gains, strict=True) if not isinstance(part, Classified)
+            )
             return Prediction(_asked(whole, close, at, moved[number], plain[number], push))
 
     return leaning
@@ -92,12 +98,13 @@ def _asked(
     ids = ranked.topk(min(push.beside, ranked.shape[1]), -1).indices
     each = torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
     chances = []
-    for some, tokens in zip(each.split(CHUNK), ids.flatten().split(CHUNK), strict=True):
+    chunk = max(1, min(CHUNK, NUMBERS // (whole.noised.z.shape[1] * ranked.shape[1])))
+    for some, tokens in zip(each.split(chunk), ids.flatten().split(chunk), strict=True):
         view = Filled(whole, at[0][some], at[1][some], tokens)
         told = [part.weight * log_chance for part in close if (log_chance := part.log_chance(view)) is not None]
         chances.append(sum(told, torch.zeros_like(view.noised.t)))
     gain = torch.cat(chances).view(ids.shape).to(logits.dtype)
-    gain = torch.where(gain == -inf, gain, push.strength * gain)
+    gain = torch.where(gain == -inf, gain, push.pull * gain)
     possible = ranked.gather(1, ids).isfinite()
     raised = (logits.gather(1, ids) + gain).masked_fill(~possible, -inf)
     moved = torch.full_like(logits, -inf).scatter(1, ids, raised)

@@ -70,5 +70,5 @@ class LatentSpec(Spec):
 
 
 WEIGHED: Mapping[str, Any] = {"free": FreeBits.NONE, "beta": 0.3, "cycles": 1}
-"""What recipes say of the divergence. Departure: the authors leave 16 nats of it free and anneal four times. Nothing
-that is free is asked to be worth it, so that a third of it said nothing of the text (docs/decisions/0025)."""
+"""What recipes say of the divergence. Departure: AdaVAE's authors leave 16 nats of it free and anneal four times; what
+is free need not be worth it (docs/decisions/0025)."""

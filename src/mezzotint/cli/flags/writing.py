@@ -143,13 +143,14 @@ class Control:
     ] = None
     steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
     strength: Annotated[
-        float,
+        float | None,
         value(
-            "how strongly what was learned of says, parts of speech and phrases pulls; 1: Bayes' rule",
+            "how strongly classifiers of says, parts of speech and phrases pull; 1 is Bayes' rule (default 3 under "
+            "masks, 1 from left to right)",
             "S",
-            number(least=0),
+            number(least=0, most=100),
         ),
-    ] = 3.0
+    ] = None
     temperature: Annotated[
         float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
     ] = 1.0
