@@ -350,6 +350,8 @@ def test_the_slope_says_which_tokens_a_classifier_is_asked_of():
     assert {t[:2] for t in found} == {(rare, 3)} and rare != int(odds(1)[0, 0].argmax())
     found, _, _ = masked([Contains(phrases=((0, 3),))], push=Push(top_k=1), rows=400, hard=False)
     assert len(found) > 4, "what is told by no classifier leaves all tokens possible"
+    beside = Classified(log_p=lambda view: torch.zeros(len(view.noised.z)).double())
+    assert masked([Contains(phrases=((0, 3),)), beside], rows=400, hard=False)[0] == found
 
 
 def test_strengths_that_are_none_are_refused():
