@@ -314,16 +314,15 @@ class Push:
     until: float = 0.05
     """Steps that end at a time above `since` or below `until` are left as they are: published are the last 10
     of 200."""
-    strength: float | None = None
+    strength: float = 3.0
     """Where tokens are weighed: by what log p(condition | state and token) is multiplied (FUDGE). 1 is Bayes' rule, if
-    the classifier is exact. None: 1 from left to right, and 3 under masks, where a classifier of a state that says
-    little yet is sure of nothing (docs/decisions/0024)."""
+    the classifier is exact; of a state that says little yet, one is sure of nothing (docs/decisions/0024)."""
     top_k: int = 0
     """There, how many are weighed at a place, the likeliest; the others are not written. 0: 200 from left to right, and
     32 under masks, where the slope says which are promising."""
 
     def __post_init__(self) -> None:
-        if not 0 <= (self.strength or 0) <= 100 or self.top_k < 0:
+        if not 0 <= self.strength <= 100 or self.top_k < 0:
             raise UsageError(f"strength is from 0 to 100, and top_k not negative: not {self.strength} and {self.top_k}")
 
     @property
@@ -335,16 +334,6 @@ class Push:
     def beside(self) -> int:
         """How many are weighed under masks."""
         return self.top_k or 32
-
-    @property
-    def pull_ahead(self) -> float:
-        """The strength from left to right."""
-        return 1.0 if self.strength is None else self.strength
-
-    @property
-    def pull(self) -> float:
-        """The strength under masks."""
-        return 3.0 if self.strength is None else self.strength
 
 
 class Bend(Protocol):

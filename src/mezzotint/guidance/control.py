@@ -155,7 +155,7 @@ class Constraints:
                 view = begun(prefixes, most[rows[some]], max(place + 1, far), end, vocab)
                 return sum((_foretold(part, view, end) for part in led), torch.zeros_like(view.noised.t))
 
-            return foreseen(logits, before, chance, self.push.ahead, self.push.pull_ahead, end) if led else logits
+            return foreseen(logits, before, chance, self.push.ahead, self.push.strength, end) if led else logits
 
         return bend
 

@@ -104,7 +104,7 @@ def _asked(
         told = [part.weight * log_chance for part in close if (log_chance := part.log_chance(view)) is not None]
         chances.append(sum(told, torch.zeros_like(view.noised.t)))
     gain = torch.cat(chances).view(ids.shape).to(logits.dtype)
-    gain = torch.where(gain == -inf, gain, push.pull * gain)
+    gain = torch.where(gain == -inf, gain, push.strength * gain)
     possible = ranked.gather(1, ids).isfinite()
     raised = (logits.gather(1, ids) + gain).masked_fill(~possible, -inf)
     moved = torch.full_like(logits, -inf).scatter(1, ids, raised)

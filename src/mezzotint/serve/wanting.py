@@ -49,9 +49,9 @@ class WantedAsked(Asked):
         str | None, Field(description="all its phrases, any word for each word, as in (S (NP * *) (VP *) *)")
     ] = None
     strength: Annotated[
-        Annotated[Number, Field(ge=0, le=100, allow_inf_nan=False)] | None,
-        Field(description="how strongly classifiers are followed, where tokens are weighed; 1: Bayes' rule"),
-    ] = None
+        Number,
+        Field(ge=0, le=100, allow_inf_nan=False, description="how strongly classifiers are followed; 1: Bayes' rule"),
+    ] = Push().strength
 
     def push(self) -> Push:
         """How texts are moved there."""

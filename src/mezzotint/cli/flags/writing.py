@@ -145,8 +145,7 @@ class Control:
     strength: Annotated[
         float | None,
         value(
-            "how strongly classifiers of says, parts of speech and phrases pull; 1 is Bayes' rule (default 3 under "
-            "masks, 1 from left to right)",
+            "how strongly classifiers of says, parts of speech and phrases pull; 1 is Bayes' rule (default 3)",
             "S",
             number(least=0, most=100),
         ),
