@@ -29,6 +29,7 @@ from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.diffusion_lm import DiffusionLM
 from mezzotint.systems.mdlm import MDLM
 from mezzotint.systems.qe_cdlm import QECDLM
+from mezzotint.tasks import Settings
 from mezzotint.types import Canvas, Decoder, Ending, Noised, Prediction, Push, Request, Update
 from tests.oracle import GaussianOracle, blank, chi_square_p
 
@@ -354,9 +355,10 @@ def test_the_slope_says_which_tokens_a_classifier_is_asked_of():
     assert masked([Contains(phrases=((0, 3),)), beside], rows=400, hard=False)[0] == found
 
 
-def test_strengths_that_are_none_are_refused():
-    with pytest.raises(UsageError, match="strength is from 0 to 100"):
-        Push(strength=1e300)
+@pytest.mark.parametrize(("push", "sentence"), [(Push(strength=1e300), "strength"), (Push(top_k=-1), "top_k")])
+def test_strengths_that_are_none_are_refused(push, sentence):
+    with pytest.raises(UsageError, match=f"push.{sentence} must"):
+        Settings.checked({"push": push})
 
 
 def test_a_token_put_into_a_state_changes_one_place_of_what_is_read():

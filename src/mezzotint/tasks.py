@@ -91,6 +91,8 @@ class Settings:
             ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
             (0 <= settings.guidance <= 100, f"guidance must be from 0 to 100, not {settings.guidance}"),
             (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
+            (0 <= settings.push.strength <= 100, f"push.strength must be from 0 to 100, not {settings.push.strength}"),
+            (settings.push.top_k >= 0, f"push.top_k must not be negative, not {settings.push.top_k}"),
         ):
             if not holds:
                 raise UsageError(sentence)

@@ -19,8 +19,6 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from mezzotint.errors import UsageError
-
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -320,10 +318,6 @@ class Push:
     top_k: int = 0
     """There, how many are weighed at a place, the likeliest; the others are not written. 0: 200 from left to right, and
     32 under masks, where the slope says which are promising."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 100 or self.top_k < 0:
-            raise UsageError(f"strength is from 0 to 100, and top_k not negative: not {self.strength} and {self.top_k}")
 
     @property
     def ahead(self) -> int:

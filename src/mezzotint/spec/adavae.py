@@ -7,7 +7,7 @@ from enum import Enum
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
-from mezzotint.spec.elbo import LatentSpec
+from mezzotint.spec.elbo import WithLatent
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.types import Can, Card, Ending
 
@@ -52,7 +52,7 @@ class Tune(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaVAESpec(LatentSpec):
+class AdaVAESpec(WithLatent, Spec):
     """A latent of `latent` numbers a text, between the halves of one backbone of the shape `net`."""
 
     vocab: int
@@ -90,7 +90,7 @@ class AdaVAESpec(LatentSpec):
         return self.infuse is not Infuse.NONE
 
     def validate(self) -> None:
-        super().validate()
+        self.check_latent()
         if self.ending is not Ending.SYMBOL:
             raise UsageError("adavae's decoder learns where a text ends; ending must be 'symbol'")
         if not self.net.causal or self.net.condition:

@@ -9,7 +9,6 @@ from math import inf
 from typing import Any
 
 from mezzotint.errors import UsageError
-from mezzotint.spec.base import Spec
 
 
 class FreeBits(Enum):
@@ -36,8 +35,8 @@ class Weigh(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentSpec(Spec):
-    """A latent of `latent` numbers a text, and how its divergence is weighed in the course of a training."""
+class WithLatent:
+    """What systems with a latent share: a latent of `latent` numbers a text, and how its divergence is weighed."""
 
     end: int = 0
     """The id that ends a text, and stands before its first token."""
@@ -57,7 +56,8 @@ class LatentSpec(Spec):
     rising: float = 0.25
     """The share of a cycle in which it rises, after that."""
 
-    def validate(self) -> None:
+    def check_latent(self) -> None:
+        """UsageError where there could be no such latent, or no such course."""
         if self.latent < 1:
             raise UsageError(f"latent must be at least 1, not {self.latent}")
         if min(self.end, self.pad) < 0:

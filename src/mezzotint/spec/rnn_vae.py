@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
-from mezzotint.spec.elbo import LatentSpec
+from mezzotint.spec.elbo import WithLatent
 from mezzotint.types import Can, Card, Ending
 
 CARD = Card(
@@ -38,7 +38,7 @@ class RecurrentSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RNNVAESpec(LatentSpec):
+class RNNVAESpec(WithLatent, Spec):
     """A latent of `latent` numbers a text, between two recurrent networks of the shape `net`."""
 
     vocab: int
@@ -49,7 +49,7 @@ class RNNVAESpec(LatentSpec):
     """The share of tokens that training hides from the writer, so that it has to ask the latent."""
 
     def validate(self) -> None:
-        super().validate()
+        self.check_latent()
         if self.ending is not Ending.SYMBOL:
             raise UsageError("rnn-vae learns where a text ends; ending must be 'symbol'")
         if not 0 <= self.word_dropout < 1:
