@@ -332,6 +332,8 @@ def test_runs_without_classifiers_name_the_command_that_makes_them(runs, tmp_pat
         (other / name).write_bytes((root / "qe" / name).read_bytes())
     assert main(["control", str(other), "--says", "what=pub"]) == 2
     assert f"mezzotint train-control {other} --data FILE" in capsys.readouterr()[1]
+    assert main(["control", str(other), "--says", "what=pub", "--strength", "2"]) == 2
+    assert "no tokens of qe-cdlm are weighed by classifiers; leave --strength out" in capsys.readouterr()[1]
     for name in ("control.json", "control.safetensors"):
         (other / name).write_bytes((root / "qe" / name).read_bytes())
     assert main(["control", str(other), "--says", "what=tree", "-n", "1"]) == 2

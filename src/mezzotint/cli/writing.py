@@ -95,6 +95,8 @@ def control(given: flags.Control) -> int:
     if given.choose is None or mezzotint.Can.TRANSLATE in card.can:
         demand(card, mezzotint.Can.CONTROL)
     _check_choice(given)
+    if given.strength is not None and not card.weighs_tokens:
+        raise CapabilityError(f"no tokens of {card.name} are weighed by classifiers; leave --strength out")
     wanted = wanted_of(given)
     if not wanted.is_anything:
         raise UsageError(f"say what is wanted of the texts; as in `{given.example}`")
@@ -107,8 +109,6 @@ def control(given: flags.Control) -> int:
     how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted, "temperature": given.temperature}
     how |= _set({"decoder": given.decoder})
     if given.strength is not None:
-        if not run.card.weighs_tokens:
-            raise CapabilityError(f"{run.card.name} moves vectors, and weighs no tokens; leave --strength out")
         how["push"] = mezzotint.Push(strength=given.strength)
     if given.choose is None:
         found = texts(run.stream(given.n, template=given.template, **how), watch=given.watch)

@@ -11,6 +11,7 @@ from mezzotint.cli.flags.readers import (
     Json,
     Run,
     Seed,
+    Temperature,
     number,
     repeated,
     setting,
@@ -21,7 +22,6 @@ from mezzotint.cli.flags.readers import (
     word,
 )
 
-Temperature = Annotated[float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))]
 LabelledFiles = Annotated[
     tuple[Path, ...], values("files of records with a text and a label (default: the run's own)", "FILE", Path)
 ]

@@ -157,6 +157,7 @@ MaxSteps = Annotated[int | None, value("how many steps to train", "N", whole())]
 BatchSize = Annotated[int | None, value("rows a step (default: by size)", "N", whole())]
 SaveEvery = Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())]
 Seed = Annotated[int, value("where all random numbers come from", "N", whole(0))]
+Temperature = Annotated[float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))]
 
 
 Json = Annotated[bool, switch("one JSON object a line instead of text")]

@@ -13,6 +13,7 @@ from mezzotint.cli.flags.readers import (
     Json,
     Run,
     Seed,
+    Temperature,
     beams,
     choose,
     number,
@@ -36,9 +37,7 @@ class Writing:
     n: Annotated[int, value("how many texts", "N", whole())] = 8
     steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
     seed: Seed = 0
-    temperature: Annotated[
-        float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
-    ] = 1.0
+    temperature: Temperature = 1.0
     top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
     decoder: Annotated[
         str,
@@ -150,9 +149,7 @@ class Control:
             number(least=0, most=100),
         ),
     ] = None
-    temperature: Annotated[
-        float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))
-    ] = 1.0
+    temperature: Temperature = 1.0
     decoder: Annotated[
         str | None, value("which positions are written when, as for sample", "NAME", one_of(*DECODERS))
     ] = None
