@@ -41,15 +41,6 @@ def arms(decoders: list[str], steps: tuple[int, ...], positions: int) -> Iterato
             yield from ((n, how) for n in steps)
 
 
-def reference_entropy(measured: Any) -> float:
-    """Word entropy of the exact decoder's samples."""
-    from mezzotint.evaluate.diversity import entropies
-    from mezzotint.evaluate.words import words
-
-    texts, _ = measured.samples(REFERENCE_STEPS)
-    return float(entropies([words(text) for text in texts]).mean())
-
-
 def main() -> None:
     from mezzotint.cli.allocator import keep_memory
 
@@ -58,7 +49,7 @@ def main() -> None:
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
-    from benchmarks.unconditional import Measured, of_data
+    from benchmarks.unconditional import Measured, Target, of_data
     from mezzotint.assess import Judge, Texts, training_text
     from mezzotint.errors import unknown
     from mezzotint.evaluate.judge import tag
@@ -87,7 +78,7 @@ def main() -> None:
         return not has(NAME, **facts, metric=metric, variant=measured.called(how), steps=steps)
 
     if given.matched:
-        target = reference_entropy(measured)
+        target = Target.of_texts(measured.samples(REFERENCE_STEPS)[0])
         for steps, how in arms(decoders, (given.sweep_steps,), run.spec.canvas):
             if missing("judge_nll_matched", how, steps):
                 record(measured.matched(target, steps, TEMPERATURES, **how), device=str(run.device))

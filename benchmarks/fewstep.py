@@ -116,7 +116,7 @@ class Table:
         if self.found(measured, "judge_nll", how, steps) is None:
             self._record(measured, measured.quality(steps, self.also, **how))
 
-    def matched(self, measured: Any, steps: int | None, how: How, target: float, temperatures: Sequence[float]) -> None:
+    def matched(self, measured: Any, steps: int | None, how: How, target: Any, temperatures: Sequence[float]) -> None:
         if self.found(measured, "judge_nll_matched", how, steps) is None:
             self._record(measured, measured.matched(target, steps or 1, temperatures, **how))
 
@@ -142,16 +142,14 @@ class Table:
             rows = of_data(self.name, list(self.held_out), self.judge, self.training, self.benchmark, self.also)
             record(rows, results=self.results)
 
-    def teachers_entropy(self, teacher: Any) -> float:
-        """Word entropy of the teacher's samples in as many steps as there are."""
-        from mezzotint.evaluate.diversity import entropies
-        from mezzotint.evaluate.words import words
+    def teachers_entropy(self, teacher: Any) -> Any:
+        """Word entropy of the teacher's samples in as many steps as there are, for sweeps to go to."""
+        from benchmarks.unconditional import Target
 
         kept = self.found(teacher, "entropy_words", {}, LONG[-1])
         if kept is not None:
-            return float(kept.value)
-        texts, _ = teacher.samples(LONG[-1])
-        return float(entropies([words(text) for text in texts]).mean())
+            return Target(float(kept.value))
+        return Target.of_texts(teacher.samples(LONG[-1])[0])
 
     def _record(self, measured: Any, rows: Iterable[Any]) -> None:
         from benchmarks.rows import record
@@ -205,7 +203,7 @@ def main() -> None:
         runs += [(kind, student) for kind in ("student", "spread", "reward")]
     if given.ar:
         runs.append(("ar", table.of(loaded(given.ar))))
-    target = table.teachers_entropy(runs[0][1]) if given.matched else 0.0
+    target = table.teachers_entropy(runs[0][1]) if given.matched else None
     if not given.matched:
         table.of_data()
     for kind, measured in runs:

@@ -96,10 +96,8 @@ def _budget(minutes: float, steps: int | None) -> dict[str, Any]:
     return {"minutes": None if steps else minutes, "max_steps": steps}
 
 
-def measurements(measured: Any, held_out: Any, given: argparse.Namespace, entropy: float) -> Iterator[Measurement]:
+def measurements(measured: Any, held_out: Any, given: argparse.Namespace, target: Any) -> Iterator[Measurement]:
     """What is measured of a run: what its rows must have, and how they are made."""
-    from benchmarks.unconditional import matched_to
-
     steps = given.steps
     bound = measured.called({"bound": "chain"})
     yield (
@@ -109,10 +107,9 @@ def measurements(measured: Any, held_out: Any, given: argparse.Namespace, entrop
     sampled = {"variant": measured.called({}), "steps": steps, "judge": given.judge}
     yield {**sampled, "metric": "judge_nll", "n": given.n}, lambda: measured.quality(steps)
     if given.matched:
-        to = matched_to(given.corpus)
         yield (
-            {**sampled, "metric": "judge_nll_matched", "variant": measured.called(to)},
-            lambda: measured.matched(entropy, steps, to=to),
+            {**sampled, "metric": "judge_nll_matched", "variant": measured.called(target.named)},
+            lambda: measured.matched(target, steps),
         )
 
 
@@ -159,14 +156,14 @@ def main() -> None:
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
-    from benchmarks.unconditional import Measured, entropy_of
+    from benchmarks.unconditional import Measured, Target
     from mezzotint.assess import Judge, Texts, training_text
     from mezzotint.evaluate.judge import tag
 
     ablation = Ablation(given, until)
     judge = Judge(mezzotint.load(RECIPES[given.corpus].kept, device=given.device))
     given.judge = tag(judge)
-    entropy = entropy_of(given.corpus, given.n)
+    target = Target.of(given.corpus, given.n)
     for seed in given.seeds:
         for arm in QUESTIONS[given.question]:
             folder, named = ablation.run(arm, seed)
@@ -174,7 +171,7 @@ def main() -> None:
             training, held_out = training_text(run), Texts(run, [prepared(given.corpus).test])
             score_data(held_out, given, judge, training)
             measured = Measured(given.corpus, run, judge, training, given.n, variant=named)
-            for facts, rows in measurements(measured, held_out, given, entropy):
+            for facts, rows in measurements(measured, held_out, given, target):
                 if has(f"{given.corpus}-unconditional", given.out, **{**measured.identity, **facts}):
                     continue
                 if time.monotonic() > until:

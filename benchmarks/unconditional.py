@@ -6,8 +6,8 @@
 
 Trains what is missing under runs/ (or goes on with it), then scores on the test split: the bound, and the bound against
 training time on the valid split; samples at 4, 16, 64 and 256 steps; a sweep over temperature for judge NLL at the
-data's own entropy. The judge is made by `python -m benchmarks.judge`. What is measured already, with as many texts and
-the same judge, is left out.
+data's own entropy, or at --entropy, which says it for a corpus whose samples do not reach that. The judge is made by
+`python -m benchmarks.judge`. What is measured already, with as many texts and the same judge, is left out.
 """
 
 from __future__ import annotations
@@ -89,6 +89,33 @@ def trained(
     for _ in followed(out.name, records, until):
         pass
     return out
+
+
+@dataclass(frozen=True)
+class Target:
+    """The word entropy that sweeps over temperature go to, and what names it in their rows."""
+
+    entropy: float
+    named: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, n: int) -> Target:
+        """That of n texts, evenly spread over the split that samples of a corpus are to be compared with."""
+        from benchmarks.data import prepared
+        from mezzotint import bistro_texts
+
+        split = SETTINGS[name].entropy
+        file = getattr(prepared(name), split)
+        texts = bistro_texts(split) if file == "bistro" else Path(file).read_text(encoding="utf-8").splitlines()
+        of_split = cls.of_texts(texts[:: max(1, len(texts) // n)][:n])
+        return of_split if split == "test" else cls(of_split.entropy, {"entropy": split})
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str]) -> Target:
+        from mezzotint.evaluate.diversity import entropies
+        from mezzotint.evaluate.words import words
+
+        return cls(float(entropies([words(text) for text in texts]).mean()))
 
 
 class Measured:
@@ -183,13 +210,12 @@ class Measured:
 
     def matched(
         self,
-        target: float,
+        target: Target,
         steps: int = SWEEP_STEPS,
         temperatures: Sequence[float] = TEMPERATURES,
-        to: Mapping[str, str] | None = None,
         **how: Any,
     ) -> Iterator[Any]:
-        """Judge NLL where a sweep over temperature reaches the entropy `target`; `to` names it in the variant."""
+        """Judge NLL where a sweep over temperature reaches the target's entropy."""
         from mezzotint.evaluate.fluency import Swept, matched_sweep
 
         asked, what = None if self.system == "ar" else steps, f"{self.system} {self.called(how)}"
@@ -199,9 +225,9 @@ class Measured:
             nfe.append(cost["nfe"])
             sweep.append(Swept.of(temperature, texts, self.judge))
             print(f"{what} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
-        score = matched_sweep(sweep, target)
-        print(f"{what} at the entropy {target:.3f}: {score.value} ± {score.stderr} ({score.note})", flush=True)
-        yield self._row(score, steps=asked, variant=self.called({**(to or {}), **how}), nfe=sum(nfe) / len(nfe))
+        score = matched_sweep(sweep, target.entropy)
+        print(f"{what} at the entropy {target.entropy:.3f}: {score.value} ± {score.stderr} ({score.note})", flush=True)
+        yield self._row(score, steps=asked, variant=self.called({**target.named, **how}), nfe=sum(nfe) / len(nfe))
 
 
 def minutes_asked(training: Mapping[str, Any] | None) -> float | None:
@@ -238,6 +264,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the trainings")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--temperatures", type=float, nargs="*", default=[], help="others than 1, at the sweep's steps")
+    parser.add_argument("--entropy", type=float, help="that the sweep goes to (default: that of the corpus)")
+    parser.add_argument("--swept", type=int, help="texts of each temperature of the sweep (default: --n)")
     given = parser.parse_args()
     keep_memory()
     import mezzotint
@@ -256,13 +284,14 @@ def main() -> None:
     held_out = Texts(mezzotint.load(runs[0][0]), [prepared(name).test])
     data = of_data(name, held_out.like_samples(n), judge, training)
     record(data)
-    entropy = entropy_of(name, n)
-    print(f"entropy of the {SETTINGS[name].entropy} texts: {entropy:.4f}", flush=True)
+    target = Target.of(name, n) if given.entropy is None else Target(given.entropy, {"entropy": f"{given.entropy:g}"})
+    print(f"the sweep goes to an entropy of {target.entropy:.4f}", flush=True)
     for folder, named in runs:
         run = mezzotint.load(folder)
         measured = Measured(name, run, judge, training, n, variant=named)
         held_out = Texts(run, [prepared(name).test])
-        for facts, rows in measurements(measured, held_out, given.steps, given.temperatures, entropy):
+        swept = Measured(name, run, judge, training, given.swept or n, variant=named)
+        for facts, rows in measurements(measured, swept, held_out, given.steps, given.temperatures, target):
             if not has(f"{name}-unconditional", **{**measured.identity, "judge": tag(judge), **facts}):
                 record(rows())
 
@@ -294,13 +323,18 @@ def vectors(name: str, out: Path, settings: Mapping[str, str] | None = None, wid
 
 
 def measurements(
-    measured: Measured, held_out: Any, steps: Sequence[int], temperatures: Sequence[float], entropy: float
+    measured: Measured,
+    swept: Measured,
+    held_out: Any,
+    steps: Sequence[int],
+    temperatures: Sequence[float],
+    target: Target,
 ) -> Iterator[tuple[dict[str, Any], Callable[[], Iterator[Any]]]]:
-    """What is measured of a run: what its rows must have, and how they are made."""
+    """What is measured of a run: what its rows must have, and how they are made; `swept` is it with a sweep's texts."""
     system = measured.system
     bound = {"metric": "bound_nats_per_token", "split": "test", "judge": None}
     yield {**bound, "variant": measured.called({"bound": BOUNDS[system]})}, lambda: measured.bound(held_out)
-    asked, to = None if system == "ar" else SWEEP_STEPS, matched_to(measured.name)
+    asked = None if system == "ar" else SWEEP_STEPS
     plain: list[tuple[int | None, dict[str, Any]]] = [(each, {}) for each in ((None,) if system == "ar" else steps)]
     for each, how in plain + [(asked, {"temperature": temperature}) for temperature in temperatures]:
         yield (
@@ -308,28 +342,9 @@ def measurements(
             partial(measured.quality, each, **how),
         )
     yield (
-        {"metric": "judge_nll_matched", "steps": asked, "variant": measured.called(to)},
-        lambda: measured.matched(entropy, to=to),
+        {"metric": "judge_nll_matched", "steps": asked, "variant": measured.called(target.named)},
+        lambda: swept.matched(target),
     )
-
-
-def matched_to(name: str) -> dict[str, str]:
-    """What names the entropy that sweeps go to, where it is not the held-out texts'."""
-    split = SETTINGS[name].entropy
-    return {} if split == "test" else {"entropy": split}
-
-
-def entropy_of(name: str, n: int) -> float:
-    """Word entropy of n texts, evenly spread over the split that samples are to be compared with."""
-    from benchmarks.data import prepared
-    from mezzotint import bistro_texts
-    from mezzotint.evaluate.diversity import entropies
-    from mezzotint.evaluate.words import words
-
-    split = SETTINGS[name].entropy
-    file = getattr(prepared(name), split)
-    texts = bistro_texts(split) if file == "bistro" else Path(file).read_text(encoding="utf-8").splitlines()
-    return float(entropies([words(text) for text in texts[:: max(1, len(texts) // n)][:n]]).mean())
 
 
 if __name__ == "__main__":
