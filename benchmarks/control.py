@@ -96,7 +96,7 @@ class Measured:
     """One run of an arm: yields rows."""
 
     def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, judge: Any) -> None:
-        from mezzotint.assess import training_text
+        from mezzotint.held_out import training_text
 
         self.run, self.named, self.given, self.judge = run, named, given, judge
         self.training = training_text(run)
@@ -260,7 +260,7 @@ def main() -> None:
     keep_memory()
     import mezzotint
     from benchmarks.rows import has, record
-    from mezzotint.assess import Judge
+    from mezzotint.judge import Judge
 
     corpus = CORPORA[given.corpus]
     tasks = given.tasks or list(corpus.tasks)

@@ -50,9 +50,10 @@ def main() -> None:
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
     from benchmarks.unconditional import Measured, Target, of_data
-    from mezzotint.assess import Judge, Texts, training_text
     from mezzotint.errors import unknown
     from mezzotint.evaluate.judge import tag
+    from mezzotint.held_out import Texts, training_text
+    from mezzotint.judge import Judge
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/e2e-mdlm"))

@@ -105,7 +105,7 @@ def main() -> None:
     keep_memory()
     import mezzotint
     from benchmarks.judge import RECIPES
-    from mezzotint.assess import training_text
+    from mezzotint.held_out import training_text
     from mezzotint.judge import Judge
 
     teacher = mezzotint.load(given.teacher, device=given.device)

@@ -185,7 +185,7 @@ def main() -> None:
     import mezzotint
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
-    from mezzotint.assess import Texts, training_text
+    from mezzotint.held_out import Texts, training_text
     from mezzotint.judge import Judge
 
     def loaded(path: Path) -> Any:

@@ -243,8 +243,9 @@ def main() -> None:
     import mezzotint
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
-    from mezzotint.assess import Judge, training_text
     from mezzotint.evaluate.judge import tag
+    from mezzotint.held_out import training_text
+    from mezzotint.judge import Judge
 
     name, corpus, kept = given.corpus, CORPORA[given.corpus], RECIPES[given.corpus].kept
     if not kept.exists():

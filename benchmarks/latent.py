@@ -321,7 +321,8 @@ def main() -> None:
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
     from benchmarks.unconditional import of_data
-    from mezzotint.assess import Judge, Texts, training_text
+    from mezzotint.held_out import Texts, training_text
+    from mezzotint.judge import Judge
 
     def in_time(what: str) -> None:
         if time.monotonic() > until:

@@ -157,8 +157,9 @@ def main() -> None:
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
     from benchmarks.unconditional import Measured, Target
-    from mezzotint.assess import Judge, Texts, training_text
     from mezzotint.evaluate.judge import tag
+    from mezzotint.held_out import Texts, training_text
+    from mezzotint.judge import Judge
 
     ablation = Ablation(given, until)
     judge = Judge(mezzotint.load(RECIPES[given.corpus].kept, device=given.device))

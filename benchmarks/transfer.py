@@ -169,9 +169,11 @@ def main() -> None:
     from benchmarks.judge import RECIPES
     from benchmarks.labels import by_encoder, few_labels
     from benchmarks.rows import has, record, variant
-    from mezzotint.assess import Judge, of_texts, training_text
+    from mezzotint.assess import of_texts
     from mezzotint.data.canvas import room
     from mezzotint.evaluate.table import Score
+    from mezzotint.held_out import training_text
+    from mezzotint.judge import Judge
 
     def due(benchmark: str, system: str, named: Mapping[str, object], **facts: object) -> bool:
         facts |= {"system": system, "variant": variant(named)}

@@ -272,8 +272,9 @@ def main() -> None:
     from benchmarks.data import prepared
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
-    from mezzotint.assess import Judge, Texts, training_text
     from mezzotint.evaluate.judge import tag
+    from mezzotint.held_out import Texts, training_text
+    from mezzotint.judge import Judge
 
     name = given.name
     n = given.n or {"prose": 256}.get(name, 1000)

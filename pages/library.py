@@ -16,6 +16,7 @@ TITLES = {
     "spec.wanted": "What a text is to be like",
     "translation.write": "From a source",
     "assess": "Scores",
+    "held_out": "Scores",
     "evaluate.table": "Scores",
     "film.reel": "Films",
     "types": "Records",

@@ -12,11 +12,12 @@ import pytest
 
 import mezzotint
 from mezzotint import UsageError
-from mezzotint.assess import Texts, bound
+from mezzotint.assess import bound
 from mezzotint.claims import measure, table
 from mezzotint.claims.measure import Workshop
 from mezzotint.claims.table import CLAIMS, RUNS, Bound, Calls, Claim, Faster, Passes, Resumed, Training
 from mezzotint.cli.main import main
+from mezzotint.held_out import Texts
 from mezzotint.spec.base import Size
 from tests.trained import SETTINGS, WORDS
 

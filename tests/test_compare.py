@@ -11,7 +11,7 @@ import pytest
 
 import mezzotint
 from mezzotint import CapabilityError, UsageError
-from mezzotint.assess import Texts, bound, of_texts
+from mezzotint.assess import bound, of_texts
 from mezzotint.cli.main import main
 from mezzotint.comparison import measure
 from mezzotint.comparison.asked import check_compared
@@ -19,6 +19,7 @@ from mezzotint.comparison.measure import compare
 from mezzotint.comparison.page import page, write_page
 from mezzotint.comparison.tables import Cell, tables
 from mezzotint.evaluate.fluency import Swept, matched_sweep
+from mezzotint.held_out import Texts
 from mezzotint.judge import Judge
 from tests.trained import few, translator
 

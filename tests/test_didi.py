@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 import mezzotint
-from mezzotint.checks import lesson
 from mezzotint.cli import main as command
 from mezzotint.distill.alarm import faults
 from mezzotint.distill.critic import Read
 from mezzotint.errors import CapabilityError, RunError, UsageError
+from mezzotint.plans import lesson
 from mezzotint.rng import Rng
 from mezzotint.training.build import Start, build_trainer
 from mezzotint.training.checkpoint import read_weights

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from mezzotint.checks import check_settings
 from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack, sources
 from mezzotint.data.lengths import Lengths
+from mezzotint.plans import check_settings
 from mezzotint.rng import Rng
 from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.recipe import Corpus

@@ -154,7 +154,7 @@ def test_a_published_run_is_not_gone_on_with_nor_written_into(trained: mezzotint
 def test_a_file_of_the_same_name_is_not_taken_for_the_training_text(
     trained: mezzotint.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mezzotint.assess import training_text
+    from mezzotint.held_out import training_text
 
     trained.save_pretrained(tmp_path / "kept")
     kept = mezzotint.load(tmp_path / "kept")

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, labelled, own_texts, paced, score_table, showcase, weighed
+    from mezzotint.assess import evaluate_run, paced, score_table, showcase, weighed
     from mezzotint.checks import (
         bundled_runs,
         check_adapter,
@@ -21,12 +21,9 @@ if TYPE_CHECKING:
         check_length,
         check_mauve,
         check_run,
-        check_settings,
         check_sides,
         check_tokenizer,
-        lesson,
         next_out,
-        tuning,
     )
     from mezzotint.claims.measure import Outcome, reproduce
     from mezzotint.claims.table import Claim, check_claims
@@ -43,8 +40,10 @@ if TYPE_CHECKING:
     from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
     from mezzotint.evaluate.table import Score
     from mezzotint.film.reel import Film, check_film
+    from mezzotint.held_out import labelled, own_texts
     from mezzotint.judge import bundled_judge
     from mezzotint.launch import distill_run, finetune_run, resume, train
+    from mezzotint.plans import check_settings, lesson, tuning
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "labelled", "own_texts", "paced", "score_table", "showcase", "weighed"),
+    "assess": ("evaluate_run", "paced", "score_table", "showcase", "weighed"),
     "checks": (
         "bundled_runs",
         "check_adapter",
@@ -74,12 +73,9 @@ _HOMES = {
         "check_length",
         "check_mauve",
         "check_run",
-        "check_settings",
         "check_sides",
         "check_tokenizer",
-        "lesson",
         "next_out",
-        "tuning",
     ),
     "claims.measure": ("Outcome", "reproduce"),
     "claims.table": ("Claim", "check_claims"),
@@ -95,9 +91,11 @@ _HOMES = {
     "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
     "evaluate.table": ("Score",),
     "film.reel": ("Film", "check_film"),
+    "held_out": ("labelled", "own_texts"),
     "judge": ("bundled_judge",),
     "course": ("Progress",),
     "launch": ("distill_run", "finetune_run", "resume", "train"),
+    "plans": ("check_settings", "lesson", "tuning"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),

@@ -27,10 +27,7 @@ from mezzotint.checks import (
     check_sides,
     check_tokenizer,
     layout_named,
-    lesson,
     located,
-    plan,
-    tuning,
 )
 from mezzotint.controllers import train_control, unannotated
 from mezzotint.course import Progress, rehearsal, run_to_end
@@ -39,6 +36,7 @@ from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.pairs import Columns
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
+from mezzotint.plans import lesson, plan, tuning
 from mezzotint.prepare import Prepared, corpus_of, prepare, tokenizer_named
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec

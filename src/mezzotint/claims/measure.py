@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from mezzotint.assess import SAMPLES, Texts, bound, of_texts, training_text
+from mezzotint.assess import SAMPLES, bound, of_texts
 from mezzotint.checks import BISTRO
 from mezzotint.claims.naive import naive_ancestral
 from mezzotint.claims.table import (
@@ -35,6 +35,7 @@ from mezzotint.claims.table import (
     Written,
     check_claims,
 )
+from mezzotint.held_out import Texts, training_text
 from mezzotint.judge import Judge, bundled_judge
 from mezzotint.launch import distill_run, resume, train
 from mezzotint.prepare import bistro_texts

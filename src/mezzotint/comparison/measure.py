@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mezzotint.assess import Texts, bound, is_bistro, of_texts, training_text
+from mezzotint.assess import bound, of_texts
 from mezzotint.comparison.asked import Asked, check_compared
 from mezzotint.comparison.footprint import footprint
 from mezzotint.comparison.record import Compared, Comparison, Point
@@ -23,6 +23,7 @@ from mezzotint.evaluate.diversity import TrainingText
 from mezzotint.evaluate.fluency import Swept, matched_sweep
 from mezzotint.evaluate.judge import tag
 from mezzotint.evaluate.table import Score
+from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
 from mezzotint.run import Run, Sample, load
 from mezzotint.training import folder as files

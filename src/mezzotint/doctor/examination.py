@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mezzotint.assess import own_texts
 from mezzotint.checks import BISTRO
 from mezzotint.data.corpus import read
 from mezzotint.doctor import invariance, keeping, law, speed
 from mezzotint.doctor.finding import Finding, Skip, Verdict
 from mezzotint.doctor.patient import Patient
 from mezzotint.errors import DataError, HubError, MezzotintError, UsageError
+from mezzotint.held_out import own_texts
 from mezzotint.launch import train
 from mezzotint.prepare import bistro_texts
 from mezzotint.run import Run, load

@@ -1,0 +1,121 @@
+"""The recipe of a training, made before its data is read: bad settings are refused early, and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mezzotint.checks import layout_named, size_named
+from mezzotint.errors import CapabilityError, UsageError
+from mezzotint.spec.base import Size
+from mezzotint.spec.recipe import Corpus, Recipe
+from mezzotint.spec.sed import Table
+from mezzotint.spec.transformer import SHAPES
+from mezzotint.systems import entry
+from mezzotint.training import folder as files
+from mezzotint.types import Can, Card, Ending, Layout
+
+
+def plan(
+    system: str, size: str, layout: str, settings: Mapping[str, str], embeddings: bool = False, **training: Any
+) -> Recipe:
+    """The recipe with everything set that does not depend on the data: for refusing bad settings early.
+
+    `embeddings`: whether vectors of tokens are given, which then are the spec's pretrained table. `training` takes
+    fields of TrainingSpec; those that are None are left to the recipe.
+    """
+    shape = SHAPES[size_named(size)]
+    if entry(system).load(entry(system).card).teachers:
+        raise UsageError(f"{system} starts from a trained run, not from texts alone; use `mezzotint distill RUN`")
+    make = entry(system).load(entry(system).recipe)
+    recipe: Recipe = make(size_named(size), Corpus(vocab=1, canvas=shape.canvas, layout=layout_named(layout)))
+    recipe = _with_table(system, recipe, settings, embeddings)
+    spec: Any = recipe.spec
+    if layout_named(layout) is Layout.WINDOWS and spec.ending is not Ending.LENGTH:
+        raise UsageError(f"ending '{spec.ending.value}' is for texts; windows are all of one length")
+    return _timed(recipe, training)
+
+
+def lesson(
+    system: str, teacher: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any
+) -> Recipe:
+    """The recipe of a student of a run: what both their specs name is the teacher's, the rest the system's own.
+
+    `training` as for `plan`. CapabilityError or UsageError where the run can be no teacher of that system, or a setting
+    is the teacher's.
+    """
+    found, theirs = entry(system), entry(config["system"])
+    card: Card = found.load(found.card)
+    if config["system"] not in card.teachers:
+        able = ", ".join(sorted(card.teachers)) or "nobody; it is trained with `mezzotint train`"
+        raise CapabilityError(f"{teacher} is a run of {config['system']}, and {card.name} learns from {able}")
+    spec: Any = files.read_spec(Path(teacher), config, theirs.load(theirs.spec))
+    for name in settings:
+        if name in spec.settings():
+            raise UsageError(f"{name} is as in {teacher}, which the student starts from; it cannot be set")
+    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
+    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    ours = made.spec.to_json()
+    shared = {name: value for name, value in spec.to_json().items() if name in ours}
+    recipe = Recipe(type(made.spec).from_json({**ours, **shared}), made.training)
+    return _timed(recipe.with_settings(settings), training)
+
+
+def tuning(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any) -> Recipe:
+    """The recipe by which a trained run is tuned to other texts: its spec, and a training of its size.
+
+    `training` as for `plan`. CapabilityError where it cannot be tuned, UsageError for a setting that is the run's.
+    """
+    found = entry(config["system"])
+    card: Card = found.load(found.card)
+    if config.get("packed"):
+        raise CapabilityError(f"{run} was quantised; only weights in full can be tuned")
+    if card.teachers or card.backbone or Can.TRANSLATE in card.can:
+        raise CapabilityError(f"{card.name} cannot be tuned; runs of systems that stand by themselves can")
+    spec: Any = files.read_spec(Path(run), config, found.load(found.spec))
+    for name in settings:
+        if name in spec.settings():
+            raise UsageError(f"{name} is as in {run}, which is tuned; it cannot be set")
+    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
+    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    return _timed(Recipe(spec, made.training).with_settings(settings), training)
+
+
+def check_settings(
+    system: str,
+    size: str = "tiny",
+    settings: Mapping[str, str] | None = None,
+    layout: str = "texts",
+    embeddings: bool = False,
+) -> None:
+    """UsageError unless the system, the size, the layout and every setting exist and fit together."""
+    plan(system, size, layout, settings or {}, embeddings)
+
+
+def _size_of(width: int) -> Size:
+    """The largest size whose networks are no wider; the smallest where all are."""
+    return max((s for s in Size if SHAPES[s].dim <= width), key=lambda s: SHAPES[s].dim, default=Size.TINY)
+
+
+def _timed(recipe: Recipe, training: Mapping[str, Any]) -> Recipe:
+    chosen = {k: v for k, v in training.items() if v is not None}
+    return Recipe(recipe.spec, replace(recipe.training, **chosen))
+
+
+def _with_table(system: str, recipe: Recipe, settings: Mapping[str, str], embeddings: bool) -> Recipe:
+    """The recipe with these settings, its table pretrained exactly where vectors are given."""
+    takes = {"table", "width"} <= set(recipe.spec.settings())
+    if not embeddings:
+        recipe = recipe.with_settings(settings)
+        spec: Any = recipe.spec
+        if takes and spec.table is Table.PRETRAINED:
+            raise UsageError("table=pretrained needs vectors: name a run or a model with --embeddings")
+        return recipe
+    if not takes:
+        raise UsageError(f"{system} takes no vectors of others; leave embeddings out")
+    pretrained = Table.PRETRAINED.value
+    if settings.get("table", pretrained) != pretrained:
+        raise UsageError(f"embeddings are a pretrained table, not a {settings['table']} one; leave one of them out")
+    return recipe.with_settings({**settings, "table": pretrained})
