@@ -2,19 +2,20 @@
 
     python -m benchmarks.decoders [--run runs/e2e-mdlm] [--n 1000] [--steps 4 8 16 32 64] [--decoders confidence ...]
     python -m benchmarks.decoders --matched [--sweep-steps 16]
-    python -m benchmarks.decoders --run runs/e2e-sed --steps 8 16 32 64 128 1000
+    python -m benchmarks.decoders --run runs/e2e-sed --steps 8 16 32 64 128 1000 [--temperatures 1 0.9]
 
-Each decoder at each number of steps; the threshold decoder at each threshold, with as many steps as there are
-positions, so that the threshold alone says how many evaluations a text costs. With --matched, judge NLL where a sweep
-over temperature reaches the word entropy of the exact decoder's own samples (64 steps, temperature 1): a decoder that
-pays for fluency with monotony is seen there. What is already measured, with as many texts and the same judge, is left
-out, so the command goes on where it was stopped.
+Each decoder at each number of steps and each temperature; the threshold decoder at each threshold, with as many steps
+as there are positions, so that the threshold alone says how many evaluations a text costs. With --matched, judge NLL
+where a sweep over temperature reaches the word entropy of the exact decoder's own samples (64 steps, temperature 1): a
+decoder that pays for fluency with monotony is seen there. What is already measured, with as many texts and the same
+judge, is left out, so the command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--decoders", nargs="+", help="all that the run has, where none is named")
     parser.add_argument("--matched", action="store_true")
     parser.add_argument("--sweep-steps", type=int, default=SWEEP_STEPS)
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[1.0])
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
 
@@ -87,9 +89,10 @@ def main() -> None:
     if not has(NAME, system="data", metric="judge_nll", judge=tag(judge), n=given.n):
         held_out = Texts(run, [prepared("e2e").test])
         record(of_data("e2e", held_out.like_samples(given.n), judge, training, NAME), device=str(run.device))
-    for steps, how in arms(decoders, tuple(given.steps), run.spec.canvas):
-        if missing("judge_nll", how, steps):
-            record(measured.quality(steps, **how), device=str(run.device))
+    for temperature, (steps, how) in product(given.temperatures, arms(decoders, tuple(given.steps), run.spec.canvas)):
+        asked = how if temperature == 1 else {**how, "temperature": temperature}
+        if missing("judge_nll", asked, steps):
+            record(measured.quality(steps, **asked), device=str(run.device))
 
 
 if __name__ == "__main__":
