@@ -62,7 +62,7 @@ RECIPES = {
         },
     ),
     "protein": Recipe(10_000, Path("runs/judges/protein-bf16"), settings={"canvas": "512", "batch": "32"}),
-    "protein-short": Recipe(2000, Path("runs/judges/protein-short-bf16"), settings={"canvas": "128", "batch": "32"}),
+    "protein-short": Recipe(1000, Path("runs/judges/protein-short-bf16"), settings={"canvas": "128", "batch": "32"}),
     "roc": Recipe(1000, Path("runs/judges/roc-bf16"), settings={"batch": "32", "canvas": "128"}),
 }
 
