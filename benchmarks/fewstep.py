@@ -96,6 +96,11 @@ class Table:
     def benchmark(self) -> str:
         return f"{self.name}-fewstep"
 
+    @property
+    def _last(self) -> str:
+        """The score that is there where all that is asked for was measured."""
+        return "mauve[judge]" if self.mauve else "judge_nll"
+
     def of(self, run: Any) -> Any:
         """The measurements of a run."""
         from benchmarks.unconditional import Measured
@@ -113,7 +118,7 @@ class Table:
         return next((row for row in alike if row.judge in (None, tag(self.judge))), None)
 
     def quality(self, measured: Any, steps: int | None, how: How) -> None:
-        if self.found(measured, "judge_nll", how, steps) is None:
+        if self.found(measured, self._last, how, steps) is None:
             self._record(measured, measured.quality(steps, self.also, **how))
 
     def matched(self, measured: Any, steps: int | None, how: How, target: Any, temperatures: Sequence[float]) -> None:
@@ -137,7 +142,7 @@ class Table:
         from benchmarks.unconditional import of_data
         from mezzotint.evaluate.judge import tag
 
-        facts = {"system": "data", "metric": "judge_nll", "judge": tag(self.judge), "n": self.n}
+        facts = {"system": "data", "metric": self._last, "judge": tag(self.judge), "n": self.n}
         if not has(self.benchmark, self.results, **facts):
             rows = of_data(self.name, list(self.held_out), self.judge, self.training, self.benchmark, self.also)
             record(rows, results=self.results)

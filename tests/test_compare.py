@@ -128,6 +128,7 @@ def test_the_page_is_complete_in_itself_and_has_every_figure(found, tmp_path):
     assert json.loads(beside.read_text()) == json.loads(json.dumps(found.to_json())) and beside.suffix == ".json"
     assert not re.findall(r'(?:src|href)="(?!#)|<script|url\((?!#)|@import', text)
     assert "default-src 'none'" in text and text.count("<svg") == 8
+    assert "<dt>seed</dt><dd>0</dd>" in text
     for table in tables(found):
         for row in table.rows:
             for cell in row:
