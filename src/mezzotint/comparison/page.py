@@ -76,7 +76,9 @@ def _charts(found: Comparison, word: str, label: str, at: Callable[[Point], floa
 
 def _about(found: Comparison) -> str:
     told = {name: ", ".join(value) if isinstance(value, list) else value for name, value in found.about.items()}
-    facts = described("facts", [(escape(name), escape("none" if said in (None, "") else str(said))) for name, said in told.items()])
+    facts = described(
+        "facts", [(escape(name), escape("none" if said in (None, "") else str(said))) for name, said in told.items()]
+    )
     return facts + "".join(missing(escape(note)) for note in found.notes)
 
 
