@@ -68,11 +68,12 @@ def taught(config: Mapping[str, Any]) -> How:
 
 
 def told_apart(measured: Any, config: Mapping[str, Any]) -> Any:
-    """The measurements of a run, whose rows say how it was taught where that is what tells them apart."""
+    """The measurements of a run, whose rows say how it was taught, and by whom, where that is what tells them apart."""
     how, called = taught(config), measured.called
     if config["system"] == "didi-instruct":
-        steps = config["training"]["max_steps"]
+        steps, teacher = config["training"]["max_steps"], Path(config["teacher"]["run"]).name
         how |= {"taught_steps": steps} if steps else {}
+        how |= {"teacher": teacher} if teacher != f"{measured.name}-mdlm" else {}
     measured.called = lambda more: called({**how, **more})
     return measured
 

@@ -73,8 +73,9 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Equal for two measurements of the same thing."""
-        return json.dumps([getattr(self, name) for name in KEY])
+        """Equal for two measurements of the same thing; the data's own values are those of so many texts."""
+        of_data = [self.n] if self.system == "data" else []
+        return json.dumps([*(getattr(self, name) for name in KEY), *of_data])
 
 
 KEY = (

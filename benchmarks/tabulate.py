@@ -29,6 +29,8 @@ ACROSS = {
 COLUMNS = ("bound_nats_per_token", "judge_nll", "entropy_words", "distinct_2", "self_bleu", "valid_share")
 STEPS = 64
 """Where a system was asked to write in several numbers of steps, the nearest to this is shown across systems."""
+OF_SAMPLES = frozenset({"distinct_2", "self_bleu"})
+"""What is another thing of more texts: it can be compared between samples of one size only."""
 AFTERWARDS = frozenset({"temperature", "top_p", "decoder", "threshold", "strength", "guidance", "guide"})
 """Settings that a run is asked with, not trained with."""
 
@@ -65,7 +67,7 @@ def across(title: str, rows: Sequence[Row], name: str) -> str:
     heads = ["system", "variant", "minutes", "steps", "evaluations", *(f"`{c}`" for c in columns), "from"]
     out = [f"{title}: [{name}](#{name}).", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for line in found:
-        facts = [f"`{line.fact('system')}`", variant(line), short(line.fact("train_minutes"))]
+        facts = [f"`{line.fact('system')}`", variant(line), short(minutes(line))]
         values = [cell(line.row(column)) for column in columns]
         out.append("| " + " | ".join([*facts, short(line.fact("steps")), line.nfe, *values, sources.of(line)]) + " |")
     return "\n".join([*out, "", *sources.notes(), ""])
@@ -74,7 +76,8 @@ def across(title: str, rows: Sequence[Row], name: str) -> str:
 def chosen(rows: Sequence[Row]) -> list[Line]:
     """A line for each system and variant, its bound beside what was scored of its texts: the data first, then `ar`.
 
-    Of several numbers of steps the nearest to `STEPS`; a run's bound stands with what it wrote as it was trained.
+    Of several numbers of steps the nearest to `STEPS`, of the data the most texts; a run's bound stands with what it
+    wrote as it was trained. What falls with the number of texts is left out where the data's is of another number.
     """
     shown = [row for row in rows if "curve=" not in row.variant]
     bounds = {_trained(row): row for row in shown if row.metric == "bound_nats_per_token"}
@@ -84,8 +87,10 @@ def chosen(rows: Sequence[Row]) -> list[Line]:
         key = (line.fact("system"), line.fact("variant"), line.fact("train_minutes"), line.fact("size"))
         if key not in best or _off(line) < _off(best[key]):
             best[key] = line
+    of_data = {row.metric: row.n for line in best.values() for row in line.rows if row.system == "data"}
     full = []
     for line in best.values():
+        line = Line(tuple(row for row in line.rows if row.metric not in OF_SAMPLES or row.n == of_data.get(row.metric)))
         bound = bounds.get(_trained(line.rows[0])) if plain(line) else None
         full.append(line if bound is None else Line((*line.rows, replace(bound, nfe=None))))
     order = {"data": 0, "ar": 1}
@@ -97,15 +102,31 @@ def plain(line: Line) -> bool:
     return not AFTERWARDS & _settings(line.rows[0]).keys()
 
 
-def _off(line: Line) -> int:
+def _off(line: Line) -> tuple[int, int]:
     steps = line.fact("steps")
-    return abs(steps - STEPS) if isinstance(steps, int) else 0
+    return abs(steps - STEPS) if isinstance(steps, int) else 0, -_texts(line)
+
+
+def _texts(line: Line) -> int:
+    """Of how many texts the judge's figure is."""
+    row = line.row("judge_nll")
+    return 0 if row is None or row.n is None else row.n
 
 
 def _trained(row: Row) -> tuple[object, ...]:
     """Equal for rows of one run."""
     settings = {name: value for name, value in _settings(row).items() if name != "bound" and name not in AFTERWARDS}
     return row.system, tuple(sorted(settings.items())), row.size, row.train_minutes, row.seed
+
+
+def minutes(line: Line) -> float | None:
+    """How long a run was trained, its vectors of tokens included; None where that was not asked in minutes."""
+    asked = line.fact("train_minutes")
+    return (
+        float(asked) + float(_settings(line.rows[0]).get("vector_minutes", 0))
+        if isinstance(asked, int | float)
+        else None
+    )
 
 
 def _settings(row: Row) -> dict[str, str]:

@@ -52,10 +52,11 @@ class Line:
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:
-    """Rows gathered into lines, in the order of the file. Two judges of one text are two lines."""
+    """Rows gathered into lines, in the order of the file. Two judges of one text are two lines; so are the data's own
+    values of two numbers of texts."""
     found: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        key = (*(getattr(row, name) for name in ASKED), row.source)
+        key = (*(getattr(row, name) for name in ASKED), row.source, row.n if row.system == "data" else None)
         again = 0
         while any(other.metric == row.metric for other in found.get((*key, again), [])):
             again += 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from benchmarks.rows import RESULTS, read
-from benchmarks.tabulate import ACROSS, COLUMNS, chosen, plain
+from benchmarks.tabulate import ACROSS, COLUMNS, chosen, minutes, plain
 from benchmarks.wide import Line, cell, short, variant
 from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.recipe import FROM_TOKENIZER, Corpus
@@ -184,7 +184,7 @@ def _side_by_side(found: Sequence[Line]) -> str:
     columns = [column for column in COLUMNS if any(line.row(column) for line in found)]
     heads = ["system", "variant", "minutes", "evaluations", *(f"`{column}`" for column in columns)]
     rows = [
-        [f"`{line.fact('system')}`", variant(line), short(line.fact("train_minutes")), line.nfe]
+        [f"`{line.fact('system')}`", variant(line), short(minutes(line)), line.nfe]
         + [cell(line.row(column)) for column in columns]
         for line in found
     ]
@@ -203,10 +203,6 @@ NAMES = {
 """Its columns; METRICS.md says what they are."""
 
 
-def minutes_of(line: Line) -> float:
-    return float(line.fact("train_minutes") or 0)
-
-
 def honest() -> str:
     """The README's table: every system at temperature 1, by the exact decoder, the data's own values beside.
 
@@ -216,14 +212,14 @@ def honest() -> str:
     rows = []
     for stem, corpus in SHOWN.items():
         lines = [line for line in chosen(read(RESULTS / f"{stem}.json")) if plain(line)]
-        most = {line.fact("system"): line.fact("train_minutes") for line in sorted(lines, key=minutes_of)}
+        most = {line.fact("system"): minutes(line) for line in sorted(lines, key=lambda line: minutes(line) or 0)}
         for line in lines:
-            minutes = line.fact("train_minutes")
-            if minutes == most[line.fact("system")] and (minutes is not None or line.fact("system") == "data"):
+            trained = minutes(line)
+            if trained == most[line.fact("system")] and (trained is not None or line.fact("system") == "data"):
                 bound = line.row("bound_nats_per_token")
                 values = [cell(line.row(column)) for column in NAMES]
                 values[0] = values[0] if bound is None or card_of(bound.system).exact else f"≤ {values[0]}"
                 name = str(line.fact("system"))
-                rows.append([corpus, name if name == "data" else f"`{name}`", short(minutes)])
+                rows.append([corpus, name if name == "data" else f"`{name}`", short(trained)])
                 rows[-1] += [line.nfe, *values]
     return table(["texts", "system", "minutes", "evaluations a text", *NAMES.values()], rows)

@@ -198,7 +198,8 @@ def test_guided_texts_cost_the_critics_passes_too_and_keep_what_is_given(made):
     )
     assert max(s.nfe for s in run.generate(16, steps=2, guide="reward")) == (1 + 2) + 1
     assert [s.text for s in guided] != [s.text for s in plain]
-    assert [s.text for s in run.generate(16, steps=8, guide="reward", guidance=0.0)] != [s.text for s in guided]
+    without = run.generate(16, steps=8, guide="reward", guidance=0.0)
+    assert [s.text for s in without] != [s.text for s in guided] and max(s.nfe for s in without) <= 8
     for sample in run.infill("the [2] pub", n=3, guide="reward", steps=4):
         assert sample.text.startswith("the ") and sample.text.endswith(" pub")
     assert run.infill("the [1-2] pub", n=2)[0].nfe > 16

@@ -202,6 +202,7 @@ SPEC = MDLMSpec(
     vocab=11, canvas=8, ending=Ending.LENGTH,
     net=TransformerSpec(dim=16, depth=3, heads=2, positions=Positions.EDGES, neighbours=3),
 )  # fmt: skip
+FACTORISED = replace(SPEC, net=replace(SPEC.net, factor=4))
 TIMED = replace(SPEC, net=replace(SPEC.net, condition=8, positions=Positions.NONE, tied=False), frame=3)
 
 
@@ -221,7 +222,7 @@ def states(rows: int = 4) -> tuple[Noised, object]:
     return Noised(canvas.ids.masked_fill(hidden, 11), torch.full((rows,), 0.5, dtype=torch.float64)), canvas
 
 
-@pytest.mark.parametrize("spec", [SPEC, TIMED], ids=["plain", "timed, framed"])
+@pytest.mark.parametrize("spec", [SPEC, FACTORISED, TIMED], ids=["plain", "factorised", "timed, framed"])
 def test_a_critic_reads_with_the_teachers_blocks_and_learns_in_the_last_of_them(spec):
     critic, teacher = critic_of(spec)
     ours, theirs = critic.net.state_dict(), teacher.net.state_dict()
@@ -233,7 +234,7 @@ def test_a_critic_reads_with_the_teachers_blocks_and_learns_in_the_last_of_them(
     assert {n.split(".")[1] for n in learning if n.startswith("blocks")} == {"2"}
 
 
-@pytest.mark.parametrize("spec", [SPEC, TIMED], ids=["plain", "timed, framed"])
+@pytest.mark.parametrize("spec", [SPEC, FACTORISED, TIMED], ids=["plain", "factorised", "timed, framed"])
 def test_a_certain_token_is_read_as_that_token(spec):
     critic, _ = critic_of(spec)
     noised, canvas = states()

@@ -50,13 +50,15 @@ def test_under_a_constant_reward_the_law_is_the_plain_one(since):
 
 
 def reranked_law(denoise: Tabular, scores: torch.Tensor, candidates: int, s: float) -> dict[tuple[int, ...], float]:
-    """Of one step from all masks: every tuple of candidates, and every choice among them."""
+    """Of one step from all masks: every tuple of candidates, and every choice among those that have masks left."""
     moves = [(z, float(p.detach())) for z, p in denoise.moves((V,) * L, hazard(1.0, s))]
     law: dict[tuple[int, ...], float] = {}
     for drawn in product(moves, repeat=candidates):
         p = torch.tensor([p for _, p in drawn], dtype=torch.float64).prod()
-        weights = torch.stack([scores[denoise.states.index(z)] for z, _ in drawn]).softmax(0)
-        for (z, _), weight in zip(drawn, weights, strict=True):
+        ended = torch.tensor([V not in z for z, _ in drawn])
+        odds = torch.stack([scores[denoise.states.index(z)] for z, _ in drawn]).exp()
+        among = odds * ~ended / (odds * ~ended).sum().clamp(min=1e-9) * (~ended).double().mean()
+        for (z, _), weight in zip(drawn, torch.where(ended, 1 / candidates, among), strict=True):
             law[z] = law.get(z, 0.0) + float(p * weight)
     return law
 
@@ -74,6 +76,17 @@ def test_one_step_under_a_reward_has_the_enumerated_law(candidates):
     assert sum(law.values()) == pytest.approx(1)
     assert chi_square_p(Counter(map(tuple, then.noised.z.tolist())), law) > 1e-3
     assert torch.equal(then.known, then.noised.z != V) and torch.equal(then.confidence > 0, then.known)
+
+
+@pytest.mark.parametrize("told", [-3.0, 3.0])
+def test_a_text_is_not_ended_sooner_for_what_masks_are_rewarded(told):
+    denoise, s = Tabular(V, L), 0.5
+    step = Rerank(PROCESS, lambda noised, cond: told * (noised.z == V).any(1).double(), 4, since=1.0)
+    canvas = blank(ROWS, L)
+    _, state = step.begin(canvas, torch.tensor([1.0, s, 0.0], dtype=torch.float64), Rng(0, range(ROWS)))
+    then = step(denoise, state, torch.full((ROWS,), s, dtype=torch.float64), canvas, Rng(0, range(ROWS), "one"))
+    share, law = float((then.noised.z != V).all(1).double().mean()), hazard(1.0, s) ** L
+    assert abs(share - law) < 5 * (law * (1 - law) / ROWS) ** 0.5
 
 
 def test_a_step_is_free_only_if_no_candidate_reveals_anything():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -290,6 +291,16 @@ def test_a_kill_between_the_model_and_the_last_checkpoint_loses_nothing(corpus, 
     assert same(tmp_path / "whole", tmp_path / "cut")
     log = [json.loads(line)["step"] for line in (tmp_path / "cut/log.jsonl").read_text().splitlines()]
     assert log == sorted(set(log)) and log[-1] == STEPS
+
+
+def test_weights_without_a_checkpoint_are_not_trained_over(corpus, tmp_path):
+    run = tmp_path / "run"
+    list(train(corpus, run))
+    before = (run / "model.safetensors").read_bytes(), (run / "log.jsonl").read_bytes()
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(RunError, match="has weights but no checkpoint to go on from; they stay as they are"):
+        list(mezzotint.resume(run))
+    assert before == ((run / "model.safetensors").read_bytes(), (run / "log.jsonl").read_bytes())
 
 
 @pytest.mark.parametrize("name", ["state.json", "weights.safetensors"])

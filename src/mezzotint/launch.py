@@ -343,7 +343,10 @@ def _source(
 
 
 def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
-    """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end."""
+    """Go on with a run where its last checkpoint stands; yields nothing if it had reached its end.
+
+    RunError where there is nothing to go on from: weights are never trained over.
+    """
     out = Path(out)
     team = join()
     with team.agreed():
@@ -354,6 +357,8 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
             raise RunError(f"{out} was {'quantised' if config.get('packed') else 'imported'}, and {never}")
         if config.get("published"):
             raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
+        if not files.steps_saved(out) and (out / files.MODEL).exists():
+            raise RunError(f"{out} has weights but no checkpoint to go on from; they stay as they are")
     team.same("run folders", [config["data"], config["training"], finished])
     if finished:
         return iter(())

@@ -52,7 +52,8 @@ class CriticNet(Trunk):
         super().__init__(spec.net, places(spec))
         dim, width = spec.net.dim, spec.net.condition
         self.vocab = spec.vocab
-        self.embed = nn.Embedding(spec.vocab + 1, dim)
+        self.embed = nn.Embedding(spec.vocab + 1, spec.net.factor or dim)
+        self.widen = nn.Linear(spec.net.factor, dim, bias=False) if spec.net.factor else None
         self.time = TimeEmbedding(width) if width else None
         self.requires_grad_(False)
         for block in self.blocks[-learning:]:
@@ -82,6 +83,7 @@ class CriticNet(Trunk):
             at, logits = soft
             table = self.embed.weight[: self.vocab]
             x_BLD = x_BLD.index_put(at, (logits.float().softmax(-1).to(table.dtype) @ table).to(x_BLD.dtype))
+        x_BLD = x_BLD if self.widen is None else self.widen(x_BLD)
         condition = None if self.time is None else self.time(sigma)
         logit: Tensor = self.head(self.through(x_BLD, condition, real))
         return logit[..., 0].float()

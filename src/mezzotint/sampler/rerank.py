@@ -3,13 +3,15 @@
 Zheng et al. 2025 (DiDi-Instruct), arXiv:2509.25035, reward-guided ancestral sampling, the late steps. Every candidate
 draws anew who is revealed (each masked position with probability (alpha_s - alpha_t) / (1 - alpha_t)) and what. A step
 costs a row nothing only if no candidate of it reveals anything. The steps before are plain ancestral ones.
-Departure: a state without masks, which no reward was learned for, is drawn and not chosen.
+Departure: a state without masks, which no reward was learned for, is drawn and not chosen: such candidates keep their
+share, and the reward chooses among the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -27,7 +29,7 @@ Score = Callable[[Noised, Canvas], Tensor]
 
 
 class Rerank:
-    """From the time `since` on, one of `candidates` continuations with probability proportional to exp(score)."""
+    """From the time `since` on, one of `candidates` continuations, those with masks in proportion to exp(score)."""
 
     exact = False
 
@@ -64,7 +66,12 @@ class Rerank:
         p_KV = tilt(logits, self.temperature, self.top_p)
         quantile = _numbers(rng.at("token"), count, L).to(z.device)
         ids_MK = torch.stack([inverse_cdf(p_KV, quantile[rows, m, positions]) for m in range(count)])
-        best = self._chosen(z, shown, (rows, positions), ids_MK, s, cond, rng) if chosen else torch.zeros_like(z[:, 0])
+        ended = ~(masked[:, None] & ~shown).any(2)
+        best = (
+            self._chosen(z, shown, ended, (rows, positions), ids_MK, s, cond, rng)
+            if chosen
+            else torch.zeros_like(z[:, 0])
+        )
         kept = shown[rows, best[rows], positions]
         drawn = ids_MK[best[rows], torch.arange(len(rows), device=z.device)]
         return write(state, (rows[kept], positions[kept]), drawn[kept], p_KV[kept], s)
@@ -73,6 +80,7 @@ class Rerank:
         self,
         z: Tensor,
         shown: Tensor,
+        ended: Tensor,
         at: tuple[Tensor, Tensor],
         ids_MK: Tensor,
         s: Tensor,
@@ -86,7 +94,10 @@ class Rerank:
             there = shown[at[0], m, at[1]]
             candidate = z.index_put((at[0][there], at[1][there]), ids[there])
             scores.append(self.score(Noised(candidate[rows], s[rows]), cond.rows(rows)))
-        weights = torch.stack(scores, dim=1).double().softmax(-1)
+        scored, without = torch.stack(scores, dim=1).double(), ended[rows]
+        share = (~without).double().mean(1, keepdim=True)
+        weights = scored.masked_fill(without, -inf).softmax(-1) * share
+        weights = torch.where(without, 1 / self.candidates, weights)
         u = rng.at("choice").uniform().to(z.device)
         return torch.zeros_like(z[:, 0]).index_put((rows,), inverse_cdf(weights, u[rows]))
 

@@ -148,9 +148,10 @@ class DiDiInstruct:
     def _consistency_loss(self, texts: Rollout, rng: Rng, rows: Rng) -> Loss:
         """SDTT's in place of the critic: what the teacher says in two sub-steps, at both states of the rollout."""
         apart = torch.zeros((), device=texts.ids.device)
-        for asked, numbers, times in ((texts.first, rng, self.spec.group), (texts.second, rows, 1)):
+        whole, member = rng.at("teacher/first"), rows.at("teacher/second")
+        for asked, numbers, times in ((texts.first, whole, self.spec.group), (texts.second, member, 1)):
             middle = (asked.noised.t - self.spec.stride / 2).clamp(min=0)
-            target = two_step_targets(self.teacher.denoise, self.process, asked, middle, numbers.at("teacher"))
+            target = two_step_targets(self.teacher.denoise, self.process, asked, middle, numbers)
             apart = apart + times * row_means(token_kl(asked.logits, target), asked.at[0], len(middle)).sum() / 2
         _, facts = self._beside(texts)
         parts = {"consistency": apart, "entropy": facts["entropy"], "teacher_entropy": facts["teacher_entropy"]}
@@ -223,6 +224,8 @@ class DiDiInstruct:
 
         A pass of the critic counts as one of the student, which has the same blocks and an output besides; its gradient
         with respect to what it reads as another.
+        Departure: a candidate's score is the mean over masked positions, for which alone the critic was trained, times
+        `sharpness`, where the code sums over all positions.
         """
         spec, scale = self.spec, request.guidance
         early = int(request.steps * (1 - spec.reranked))
@@ -243,5 +246,6 @@ class DiDiInstruct:
             return scale * spec.sharpness * mean_logit(read, len(noised.z))
 
         leaning = tilted(denoise, self.process.mask, reward, strength)
-        step = Rerank(self.process, score, spec.candidates, since + 1e-9, request.temperature, request.top_p)
+        candidates = spec.candidates if scale else 1  # with no pull at all there is nothing to choose by
+        step = Rerank(self.process, score, candidates, since + 1e-9, request.temperature, request.top_p)
         return leaning, step
