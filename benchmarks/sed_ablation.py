@@ -75,16 +75,33 @@ class Ablation:
         from benchmarks.unconditional import SETTINGS
 
         settings = {**self.settings, **arm}
-        how: dict[str, Any] = {"embeddings": self.vectors(settings)} if settings.get("table") == "pretrained" else {}
         steps = {"train_steps": self.budget["max_steps"]} if self.budget["max_steps"] else {}
         batch = {"batch": self.batch or SETTINGS[self.corpus].batch["sed"]}
-        return self._trained("sed", self.budget, settings, seed, **how), {**settings, **steps, **batch}
+        if settings.get("table") != "pretrained":
+            return self._trained("sed", self.budget, settings, seed), {**settings, **steps, **batch}
+        # Arms of one name must stand on one table.
+        unit, asked = ("steps", "max_steps") if self.vector_budget["max_steps"] else ("minutes", "minutes")
+        told = {f"vector_{unit}": f"{self.vector_budget[asked]:g}"}
+        table = self.vectors(settings)
+        return self._trained("sed", self.budget, settings, seed, told, embeddings=table), {
+            **settings, **told, **steps, **batch
+        }  # fmt: skip
 
-    def _trained(self, system: str, budget: Mapping[str, Any], settings: Settings, seed: int, **how: Any) -> Path:
+    def _trained(
+        self,
+        system: str,
+        budget: Mapping[str, Any],
+        settings: Settings,
+        seed: int,
+        told: Settings | None = None,
+        **how: Any,
+    ) -> Path:
+        """`told`: what names the folder besides."""
         from benchmarks.rows import variant
         from benchmarks.unconditional import trained
 
-        known = {k: v for k, v in {**budget, "batch": self.batch, "seed": seed}.items() if v is not None}
+        asked = {**budget, "batch": self.batch, "seed": seed, **(told or {})}
+        known = {k: v for k, v in asked.items() if v is not None}
         out = RUNS / f"{self.corpus},{system},{variant({**known, **settings})}"
         rows = {"batch_size": self.batch} if self.batch else {}
         how |= {"settings": dict(settings), "seed": seed, **rows, **budget}
@@ -177,7 +194,10 @@ def main() -> None:
                     continue
                 if time.monotonic() > until:
                     raise SystemExit(f"{folder.name}: {facts['metric']} is still to be measured; call again to go on")
-                record(rows(), device=str(run.device), results=given.out)
+                try:
+                    record(rows(), device=str(run.device), results=given.out)
+                except mezzotint.CapabilityError as error:
+                    print(f"{folder.name}: no {facts['metric']}: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -131,12 +131,14 @@ class Measured:
         benchmark: str = "",
         variant: Mapping[str, object] | None = None,
     ) -> None:
-        """`variant`: what names the run in every row; by default the batch, where it is not the recipe's."""
+        """`variant`: what names the run in every row; by default the batch, where it is not the recipe's, and that
+        its table was learned before."""
         from benchmarks.rows import Row
 
         config = run.config
         batch = SETTINGS[name].batch.get(run.card.name)
-        self.named = dict(variant) if variant is not None else {"batch": batch} if batch else {}
+        usual = {"batch": batch} if batch else {}
+        self.named = dict(variant) if variant is not None else {**usual, **table_of(config)}
         log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
         self.log, self.run, self.judge, self.training, self.n, self.name = log, run, judge, training, n, name
         self.system = run.card.name
@@ -228,6 +230,16 @@ class Measured:
         score = matched_sweep(sweep, target.entropy)
         print(f"{what} at the entropy {target.entropy:.3f}: {score.value} ± {score.stderr} ({score.note})", flush=True)
         yield self._row(score, steps=asked, variant=self.called({**target.named, **how}), nfe=sum(nfe) / len(nfe))
+
+
+def table_of(config: Mapping[str, Any]) -> dict[str, object]:
+    """What names a table that was learned before, with the minutes that it took where it says."""
+    kept = config["data"].get("embeddings")
+    if not kept:
+        return {}
+    source = Path(str(kept.get("source", ""))) / "config.json"
+    minutes = minutes_asked(json.loads(source.read_text())["training"]) if source.exists() else None
+    return {"table": "pretrained"} | ({} if minutes is None else {"vector_minutes": f"{minutes:g}"})
 
 
 def minutes_asked(training: Mapping[str, Any] | None) -> float | None:

@@ -204,6 +204,14 @@ def test_evidence_is_the_log_density():
     assert torch.allclose(difference, difference[:, :1].expand(-1, 5), atol=1e-9)
 
 
+def test_evidence_is_as_exact_where_networks_are_cast():
+    process, e = Gaussian(CosineVariance()), vectors(5).float()
+    noised = process.corrupt(e[[0, 3]][None], times(0.05), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = process.evidence(noised, e)
+    assert torch.equal(cast, process.evidence(noised, e))
+
+
 def test_evidence_ends_where_numbers_would_become_denormal():
     process, e = Gaussian(CosineVariance()), vectors(5)
     noised = process.corrupt(e[[0, 3]][None], times(0.001), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))

@@ -152,6 +152,19 @@ def test_guidance_is_the_paper_s_line_through_two_predictions():
     assert torch.allclose(classifier_free(made.denoise, 2.5, carry_guided=False)(noised, batch, carry).carry, known)
 
 
+@torch.no_grad()
+def test_a_row_in_which_nothing_is_given_is_not_guided_by_its_batch():
+    made, batch = system(), texts(2)
+    batch.given[0, :3] = True
+    noised, carry = state(made, batch, 0.6), torch.randn(2, L, 4, dtype=torch.float64)
+    plain, guided = (classifier_free(made.denoise, scale)(noised, batch, carry) for scale in (1.0, 2.5))
+    assert torch.equal(guided.estimate[1], plain.estimate[1]) and torch.equal(guided.logits[1], plain.logits[1])
+    assert not torch.allclose(guided.estimate[0], plain.estimate[0])
+    free = batch.free.nonzero(as_tuple=True)
+    some = classifier_free(made.denoise, 2.5)(noised, batch, carry, free).logits
+    assert torch.equal(some[free[0] == 1], plain.logits[1][free[1][free[0] == 1]])
+
+
 def test_clamping_takes_the_nearest_vector():
     table = torch.tensor([[0.0, 2.0], [2.0, 0.0]])
 

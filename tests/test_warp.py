@@ -13,7 +13,7 @@ from mezzotint.process.warp import BINS, FLOOR, Warp
 from mezzotint.rng import Rng
 from mezzotint.spec.sed import SEDSpec, SelfCondition, Times
 from mezzotint.spec.transformer import TransformerSpec
-from mezzotint.systems.sed import CLOCK_WEIGHT, SED
+from mezzotint.systems.sed import BESIDE, SED
 from mezzotint.types import Canvas, Ending, Request
 
 EVEN = torch.linspace(0, 1, 1001, dtype=torch.float64)
@@ -109,7 +109,7 @@ def test_training_draws_by_the_clock_and_teaches_it_the_mean_loss_of_each_text(m
     assert not torch.allclose(t, 1 - rng.at("time").stratified())
     nll = -said.logits.detach().log_softmax(-1).gather(-1, batch.ids[..., None])[..., 0]
     twin = clocked(spans=1).net.warp
-    (CLOCK_WEIGHT * 9 * twin.misfit(t, nll.mean(1))).sum().backward()
+    (BESIDE * 9 * twin.misfit(t, nll.mean(1))).sum().backward()
     torch.testing.assert_close(made.net.warp.tenth.grad, twin.tenth.grad)
 
 

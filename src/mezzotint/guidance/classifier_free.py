@@ -15,8 +15,8 @@ from mezzotint.types import Canvas, Denoiser, Noised, Prediction
 def classifier_free(denoise: Denoiser, scale: float, carry_guided: bool = True) -> Denoiser:
     """The denoiser that says u + scale (k - u): k with what is given, u with zeros in its place; scale 1 is k.
 
-    Two evaluations a call where anything is given and scale is not 1. `carry_guided` hands the guided estimate on to
-    the next call, as SED's equation reads; otherwise it is k's.
+    Two evaluations a call where anything is given and scale is not 1; rows in which nothing is are left as they are.
+    `carry_guided` hands the guided estimate on to the next call, as SED's equation reads; otherwise it is k's.
     """
     if scale == 1:
         return denoise
@@ -24,15 +24,16 @@ def classifier_free(denoise: Denoiser, scale: float, carry_guided: bool = True) 
     def guided(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
-        known = denoise(noised, cond, previous, at)
-        if not bool(cond.given.any()):
+        known, told = denoise(noised, cond, previous, at), cond.given.any(1)
+        if not bool(told.any()):
             return known
         plain = denoise(Noised(dropped(noised.z, cond.given), noised.t), cond, None, at)
         assert known.estimate is not None and plain.estimate is not None
-        estimate = torch.lerp(plain.estimate, known.estimate, scale)
+        pulled = torch.lerp(plain.estimate, known.estimate, scale)
+        estimate = torch.where(told[:, None, None], pulled, known.estimate)
         # What is forbidden stays so: minus infinity twice has no line through it.
-        forbidden = known.logits.isneginf()
-        logits = torch.where(forbidden, known.logits, torch.lerp(plain.logits, known.logits, scale))
+        stays = known.logits.isneginf() | ~(told[:, None, None] if at is None else told[at[0], None])
+        logits = torch.where(stays, known.logits, torch.lerp(plain.logits, known.logits, scale))
         return Prediction(logits, estimate, estimate if carry_guided else known.carry)
 
     return guided

@@ -162,10 +162,11 @@ class Gaussian:
     def evidence(self, noised: Noised, vectors_VD: Tensor) -> Tensor:
         """(B, L, V): log N(z_t; alpha e, sigma^2) of every vector e of the table, less the greatest of its position.
 
-        At least FARTHEST.
+        At least FARTHEST. In full also where networks are cast: divided by a small sigma^2, lost digits are nats.
         """
         alpha, sigma = self.wide(noised.t, noised.z)
-        products = noised.z @ vectors_VD.mT
+        with torch.autocast(noised.z.device.type, enabled=False):
+            products = noised.z @ vectors_VD.mT
         density = (alpha * products - alpha**2 / 2 * (vectors_VD**2).sum(-1)) / sigma**2
         return (density - density.amax(-1, keepdim=True)).clamp(min=FARTHEST)
 

@@ -18,6 +18,7 @@ Departure: a text's length is drawn by default and costs -log p(length); the pap
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from mezzotint.data.spans import given_either
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
 from mezzotint.guidance.self_condition import both, detached, twice
+from mezzotint.guidance.settled import settled
 from mezzotint.guidance.temperature import mean_under
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.streams import StreamTransformer
@@ -46,8 +48,9 @@ from mezzotint.space.embedding import Embedding
 from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table, Times
 from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
 
-CLOCK_WEIGHT = 0.01
-"""Of the clock's misfit in the loss: Adam does not see it, and what clips gradients should not either."""
+BESIDE = 0.01
+"""Weight of what is learned beside, frequencies and clock, in the loss: Adam does not see it, and what clips gradients
+should not either."""
 
 
 class Net(nn.Module):
@@ -96,7 +99,10 @@ class SED:
         """§3: vectors that were learned before, which stay as they are."""
         self.net.space.fill(table)
         if self.spec.times is Times.WARPED:
-            self.net.warp.fill(lambda t: alone(self.process, self.net.space.vectors, t)[0])  # so training begins
+            # So training begins: nats of tokens, or the squared error of a number.
+            tells = self.spec.speaks is Speaks.TOKENS
+            said = partial(alone, self.process, self.net.space.vectors)
+            self.net.warp.fill(lambda t: said(t)[0] if tells else said(t)[1] / self.spec.width)
 
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
@@ -158,7 +164,7 @@ class SED:
         frequency = token_nll(self.net.frequency.expand(*batch.ids.shape, -1), batch.ids, batch.free).sum()
         parts = {"error": error.detach(), "rounding": rounding.detach(), "frequency": frequency.detach()}
         clock = self._misfit(t, errors, batch.free.sum(1))
-        yield Loss(error + rounding + frequency + clock, parts, float(batch.free.sum()))
+        yield Loss(error + rounding + BESIDE * (frequency + clock), parts, float(batch.free.sum()))
 
     def _times(self, u: Tensor) -> Tensor:
         """Times (N,) of uniform numbers (N,) in (0, 1]: where the loss falls, if they are warped."""
@@ -168,7 +174,7 @@ class SED:
         """What the clock still has to learn, small beside what the rest has."""
         if self.spec.times is not Times.WARPED:
             return 0.0
-        return CLOCK_WEIGHT * (self.net.warp.misfit(t, errors / free.clamp(min=1)) * free).sum()
+        return (self.net.warp.misfit(t, errors / free.clamp(min=1)) * free).sum()
 
     def _passes(self, noised: Noised, batch: Canvas, rng: Rng) -> Iterator[Prediction]:
         if self.spec.self_condition is SelfCondition.BOTH:
@@ -187,10 +193,15 @@ class SED:
         return squared_error(said.estimate, z0, batch.free)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
-        """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step."""
+        """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step.
+
+        Departure: a network that says vectors has sure words settled, as Diffusion-LM's bound has.
+        """
         batch, log_q = self._padded(batch, rng)
         conditioned = self.spec.self_condition is not SelfCondition.NONE
         denoise = twice(self.denoise) if conditioned else self.denoise
+        if self.spec.speaks is Speaks.VECTOR:
+            denoise = settled(denoise, self.net.space.vectors, self.process)
         bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
         return bound + log_q + self.length(batch.real).double()
 
