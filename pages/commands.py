@@ -9,8 +9,9 @@ from mezzotint.cli.parse import help_of, overview
 
 HEAD = """# Commands
 
-Every help text, as `mezzotint COMMAND --help` prints it. Exit status: 0 done, 2 the call or what it names is wrong,
-which is said in one line, 130 interrupted. Texts go to standard output, all else to standard error.
+Every help text, as `mezzotint COMMAND --help` prints it. Exit status: 0 done, 1 what was checked does not hold
+(`doctor`, `reproduce`), 2 the call or what it names is wrong, which is said in one line, 130 interrupted. Texts and
+tables that were asked for go to standard output, all else to standard error.
 
 """
 

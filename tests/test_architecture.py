@@ -27,7 +27,7 @@ GROUPS = (
     ("distill",),
     ("systems",),
     ("training", "evaluate"),
-    ("recipes", "testing"),
+    ("recipes",),
     ("checks",),
     ("backbone", "latent", "plans", "prepare", "tasks", "vectors"),
     ("course",),

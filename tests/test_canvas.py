@@ -119,8 +119,8 @@ def test_templates_are_read_as_written(text: str, pieces: list[Given | Gap]) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a [0] b", r"the gap \[0\] cannot be filled; write \[3\]"),
-        (r"\\[5-2]", r"the gap \[5-2\] cannot be filled"),
+        ("a [0] b", r"the gap \[0\] cannot be filled: it has a token at least; write \[3\]"),
+        (r"\\[5-2]", r"the gap \[5-2\] cannot be filled: it ends before it begins"),
         ("[0-3]", r"the gap \[0-3\] cannot be filled"),
         ("no gap", r"there is no gap in 'no gap'; write \[3\] for three tokens"),
         (r"\[3]", r"there is no gap in"),

@@ -59,6 +59,11 @@ def texts(run: mezzotint.Run) -> list[str]:
 # ---- what is published ----
 
 
+def test_a_run_in_the_usual_folder_is_not_looked_for_on_a_hub_though_there_is_no_such_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert located("runs/reviews") == Path("runs/reviews")
+
+
 def test_what_is_saved_is_what_others_need_and_writes_the_same(trained: mezzotint.Run, tmp_path: Path) -> None:
     trained.save_pretrained(tmp_path / "kept")
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == PUBLISHED

@@ -27,6 +27,8 @@ KINDS = (AUTO, "word", "bpe")
 """As --tokenizer, what is trained on the text."""
 BUNDLED = Path(__file__).parent / "bundled"
 """Where the runs are that come with the package, each in a folder of its own."""
+RUNS = "runs"
+"""The folder in which runs are put where no other is named: nobody's name on a hub."""
 _BARE = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 """The name of a repository on a hub that nobody owns, such as gpt2."""
 
@@ -80,7 +82,8 @@ def located(run: str | Path, revision: str | None = None) -> Path:
         if str(run) == bundled.name and not (Path(run) / files.CONFIG).is_file() and revision is None:
             return bundled
     asked = hub.parse(str(run))
-    if asked is None or Path(run).exists() or Path(Path(run).parts[0]).exists():
+    first = Path(run).parts[0] if asked else ""
+    if asked is None or Path(run).exists() or first == RUNS or Path(first).exists():
         if revision is not None:
             raise UsageError(f"{run} is a folder here, and folders have no revisions; leave revision out")
         return Path(run)
@@ -201,7 +204,7 @@ def next_out(system: str, data: Sequence[str | Path]) -> Path:
     """runs/<system>-<data>-<n> with the first free n."""
     stem = re.split(r"[.@#:\[]", Path(data[0]).name)[0]
     n = 1
-    while (out := Path("runs") / f"{system}-{stem}-{n}").exists():
+    while (out := Path(RUNS) / f"{system}-{stem}-{n}").exists():
         n += 1
     return out
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save as serialise
 
-from mezzotint.checks import BISTRO, check_data
+from mezzotint.checks import BISTRO, BUNDLED, check_data
 from mezzotint.course import Progress
 from mezzotint.data.annotated import Annotated, bistro_annotated, read_annotated
 from mezzotint.data.batches import Batches
@@ -136,9 +136,10 @@ def unannotated(data: Sequence[str | Path], field: str | None) -> str | None:
 
 def read_control(folder: Path, system: System, device: torch.device) -> Reader:
     """The classifiers in a run's folder; RunError, naming the command that makes them, where there are none of its."""
-    how = f"`mezzotint train-control {folder} --data FILE` trains some"
+    run = "RUN" if folder.parent == BUNDLED else folder  # which is not for anybody to write into
+    how = f"`mezzotint train-control {run} --data FILE` trains some"
     if not (folder / files.CONTROLLER).exists():
-        raise RunError(f"{folder} has no classifiers that could tell; {how}")
+        raise RunError(f"{folder.name if run == 'RUN' else folder} has no classifiers that could tell; {how}")
     card = files.read_json(folder / files.CONTROLLER)
     if not isinstance(card, dict) or not {"spec", "labels", "run", "sha256"} <= card.keys():
         raise RunError(f"{folder / files.CONTROLLER} is damaged; {how} anew")

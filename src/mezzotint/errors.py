@@ -17,6 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST = 30
+"""Names that an error lists."""
+
 
 class MezzotintError(Exception):
     """Base of all errors that a user can cause and can mend."""
@@ -54,5 +57,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    some = f"{', '.join(names[:MOST])} and {len(names) - MOST} others" if len(names) > MOST + 1 else ", ".join(names)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {some}"
     return UsageError(f"unknown {kind} '{name}'; {hint}")

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     name = words[0] if words else "--help"
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         print(overview({name: kind for name, (kind, _) in COMMANDS.items()}), end="")
         return 0
     if name == "--version":

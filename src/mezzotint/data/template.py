@@ -127,7 +127,8 @@ def _gap(mark: re.Match[str]) -> Gap:
     low, high = int(mark["low"]), int(mark["high"] or mark["low"])
     if not 1 <= low <= high:
         shown = mark[0].lstrip("\\")
-        raise UsageError(f"the gap {shown} cannot be filled; write [3] for three tokens")
+        wrong = "it ends before it begins" if low > high else "it has a token at least"
+        raise UsageError(f"the gap {shown} cannot be filled: {wrong}; write [3] for three tokens")
     return Gap(low, high)
 
 
