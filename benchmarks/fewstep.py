@@ -67,15 +67,14 @@ def taught(config: Mapping[str, Any]) -> How:
     return how
 
 
-def told_apart(measured: Any, config: Mapping[str, Any]) -> Any:
-    """The measurements of a run, whose rows say how it was taught, and by whom, where that is what tells them apart."""
-    how, called = taught(config), measured.called
+def told_apart(name: str, config: Mapping[str, Any]) -> How:
+    """What names a run in rows of the corpus `name`: how it was taught, and by whom, where that is not as usual."""
+    how = taught(config)
     if config["system"] == "didi-instruct":
         steps, teacher = config["training"]["max_steps"], Path(config["teacher"]["run"]).name
         how |= {"taught_steps": steps} if steps else {}
-        how |= {"teacher": teacher} if teacher != f"{measured.name}-mdlm" else {}
-    measured.called = lambda more: called({**how, **more})
-    return measured
+        how |= {"teacher": teacher} if teacher != f"{name}-mdlm" else {}
+    return how
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,9 @@ class Table:
         """The measurements of a run."""
         from benchmarks.unconditional import Measured
 
-        return told_apart(Measured(self.name, run, self.judge, self.training, self.n, self.benchmark), run.config)
+        measured = Measured(self.name, run, self.judge, self.training, self.n, self.benchmark)
+        measured.named |= told_apart(self.name, run.config)
+        return measured
 
     def found(self, measured: Any, metric: str, how: How, steps: int | None) -> Any:
         """The row of a measurement, if there is one."""

@@ -3,8 +3,8 @@
     python -m benchmarks.fewstep_speed --student runs/e2e-didi [--name e2e] [--steps 4 8 16] [--batch 1 8 64]
 
 `speed_up` in `NAME-fewstep`: processor seconds of the reference named in the variant (`against`) ÷ those of the run,
-for as many texts of the runs' own lengths. All sides write in one process, in turn, round after round, and a round's
-ratio is of neighbours, so what else the machine does touches both; the row's value is the median of the rounds. Quality
+for as many texts of the runs' own lengths. All sides write in one process, in turn, each round beginning with another,
+so what else the machine does touches all alike; the row's value is the median of the rounds' ratios. Quality
 at the same steps stands in the rows of `benchmarks.fewstep`.
 """
 
@@ -34,12 +34,13 @@ def writer(run: Any, **how: Any) -> Write:
 
 
 def rounds(sides: Mapping[str, Write], n: int, batch: int, times: int) -> dict[str, list[float]]:
-    """Processor seconds of each side in each round."""
+    """Processor seconds of each side in each round; another side begins each time."""
     found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(times):
-        for name, write in sides.items():
+    order = list(sides)
+    for first in range(times):
+        for name in (order[(first + i) % len(order)] for i in range(len(order))):
             began = time.process_time()
-            write(n, batch)
+            sides[name](n, batch)
             found[name].append(time.process_time() - began)
     return found
 
@@ -58,6 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default="e2e")
     parser.add_argument("--student", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, help="default: runs/NAME-mdlm")
+    parser.add_argument("--ar", type=Path, help="default: runs/NAME-ar")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--batch", type=int, nargs="+", choices=TEXTS, default=list(TEXTS))
     parser.add_argument("--rounds", type=int, default=5)
@@ -67,12 +70,13 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.fewstep import taught
+    from benchmarks.fewstep import told_apart
     from benchmarks.rows import Row, record, variant
     from benchmarks.unconditional import minutes_asked
 
     student = mezzotint.load(given.student)
-    teacher, ar = (mezzotint.load(Path("runs") / f"{given.name}-{system}") for system in ("mdlm", "ar"))
+    usual = (given.teacher or Path("runs") / f"{given.name}-mdlm", given.ar or Path("runs") / f"{given.name}-ar")
+    teacher, ar = map(mezzotint.load, usual)
     references = {"ar": writer(ar), f"mdlm_{MANY}": writer(teacher, steps=MANY)}
     ours = {(steps, how): writer(student, steps=steps, **({"guide": how} if how else {}))
             for steps in given.steps for how in ("", "reward")}  # fmt: skip
@@ -84,7 +88,7 @@ def main() -> None:
             for against in references:
                 ratio, error = median_ratio(seconds[against], seconds[f"{steps}{how}"])
                 print(f"batch {batch}, {steps} steps {how}: {ratio:.2f} times {against}", flush=True)
-                named = taught(student.config) | ({"guide": how} if how else {}) | {"against": against}
+                named = told_apart(given.name, student.config) | ({"guide": how} if how else {}) | {"against": against}
                 row = Row(
                     benchmark=f"{given.name}-fewstep", system=student.card.name, metric="speed_up", value=ratio,
                     stderr=error, n=given.rounds, steps=steps, nfe=nfe[f"{steps}{how}"], batch=batch,

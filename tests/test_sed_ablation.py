@@ -52,8 +52,8 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     of_sed = [row for row in found if row.system == "sed"]
     named = {"batch": 8, "depth": 1, "dim": 16, "heads": 2, "train_steps": 3, "validations": 1, "width": 4}
     arms = {
-        rows.variant({**named, "table": table, "self_condition": conditioned})
-        for table in ("random", "pretrained")
+        rows.variant({**named, "table": table, "self_condition": conditioned, **told})
+        for table, told in (("random", {}), ("pretrained", {"vector_steps": 4}))
         for conditioned in ("none", "coin")
     }
     assert {row.variant for row in of_sed if row.metric == "judge_nll"} == arms
