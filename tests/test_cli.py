@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,7 +112,8 @@ class Library:
 
     @property
     def tokenizer(self) -> Any:
-        return type("Words", (), {"kind": "word"})
+        unknown = staticmethod(lambda text: ["Klingon"] if "Klingon" in text else [])
+        return type("Words", (), {"kind": "word", "unknown_words": unknown})
 
     def stream(self, n: int, **how: Any) -> Iterator[Draft]:
         self.calls.append(("stream", (n,), how))
@@ -144,7 +146,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
         monkeypatch.setattr(mezzotint, name, getattr(fake, name))
     monkeypatch.setattr(mezzotint, "cards", lambda: [AR, MDLM])
     monkeypatch.setattr(mezzotint, "is_finished", lambda run: fake.finished)
-    monkeypatch.setattr(mezzotint, "parse_template", lambda text: text)
+    monkeypatch.setattr(mezzotint, "parse_template", lambda text: SimpleNamespace(given=(text,)))
     for page in (making, writing, keeping, demo_page):
         monkeypatch.setattr(page, "keep_memory", lambda: None)
     monkeypatch.chdir(tmp_path)
@@ -584,7 +586,12 @@ def test_infill_takes_a_template_a_line(run: Run, library: Library, monkeypatch:
     _, out, err = run("infill", "mdlm")
     assert [how["template"] for name, _, how in library.calls if name == "stream"] == ["The [3] pub.", " [2] ."]
     assert len(out) == 2
-    assert err[0] == "in this run a gap [n] is n words"
+    assert err[0] == "in this run a gap [n] is n words" and not any("never seen" in line for line in err)
+    told = "this run has never seen Klingon, and writes beside it as beside any unknown word"
+    assert (
+        told in run("infill", "mdlm", "a Klingon [2] pub")[2]
+        and told in run("sample", "mdlm", "--prefix", "Klingon")[2]
+    )
     assert run("infill", "mdlm")[2][0].startswith("mezzotint: no template given")
     run("infill", "mdlm", "a [3] b", "--prefix", "[x] ")
     assert library.calls[-1][2]["template"] == r"\[x] a [3] b"

@@ -153,6 +153,13 @@ def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
         train_tokenizer("words", TEXTS, TEXTS)
 
 
+def test_words_that_are_not_in_the_vocabulary_are_named_once_each() -> None:
+    known = TEXTS[0].split()[0]
+    assert WORD.unknown_words(f"{known} Klingon 東京 {known} Klingon ") == ["Klingon", "東京"]
+    assert WORD.unknown_words(TEXTS[0]) == WORD.unknown_words(" ") == WORD.unknown_words("") == []
+    assert WORD.unknown_words(f" {known} Klingon") == ["Klingon"] and BPE.unknown_words("Klingon") == []
+
+
 @pytest.mark.parametrize("tokenizer", [WORD, BPE])
 def test_half_a_surrogate_pair_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(UsageError, match="half a surrogate pair"):

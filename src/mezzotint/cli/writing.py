@@ -33,6 +33,9 @@ from mezzotint.cli.saying import (
 if TYPE_CHECKING:
     from mezzotint import Card, Draft, Run, Wanted
 
+NAMED = 8
+"""Unknown words that are named."""
+
 
 def sample(given: flags.Sample) -> int:
     """Write new texts."""
@@ -55,6 +58,7 @@ def sample(given: flags.Sample) -> int:
         flag = "--watch draws" if given.watch else "--film keeps"
         raise UsageError(f"{flag} what one process writes; leave it out where several are launched")
     run = mezzotint.load(given.run, device=given.device, team=team)
+    _say_unknown(run, [given.prefix or ""])
     long = {"length": given.length, "block": given.block, "reuse": given.reuse}
     how = {"prefix": given.prefix, **_asked(given), **_set(long)}
     # One process hands texts out as they are finished; several, when all are.
@@ -81,12 +85,21 @@ def infill(given: flags.Infill) -> int:
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
     say(f"in this run a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'}")
+    _say_unknown(run, (text for template in templates for text in mezzotint.parse_template(template).given))
     with _filmed(given, f"mezzotint infill {given.run.name}") as kept:
         for template in templates:
             drafts = kept(run.stream(given.n, template=template, **_asked(given)))
             write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
+
+
+def _say_unknown(run: Run, given: Iterable[str]) -> None:
+    """Which words of what was given a run has never seen: it cannot tell what it writes beside."""
+    words = list(dict.fromkeys(word for text in given for word in run.tokenizer.unknown_words(text)))
+    if words:
+        some = ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} others" if len(words) > NAMED else "")
+        say(f"this run has never seen {some}, and writes beside it as beside any unknown word")
 
 
 def control(given: flags.Control) -> int:
@@ -106,6 +119,8 @@ def control(given: flags.Control) -> int:
     run = mezzotint.load(given.run, device=given.device)
     if given.length is not None:
         say(f"in this run a length of n is n {unit(run)}")
+    if given.template is not None:
+        _say_unknown(run, mezzotint.parse_template(given.template).given)
     how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted, "temperature": given.temperature}
     how |= _set({"decoder": given.decoder})
     if given.strength is not None:

@@ -39,6 +39,11 @@ class Template:
         """The gaps, in reading order."""
         return tuple(piece for piece in self.pieces if isinstance(piece, Gap))
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The texts between the gaps, in reading order."""
+        return tuple(piece.text for piece in self.pieces if isinstance(piece, Given))
+
     def fill(self, tokenizer: Tokenizer, lengths: Sequence[int]) -> tuple[list[int], list[bool], list[int]]:
         """ids, given and start of a row whose gaps have these lengths; padding stands in the gaps.
 

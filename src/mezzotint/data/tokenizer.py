@@ -88,6 +88,16 @@ class Tokenizer:
         except TypeError:
             raise UsageError("a text holds half a surrogate pair, which is no character; take it out") from None
 
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that are not in the vocabulary, each once; none where it is one of pieces."""
+        if self.unk is None:
+            return []
+        text = (text if text.startswith(" ") else self.lead + text).rstrip()
+        read, words = self._engine.encode(text), list[str]()
+        for i, (begin, end) in zip(read.ids, read.offsets, strict=True):
+            words += [text[begin:end].strip()] if i == self.unk else []
+        return list(dict.fromkeys(words))
+
     def decode(self, ids: Iterable[SupportsInt], virtual_space: bool = True) -> str:
         """The text of some ids, up to the first end or padding; bytes that are not UTF-8 become U+FFFD."""
         body = list(takewhile(lambda i: i not in (self.end, self.pad), map(int, ids)))
