@@ -335,8 +335,8 @@ def test_other_systems_take_no_pupils(made):
 
 def test_health_is_silent_and_each_fault_has_a_sentence():
     assert faults(HEALTHY, 0.2) == {}
-    for kind, part in (("entropy", {"entropy": 0.9}), ("critic", {"right": 0.99}), ("cut", {"cut": 0.6}),
-                       ("flat", {"spread": 1e-5})):  # fmt: skip
+    for kind, part in (("entropy", {"entropy": 0.9}), ("noise", {"entropy": 2.5}), ("critic", {"right": 0.99}),
+                       ("cut", {"cut": 0.6}), ("flat", {"spread": 1e-5})):  # fmt: skip
         assert set(faults(HEALTHY | part, 0.2)) == {kind}
 
 

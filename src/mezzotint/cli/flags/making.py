@@ -136,7 +136,9 @@ class Distill:
     ] = ()
     field: Annotated[str | None, value("with --data: which field of a record is the text", "NAME")] = None
     valid: Annotated[tuple[Path, ...], values("with --data: held-out files of text", "FILE", Path)] = ()
-    minutes: Minutes = None
+    minutes: Annotated[float | None, value("how long to train (default: by size, 5 at tiny)", "M", number(above=0))] = (
+        None
+    )
     max_steps: MaxSteps = None
     batch_size: BatchSize = None
     save_every: SaveEvery = None
