@@ -89,6 +89,9 @@ def test_the_readmes_figures_are_those_of_the_results() -> None:
     for corpus, system, *_, judged, entropy, distinct, _ in rows:
         found = json.loads((RESULTS / f"{stems[corpus]}.json").read_text())
         for shown, metric in zip((judged, entropy, distinct), list(NAMES)[1:4], strict=True):
+            if not shown:  # of another number of texts than the data's
+                assert metric == "distinct_2"
+                continue
             value, error = map(float, shown.split(" ± "))
             assert any(
                 row["system"] == system.strip("`")
