@@ -206,10 +206,10 @@ def test_evidence_is_the_log_density():
 
 def test_evidence_is_as_exact_where_networks_are_cast():
     process, e = Gaussian(CosineVariance()), vectors(5).float()
-    noised = process.corrupt(e[[0, 3]][None], times(0.05), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))
+    noised = process.corrupt(e[[0, 3]][None], times(0.7), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = process.evidence(noised, e)
-    assert torch.equal(cast, process.evidence(noised, e))
+    assert torch.equal(cast, process.evidence(noised, e)) and float(cast.min()) > FARTHEST
 
 
 def test_evidence_ends_where_numbers_would_become_denormal():

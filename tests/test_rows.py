@@ -30,6 +30,13 @@ def test_measuring_again_replaces_the_row(tmp_path: Path) -> None:
     assert (row.value, row.nfe, row.n) == (7.0, 30.5, 5)
 
 
+def test_the_datas_own_values_are_of_so_many_texts(tmp_path: Path) -> None:
+    many, few = (replace(SPEED, system="data", n=n) for n in (1000, 300))
+    record([many], results=tmp_path)
+    (path,) = record([few], results=tmp_path)
+    assert sorted(row.n or 0 for row in read(path)) == [300, 1000]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -291,3 +291,11 @@ def test_the_bound_is_the_chain_s_of_two_passes_and_the_cost_of_the_length(chose
     monkeypatch.setattr(sed, "chain_bound", lambda *how: torch.zeros(4, dtype=torch.float64))
     assert torch.allclose(made.nll(batch, streams(4)), made.length(batch.real).double()) and bool((whole > 0).all())
     assert told == [50] and bool((made.length(batch.real) > 0).all())
+
+
+@pytest.mark.parametrize("speaks", list(Speaks))
+def test_only_who_says_vectors_has_sure_words_settled_in_the_bound(speaks, monkeypatch):
+    settled, seen = sed.settled, []
+    monkeypatch.setattr(sed, "settled", lambda *how: seen.append(how) or settled(*how))
+    found = system(speaks=speaks).nll(texts(8), streams(8))
+    assert bool(found.isfinite().all()) and len(seen) == (speaks is Speaks.VECTOR)
