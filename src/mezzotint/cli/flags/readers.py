@@ -122,9 +122,9 @@ def unicode(text: str) -> str:
 def device(text: str) -> str:
     """Reads a device as torch names it, or `auto`."""
     name, colon, place = text.partition(":")
-    one_of("auto", "cpu", "cuda", "mps")(name)
+    one_of("auto", "cpu", "cuda")(name)
     if colon and not (name == "cuda" and place.isdecimal()):
-        raise ValueError("auto, cpu, cuda, cuda:0 (or another number) or mps")
+        raise ValueError("auto, cpu, cuda, or cuda:0 or another number")
     return text
 
 
@@ -147,7 +147,7 @@ Files = Annotated[tuple[Path, ...], values(FILES, "FILE", Path)]
 Out = Annotated[Path | None, value("the run folder to write (default: runs/<system>-<data>-<n>)", "FOLDER", Path)]
 
 
-Device = Annotated[str, value("auto, cpu, cuda, cuda:1, mps", "DEVICE", device)]
+Device = Annotated[str, value("auto, cpu, cuda, cuda:1", "DEVICE", device)]
 
 
 Minutes = Annotated[
