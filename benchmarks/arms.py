@@ -20,13 +20,16 @@ class Task:
     """Nothing that is written from it stays on the disk."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of every system."""
+    several: bool = False
+    """A source has several texts, and what is written from it may follow any of them."""
 
     @property
     def is_bistro(self) -> bool:
         return str(self.files["train"]) == "bistro"
 
-    def pairs(self, split: str, most: int | None = None) -> tuple[list[str], list[str]]:
-        """Sources and texts of a split, or its first ones; SystemExit with a sentence where it is not at hand."""
+    def pairs(self, split: str, most: int | None = None) -> tuple[list[str], list[list[str]]]:
+        """Sources of a split, or its first ones, with the texts of each: where there are `several` of a source, in
+        whichever lines, they are together. SystemExit with a sentence where the split is not at hand."""
         from mezzotint.data.pairs import Columns, read_pairs
         from mezzotint.prepare import bistro_pairs
 
@@ -34,7 +37,12 @@ class Task:
             read, texts = bistro_pairs(split)
         else:
             (read, texts), _, _ = read_pairs([self.file(split)], Columns(self.source, self.target))
-        return read[:most], texts[:most]
+        if not self.several:
+            return read[:most], [[text] for text in texts[:most]]
+        together: dict[str, list[str]] = {}
+        for source, text in zip(read, texts, strict=True):
+            together.setdefault(source, []).append(text)
+        return list(together)[:most], list(together.values())[:most]
 
     def file(self, split: str) -> Path:
         path = self.files[split]

@@ -28,7 +28,7 @@ def collapse(task: Task, name: str, arm: Arm, asked: Asked, minutes: float | Non
     run = mezzotint.load(asked.folder(task, name), device=asked.device)
     facts = facts_of(task, name, arm, asked, run)
     at = {} if minutes is None else {"train_minutes": minutes}
-    ids = [i for text in task.pairs("valid", 1000)[1] for i in run.tokenizer.encode(text)][:TOKENS]
+    ids = [i for text, *_ in task.pairs("valid", 1000)[1] for i in run.tokenizer.encode(text)][:TOKENS]
     found = list(collapsed(run.system.net.space.vectors.detach(), ids, run.system.process))
     print(f"{name}: " + ", ".join(f"{m} {v:.4f} {more or ''}" for m, v, more, _ in found), flush=True)
     record(_of_table(found, facts | at, minutes is not None), device=asked.device, results=asked.results)

@@ -1,4 +1,4 @@
-"""What else is written from a source: `tatoeba-de-en`, `aeslc-subject`, `bistro-pairs`.
+"""What else is written from a source: `tatoeba-de-en`, `aeslc-subject`, `e2e-pairs`, `bistro-pairs`.
 
     python -m benchmarks.pairs bistro train ar; … train difformer; … train cmlm
     python -m benchmarks.pairs bistro score ar --split test; … score difformer --split test
@@ -8,8 +8,9 @@
 Commands, arms and options are those of `benchmarks.multi30k`, which says how to go on and how to choose. In tatoeba the
 split `iwslt` is the official IWSLT14 test set: talks, which a model of everyday sentences has never met. aeslc is
 private mail: no text of it is printed, and none that is written from it is kept. Mails longer than 511 tokens are left
-out of its training; such a one gives an empty subject. bistro is written from what a text says; `success` is the share
-that says all of it and nothing else, by its grammar.
+out of its training; such a one gives an empty subject. e2e is written from its fields, each set of them once, and what
+is written may follow any of its references, of which the test split has 7 for each. bistro is written from what a text
+says; `success` is the share that says all of it and nothing else, by its grammar.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ TASKS = {
         "aeslc-subject", _files("aeslc"), "email", "subject", private=True,
         settings={"source_canvas": "512", "canvas": "32"},
     ),
+    "e2e": Task("e2e-pairs", _files("e2e"), "mr", "ref", several=True),
     "bistro": Task("bistro-pairs", dict.fromkeys(("train", "valid", "test"), Path("bistro")), None, None),
 }  # fmt: skip
 

@@ -145,8 +145,8 @@ def _chunks(kept: Path) -> list[dict[str, Any]]:
 
 
 def _scored(
-    chunks: Sequence[Mapping[str, Any]], chooser: str, scorer: Any, read: Sequence[str], texts: Sequence[str],
-    task: Task, facts: Mapping[str, Any],
+    chunks: Sequence[Mapping[str, Any]], chooser: str, scorer: Any, read: Sequence[str],
+    texts: Sequence[Sequence[str]], task: Task, facts: Mapping[str, Any],
 ) -> Iterator[Any]:  # fmt: skip
     """The rows of one choice; the chooser's seconds and evaluations are counted."""
     from benchmarks.rows import Row

@@ -113,6 +113,20 @@ def test_nothing_of_private_texts_is_kept_or_printed(workshop, capsys) -> None:
     assert kept == [] and "chrf" in out and not any(word in out.lower() for word in ("haus", "fluss", "steht"))
 
 
+def test_texts_of_one_source_stand_together_where_a_task_has_several(workshop) -> None:
+    task, _ = workshop
+    said = [json.loads(line) for line in task.file("train").read_text().splitlines()]
+    read, texts = replace(task, several=True).pairs("train")
+    assert len(read) == len(set(read)) < len(said)
+    assert sorted((s, t) for s, theirs in zip(read, texts, strict=True) for t in theirs) == sorted(
+        (one["de"], one["en"]) for one in said
+    )
+    assert read[0] == said[0]["de"] and task.pairs("train", 3) == (
+        [one["de"] for one in said[:3]],
+        [[one["en"]] for one in said[:3]],
+    )
+
+
 def test_a_choice_is_one_of_the_candidates_and_its_cost_counts() -> None:
     lines = [[["a b c d", "x", "a b c e"], [-1.0, -0.5, -2.0], [0.1, 0.2, 0.7], 12], [[""], [0.0], [1.0], 0]]
     assert choose(lines, "likelihood", None, ["s", ""]) == (["x", ""], 6)

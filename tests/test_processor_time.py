@@ -28,5 +28,5 @@ def test_the_loop_counts_processor_time_and_the_other_command_runs(
 @pytest.mark.parametrize("words", [[], ["--train-minutes", "3"]])
 def test_without_a_module_it_says_how_it_is_called(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["processor_time", *words])
-    with pytest.raises(SystemExit, match="python -m benchmarks.processor_time benchmarks"):
+    with pytest.raises(SystemExit, match=r"python -m benchmarks\.processor_time benchmarks"):
         processor_time.main()

@@ -218,12 +218,24 @@ def test_wrong_calls_are_refused(runs, capsys: pytest.CaptureFixture[str]) -> No
 def test_scores_are_those_of_sacrebleu_and_their_error_is_over_texts() -> None:
     texts = ["the cat sat on the mat", "a dog runs in the park now", "Two men", "he is"]
     references = ["the cat sat on a mat", "a dog runs through the park", "Two men are here", "she was"]
-    score = bleu("sacrebleu", texts, references)
+    score = bleu("sacrebleu", texts, [[one] for one in references])
     assert score.value == pytest.approx(corpus_bleu(texts, [references]).score)
     assert "tok:13a" in score.note and "version:" in score.note and score.stderr > 1
-    found = {s.name: s for s in overlap([*texts, "same"], [*references, "same"])}
+    found = {s.name: s for s in overlap([*texts, "same"], [[one] for one in [*references, "same"]])}
     assert found["exact_match"].value == 0.2 and found["length_ratio"].value == pytest.approx(18 / 19)
-    assert bleu("bleu_lower", ["A B C D"], ["a b c d"], lowercase=True).value == pytest.approx(100)
+    assert bleu("bleu_lower", ["A B C D"], [["a b c d"]], lowercase=True).value == pytest.approx(100)
+
+
+def test_of_several_references_each_text_may_follow_any() -> None:
+    texts = ["the cat sat on the mat", "he is here"]
+    references = [["a dog ran", "the cat sat on the mat"], ["she was there now"]]
+    found = {s.name: s.value for s in overlap(texts, references)}
+    streams = [["a dog ran", "she was there now"], ["the cat sat on the mat", None]]
+    assert found["sacrebleu"] == pytest.approx(corpus_bleu(texts, streams).score)
+    assert found["exact_match"] == 0.5 and found["length_ratio"] == pytest.approx(9 / 10)
+    assert math.isnan(found["rouge_l"]) or found["rouge_l"] == 0.5
+    alone = {s.name: s.value for s in overlap(texts, [each[:1] for each in references])}
+    assert all(alone[name] < found[name] for name in ("sacrebleu", "bleu_lower", "chrf", "exact_match"))
 
 
 @pytest.mark.parametrize("name", ALL)

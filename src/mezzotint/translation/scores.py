@@ -48,7 +48,7 @@ def pair_scores(run: Run, data: Sequence[str | Path], *, seed: int = 0, **how: A
     note = "; ".join([form, *_failures(written)])
     yield Score("sentences_per_second", len(written) / seconds, None, len(written), note)
     yield Score.mean("nfe", [each.nfe for each in written], "network evaluations a text, all candidates")
-    yield from overlap([each.text for each in written], texts)
+    yield from overlap([each.text for each in written], [[text] for text in texts])
     if [str(path) for path in run.config["data"]["files"]] == [BISTRO]:
         said = [says_all(line, each.text) for line, each in zip(read, written, strict=True)]
         yield Score.mean("success", said, "texts that say all fields and no others")
