@@ -73,9 +73,16 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Equal for two measurements of the same thing; the data's own values are those of so many texts."""
-        of_data = [self.n] if self.system == "data" else []
-        return json.dumps([*(getattr(self, name) for name in KEY), *of_data])
+        """Equal for two measurements of the same thing; the data's own values are those of so many texts, whoever
+        counts them."""
+        of_data = self.system == "data"
+        names = [name for name in KEY if not (of_data and name == "hardware")] + ["n"] * of_data
+        return json.dumps([getattr(self, name) for name in names])
+
+    @property
+    def processor(self) -> str:
+        """Its model in a word or two, or the GPU's: what minutes of training are to be read with."""
+        return re.sub(r"\(R\)| Processor.*| @.*", "", (self.hardware or "").partition(",")[0])
 
 
 KEY = (

@@ -64,17 +64,18 @@ def across(title: str, rows: Sequence[Row], name: str) -> str:
     found = chosen(rows)
     columns = [column for column in COLUMNS if any(line.row(column) for line in found)]
     sources = Sources("a")
-    heads = ["system", "variant", "minutes", "steps", "evaluations", *(f"`{c}`" for c in columns), "from"]
+    heads = ["system", "variant", "minutes", "of", "seed", "steps", "evaluations", *(f"`{c}`" for c in columns), "from"]
     out = [f"{title}: [{name}](#{name}).", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for line in found:
-        facts = [f"`{line.fact('system')}`", variant(line), short(minutes(line))]
+        facts = [f"`{line.fact('system')}`", variant(line), short(minutes(line)), processor(line)]
+        facts += [short(line.fact("seed")), short(line.fact("steps"))]
         values = [cell(line.row(column)) for column in columns]
-        out.append("| " + " | ".join([*facts, short(line.fact("steps")), line.nfe, *values, sources.of(line)]) + " |")
+        out.append("| " + " | ".join([*facts, line.nfe, *values, sources.of(line)]) + " |")
     return "\n".join([*out, "", *sources.notes(), ""])
 
 
 def chosen(rows: Sequence[Row]) -> list[Line]:
-    """A line for each system and variant, its bound beside what was scored of its texts: the data first, then `ar`.
+    """A line for each run, as it was asked, its bound beside what was scored of its texts: the data first, then `ar`.
 
     Of several numbers of steps the nearest to `STEPS`, of the data the most texts; a run's bound stands with what it
     wrote as it was trained. What falls with the number of texts is left out where the data's is of another number.
@@ -84,7 +85,7 @@ def chosen(rows: Sequence[Row]) -> list[Line]:
     written = [line for line in lines(row for row in shown if row.metric in COLUMNS) if line.row("judge_nll")]
     best: dict[tuple[object, ...], Line] = {}
     for line in written:
-        key = (line.fact("system"), line.fact("variant"), line.fact("train_minutes"), line.fact("size"))
+        key = (*(line.fact(name) for name in ("system", "variant", "train_minutes", "size", "seed")), processor(line))
         if key not in best or _off(line) < _off(best[key]):
             best[key] = line
     of_data = {row.metric: row.n for line in best.values() for row in line.rows if row.system == "data"}
@@ -116,7 +117,7 @@ def _texts(line: Line) -> int:
 def _trained(row: Row) -> tuple[object, ...]:
     """Equal for rows of one run."""
     settings = {name: value for name, value in _settings(row).items() if name != "bound" and name not in AFTERWARDS}
-    return row.system, tuple(sorted(settings.items())), row.size, row.train_minutes, row.seed
+    return row.system, tuple(sorted(settings.items())), row.size, row.train_minutes, row.seed, row.processor
 
 
 def minutes(line: Line) -> float | None:
@@ -127,6 +128,11 @@ def minutes(line: Line) -> float | None:
         if isinstance(asked, int | float)
         else None
     )
+
+
+def processor(line: Line) -> str:
+    """What the minutes of a line were minutes of; the data's own values are nobody's work."""
+    return "" if line.fact("system") == "data" else line.rows[0].processor
 
 
 def _settings(row: Row) -> dict[str, str]:

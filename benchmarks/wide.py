@@ -56,7 +56,9 @@ def lines(rows: Iterable[Row]) -> list[Line]:
     values of two numbers of texts."""
     found: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        key = (*(getattr(row, name) for name in ASKED), row.source, row.n if row.system == "data" else None)
+        of_data = row.system == "data"
+        asked = (None if of_data and name == "hardware" else getattr(row, name) for name in ASKED)
+        key = (*asked, row.source, row.n if of_data else None)
         again = 0
         while any(other.metric == row.metric for other in found.get((*key, again), [])):
             again += 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from benchmarks.rows import RESULTS, read
-from benchmarks.tabulate import ACROSS, COLUMNS, chosen, minutes, plain
+from benchmarks.tabulate import ACROSS, COLUMNS, chosen, minutes, plain, processor
 from benchmarks.wide import Line, cell, short, variant
 from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.recipe import FROM_TOKENIZER, Corpus
@@ -182,10 +182,10 @@ def results(name: str) -> str:
 
 def _side_by_side(found: Sequence[Line]) -> str:
     columns = [column for column in COLUMNS if any(line.row(column) for line in found)]
-    heads = ["system", "variant", "minutes", "evaluations", *(f"`{column}`" for column in columns)]
+    heads = ["system", "variant", "minutes", "of", "seed", "evaluations", *(f"`{column}`" for column in columns)]
     rows = [
-        [f"`{line.fact('system')}`", variant(line), short(minutes(line)), line.nfe]
-        + [cell(line.row(column)) for column in columns]
+        [f"`{line.fact('system')}`", variant(line), short(minutes(line)), processor(line), short(line.fact("seed"))]
+        + [line.nfe, *(cell(line.row(column)) for column in columns)]
         for line in found
     ]
     return table(heads, rows)
@@ -206,20 +206,23 @@ NAMES = {
 def honest() -> str:
     """The README's table: every system at temperature 1, by the exact decoder, the data's own values beside.
 
-    Of runs of so many minutes, the longest: those of so many steps are arms of an ablation, and stand in
-    docs/results.md.
+    Of runs of so many minutes, the longest on each processor: those of so many steps are arms of an ablation, and
+    stand in docs/results.md.
     """
     rows = []
     for stem, corpus in SHOWN.items():
         lines = [line for line in chosen(read(RESULTS / f"{stem}.json")) if plain(line)]
-        most = {line.fact("system"): minutes(line) for line in sorted(lines, key=lambda line: minutes(line) or 0)}
+        ordered = sorted(lines, key=lambda line: minutes(line) or 0)
+        most = {(line.fact("system"), processor(line)): minutes(line) for line in ordered}
         for line in lines:
             trained = minutes(line)
-            if trained == most[line.fact("system")] and (trained is not None or line.fact("system") == "data"):
+            if trained == most[line.fact("system"), processor(line)] and (
+                trained is not None or line.fact("system") == "data"
+            ):
                 bound = line.row("bound_nats_per_token")
                 values = [cell(line.row(column)) for column in NAMES]
                 values[0] = values[0] if bound is None or card_of(bound.system).exact else f"≤ {values[0]}"
                 name = str(line.fact("system"))
-                rows.append([corpus, name if name == "data" else f"`{name}`", short(trained)])
+                rows.append([corpus, name if name == "data" else f"`{name}`", short(trained), processor(line)])
                 rows[-1] += [line.nfe, *values]
-    return table(["texts", "system", "minutes", "evaluations a text", *NAMES.values()], rows)
+    return table(["texts", "system", "minutes", "of", "evaluations a text", *NAMES.values()], rows)

@@ -23,6 +23,15 @@ def still_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_git", lambda *words: "0123456789ab" if words[0] == "rev-parse" else "")
 
 
+def test_the_datas_own_value_is_one_whoever_counts_it(tmp_path: Path) -> None:
+    data = replace(SPEED, system="data", metric="entropy_words", n=5, hardware="this")
+    record([data, replace(SPEED, hardware="this")], results=tmp_path)
+    (path,) = record([replace(data, hardware="that", value=6.0), replace(SPEED, hardware="that")], results=tmp_path)
+    assert [(row.system, row.hardware) for row in read(path)] == [("data", "that"), ("mdlm", "that"), ("mdlm", "this")]
+    (path,) = record([replace(data, n=6)], results=tmp_path)
+    assert [row.n for row in read(path) if row.system == "data"] == [5, 6]
+
+
 def test_measuring_again_replaces_the_row(tmp_path: Path) -> None:
     record([SPEED], results=tmp_path)
     (path,) = record([replace(SPEED, value=7.0, nfe=30.5, n=5, seconds=1.5)], results=tmp_path)

@@ -128,3 +128,21 @@ def test_across_systems_the_nearest_steps_are_shown_and_a_bound_stands_with_its_
         ("`mdlm`", "`temperature=0.5`", "2.000 ± 0.012", ""),
     ]
     assert [plain(line) for line in chosen(rows)] == [True, True, True, False]
+
+
+def test_runs_of_two_machines_and_of_two_seeds_stand_side_by_side() -> None:
+    theirs = "AMD EPYC, 1 cores, 1 threads"
+    rows = [
+        replace(ROW, hardware="Intel(R) Xeon(R) Processor @ 2.50GHz, 1 cores, 1 threads"),
+        replace(ROW, hardware=theirs, value=2.0),
+        replace(ROW, hardware=theirs, seed=4, value=2.1),
+        replace(ROW, hardware=theirs, metric="bound_nats_per_token", variant="bound=any-order", steps=None, value=1.9),
+        replace(ROW, system="data", hardware=theirs, value=1.7),
+    ]
+    (table,) = tables(across("Texts", rows, "b"))
+    assert [(r["of"], r["seed"], r["`judge_nll`"], r["`bound_nats_per_token`"]) for r in table] == [
+        ("", "3", "1.700 ± 0.012", ""),
+        ("Intel Xeon", "3", "2.345 ± 0.012", ""),
+        ("AMD EPYC", "3", "2.000 ± 0.012", "1.900 ± 0.012"),
+        ("AMD EPYC", "4", "2.100 ± 0.012", ""),
+    ]
