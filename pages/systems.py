@@ -183,11 +183,16 @@ def results(name: str) -> str:
 def _side_by_side(found: Sequence[Line]) -> str:
     columns = [column for column in COLUMNS if any(line.row(column) for line in found)]
     heads = ["system", "variant", "minutes", "of", "seed", "evaluations", *(f"`{column}`" for column in columns)]
-    rows = [
-        [f"`{line.fact('system')}`", variant(line), short(minutes(line)), processor(line), short(line.fact("seed"))]
-        + [line.nfe, *(cell(line.row(column)) for column in columns)]
-        for line in found
-    ]
+    rows = []
+    for line in found:
+        run = [
+            f"`{line.fact('system')}`",
+            variant(line),
+            short(minutes(line)),
+            processor(line),
+            short(line.fact("seed")),
+        ]
+        rows.append([*run, line.nfe, *(cell(line.row(column)) for column in columns)])
     return table(heads, rows)
 
 
@@ -212,17 +217,16 @@ def honest() -> str:
     rows = []
     for stem, corpus in SHOWN.items():
         lines = [line for line in chosen(read(RESULTS / f"{stem}.json")) if plain(line)]
-        ordered = sorted(lines, key=lambda line: minutes(line) or 0)
-        most = {(line.fact("system"), processor(line)): minutes(line) for line in ordered}
+        most: dict[tuple[object, str], float] = {}
         for line in lines:
-            trained = minutes(line)
-            if trained == most[line.fact("system"), processor(line)] and (
-                trained is not None or line.fact("system") == "data"
-            ):
+            key = (line.fact("system"), processor(line))
+            most[key] = max(most.get(key, 0), minutes(line) or 0)
+        for line in lines:
+            name, of = str(line.fact("system")), processor(line)
+            if name == "data" or (minutes(line) or 0) == most[name, of] > 0:
                 bound = line.row("bound_nats_per_token")
                 values = [cell(line.row(column)) for column in NAMES]
                 values[0] = values[0] if bound is None or card_of(bound.system).exact else f"≤ {values[0]}"
-                name = str(line.fact("system"))
-                rows.append([corpus, name if name == "data" else f"`{name}`", short(trained), processor(line)])
-                rows[-1] += [line.nfe, *values]
+                run = [corpus, name if name == "data" else f"`{name}`", short(minutes(line)), of]
+                rows.append([*run, line.nfe, *values])
     return table(["texts", "system", "minutes", "of", "evaluations a text", *NAMES.values()], rows)
