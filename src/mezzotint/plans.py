@@ -46,17 +46,13 @@ def lesson(
     `training` as for `plan`. CapabilityError or UsageError where the run can be no teacher of that system, or a setting
     is the teacher's.
     """
-    found, theirs = entry(system), entry(config["system"])
+    found = entry(system)
     card: Card = found.load(found.card)
     if config["system"] not in card.teachers:
         able = ", ".join(sorted(card.teachers)) or "nobody; it is trained with `mezzotint train`"
         raise CapabilityError(f"{teacher} is a run of {config['system']}, and {card.name} learns from {able}")
-    spec: Any = files.read_spec(Path(teacher), config, theirs.load(theirs.spec))
-    for name in settings:
-        if name in spec.settings():
-            raise UsageError(f"{name} is as in {teacher}, which the student starts from; it cannot be set")
-    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
-    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    spec = _spec_of(teacher, config, settings, "the student starts from")
+    made = _made_for(system, spec, config)
     ours = made.spec.to_json()
     shared = {name: value for name, value in spec.to_json().items() if name in ours}
     recipe = Recipe(type(made.spec).from_json({**ours, **shared}), made.training)
@@ -74,12 +70,8 @@ def tuning(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, st
         raise CapabilityError(f"{run} was quantised; only weights in full can be tuned")
     if card.teachers or card.backbone or Can.TRANSLATE in card.can:
         raise CapabilityError(f"{card.name} cannot be tuned; runs of systems that stand by themselves can")
-    spec: Any = files.read_spec(Path(run), config, found.load(found.spec))
-    for name in settings:
-        if name in spec.settings():
-            raise UsageError(f"{name} is as in {run}, which is tuned; it cannot be set")
-    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
-    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    spec = _spec_of(run, config, settings, "is tuned")
+    made = _made_for(card.name, spec, config)
     return _timed(Recipe(spec, made.training).with_settings(settings), training)
 
 
@@ -92,6 +84,24 @@ def check_settings(
 ) -> None:
     """UsageError unless the system, the size, the layout and every setting exist and fit together."""
     plan(system, size, layout, settings or {}, embeddings)
+
+
+def _spec_of(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], role: str) -> Any:
+    """The spec of a run; UsageError where one of the settings is the run's, which `role` says what it is to."""
+    found = entry(config["system"])
+    spec: Any = files.read_spec(Path(run), config, found.load(found.spec))
+    for name in settings:
+        if name in spec.settings():
+            raise UsageError(f"{name} is as in {run}, which {role}; it cannot be set")
+    return spec
+
+
+def _made_for(system: str, spec: Any, config: Mapping[str, Any]) -> Recipe:
+    """What the recipe of a system is for the data and the width of a run."""
+    found = entry(system)
+    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
+    made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
+    return made
 
 
 def _size_of(width: int) -> Size:
