@@ -586,8 +586,8 @@ def test_infill_takes_a_template_a_line(run: Run, library: Library, monkeypatch:
     _, out, err = run("infill", "mdlm")
     assert [how["template"] for name, _, how in library.calls if name == "stream"] == ["The [3] pub.", " [2] ."]
     assert len(out) == 2
-    assert err[0] == "in this run a gap [n] is n words" and not any("never seen" in line for line in err)
-    told = "this run has never seen Klingon, and writes beside it as beside any unknown word"
+    assert err[0] == "in this run a gap [n] is n words" and not any("does not know" in line for line in err)
+    told = "this run does not know Klingon, and writes beside it as beside any unknown word"
     assert (
         told in run("infill", "mdlm", "a Klingon [2] pub")[2]
         and told in run("sample", "mdlm", "--prefix", "Klingon")[2]

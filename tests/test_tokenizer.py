@@ -157,7 +157,12 @@ def test_words_that_are_not_in_the_vocabulary_are_named_once_each() -> None:
     known = TEXTS[0].split()[0]
     assert WORD.unknown_words(f"{known} Klingon 東京 {known} Klingon ") == ["Klingon", "東京"]
     assert WORD.unknown_words(TEXTS[0]) == WORD.unknown_words(" ") == WORD.unknown_words("") == []
-    assert WORD.unknown_words(f" {known} Klingon") == ["Klingon"] and BPE.unknown_words("Klingon") == []
+    assert WORD.unknown_words(f" {known} Klingon") == ["Klingon"]
+
+
+def test_of_pieces_words_with_a_character_that_is_in_none_are_unknown() -> None:
+    assert BPE.unknown_words("Klingon, x犬y (犬) Жук 犬! x犬y") == ["x犬y", "犬", "Жук"]
+    assert BPE.unknown_words(" ".join(TEXTS[:3])) == BPE.unknown_words("") == BPE.unknown_words("Klingon") == []
 
 
 @pytest.mark.parametrize("tokenizer", [WORD, BPE])

@@ -63,7 +63,7 @@ def test_a_line_for_a_line_and_bad_ones_disturb_no_other(runs, name: str) -> Non
     assert [t.index for t in found] == list(range(len(LINES))) and [t.source for t in found] == LINES
     notes = {t.index: t.note for t in found if t.note}
     assert set(notes) == {2, 4, 5, 7} and "nothing in it" in notes[2] and "reads at most" in notes[4]
-    assert notes[5] == "1 of its 2 words is unknown to this run"
+    assert notes[5] == "this run does not know xyz"
     assert all(not found[i].text and not found[i].nfe for i in (2, 4, 7))
     for i in (0, 1, 3, 5, 6):
         assert found[i].nfe and {len(found[i].candidates), len(found[i].scores), len(found[i].weights)} == {ALL[name]}

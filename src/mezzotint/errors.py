@@ -14,7 +14,7 @@ Broken invariants of our own are `assert`s, not members of this tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MOST = 30
@@ -57,6 +57,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
-    some = f"{', '.join(names[:MOST])} and {len(names) - MOST} others" if len(names) > MOST + 1 else ", ".join(names)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {some}"
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {few(names, MOST)}"
     return UsageError(f"unknown {kind} '{name}'; {hint}")
+
+
+def few(names: Sequence[str], most: int = 8) -> str:
+    """The first of some names, and how many there are beside: what a sentence has room for.
+
+    >>> few(["a", "b", "c", "d"], most=2)
+    'a, b and 2 others'
+    """
+    return f"{', '.join(names[:most])} and {len(names) - most} others" if len(names) > most + 1 else ", ".join(names)

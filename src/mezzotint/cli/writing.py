@@ -29,12 +29,10 @@ from mezzotint.cli.saying import (
     texts,
     write,
 )
+from mezzotint.errors import few
 
 if TYPE_CHECKING:
     from mezzotint import Card, Draft, Run, Wanted
-
-NAMED = 8
-"""Unknown words that are named."""
 
 
 def sample(given: flags.Sample) -> int:
@@ -95,11 +93,10 @@ def infill(given: flags.Infill) -> int:
 
 
 def _say_unknown(run: Run, given: Iterable[str]) -> None:
-    """Which words of what was given a run has never seen: it cannot tell what it writes beside."""
+    """Which words of what was given a run does not know: it cannot tell what it writes beside."""
     words = list(dict.fromkeys(word for text in given for word in run.tokenizer.unknown_words(text)))
     if words:
-        some = ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} others" if len(words) > NAMED else "")
-        say(f"this run has never seen {some}, and writes beside it as beside any unknown word")
+        say(f"this run does not know {few(words)}, and writes beside it as beside any unknown word")
 
 
 def control(given: flags.Control) -> int:

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate, takewhile
+from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any, Final, SupportsInt, final
 
@@ -89,13 +89,17 @@ class Tokenizer:
             raise UsageError("a text holds half a surrogate pair, which is no character; take it out") from None
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a text that are not in the vocabulary, each once; none where it is one of pieces."""
-        if self.unk is None:
+        """The words of a text that are not in the vocabulary, each once; of a vocabulary of pieces those with a
+        character that is in no piece and can only be spelled in bytes. Of one made elsewhere nothing is said."""
+        if self.is_foreign:
             return []
         text = (text if text.startswith(" ") else self.lead + text).rstrip()
-        read, words = self._engine.encode(text), list[str]()
-        for i, (begin, end) in zip(read.ids, read.offsets, strict=True):
-            words += [text[begin:end].strip()] if i == self.unk else []
+        read = self._engine.encode(text)
+        if self.unk is None:
+            strange = [begin for (begin, end), after in pairwise(read.offsets) if (begin, end) == after]
+        else:
+            strange = [begin for i, (begin, _) in zip(read.ids, read.offsets, strict=True) if i == self.unk]
+        words = (m[0].strip() for m in re.finditer(_PIECE, text) if any(m.start() <= at < m.end() for at in strange))
         return list(dict.fromkeys(words))
 
     def decode(self, ids: Iterable[SupportsInt], virtual_space: bool = True) -> str:

@@ -18,7 +18,7 @@ import torch
 
 from mezzotint.checks import check_decoder, decoder_named
 from mezzotint.data.canvas import pack, sources
-from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
+from mezzotint.errors import CapabilityError, RunError, UsageError, few, unknown
 from mezzotint.guidance.choose import Chooser, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
 from mezzotint.run import Draft, Run
@@ -184,10 +184,8 @@ def _read(run: Run, text: str) -> tuple[list[int] | None, str | None]:
     most = run.spec.source_canvas - 1
     if len(ids) > most:
         return None, f"it is {len(ids)} tokens long, and this run reads at most {most}"
-    strange = ids.count(run.tokenizer.unk) if run.tokenizer.unk is not None else 0
-    if strange:
-        return ids, f"{strange} of its {len(ids)} words {'is' if strange == 1 else 'are'} unknown to this run"
-    return ids, None
+    strange = run.tokenizer.unknown_words(text)
+    return ids, f"this run does not know {few(strange)}" if strange else None
 
 
 @dataclass(frozen=True)
