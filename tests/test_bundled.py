@@ -42,6 +42,21 @@ def test_who_names_no_run_gets_its_texts_and_a_seed_gives_them_again(
     assert not list(tmp_path.iterdir())
 
 
+def test_it_is_not_gone_on_with_but_can_be_tuned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path / "cache"))
+    assert main(["resume", "bistro"]) == 2
+    assert "trained to its end; `mezzotint finetune bistro --data FILE` tunes it" in capsys.readouterr().err
+    lines = [
+        f"The {place} near the {by} is {how}." for place in ("pub", "bar", "cafe") for by in "abcd" for how in "ef"
+    ]
+    Path("more.txt").write_text("\n".join(lines))
+    words = ["finetune", "bistro", "--data", "more.txt", "--adapter", "none", "--max-steps", "2", "--out", "tuned"]
+    assert main(words) == 0 and located("tuned") == Path("tuned")
+
+
 def test_its_texts_are_mostly_of_the_grammar_and_all_different() -> None:
     texts = [sample.text for sample in mezzotint.load("bistro").generate(64, seed=2)]
     assert sum(judge(text).accepted for text in texts) >= 20 and len(set(texts)) == 64

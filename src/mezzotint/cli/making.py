@@ -123,6 +123,9 @@ def minutes_of(given: flags.Train | flags.Distill | flags.Finetune | flags.Train
 
 def resume(given: flags.Resume) -> int:
     """Continue a run; one that is finished is left as it is."""
+    if given.run == flags.BUNDLED and not given.run.exists():
+        tuned = f"`mezzotint finetune {given.run} --data FILE` tunes it to other texts"
+        raise UsageError(f"{given.run} came with Mezzotint, trained to its end; {tuned}")
     finished = mezzotint.is_finished(given.run)  # of folders only, so that no hub is asked for checkpoints
     mezzotint.check_run(given.run)
     if finished:
