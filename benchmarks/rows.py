@@ -81,8 +81,13 @@ class Row:
 
     @property
     def processor(self) -> str:
-        """Its model in a word or two, or the GPU's: what minutes of training are to be read with."""
-        return re.sub(r"\(R\)| Processor.*| @.*", "", (self.hardware or "").partition(",")[0])
+        """Its model in a word or two, or the GPU's: what minutes of training are to be read with. The data's own
+        values are nobody's work."""
+        return (
+            ""
+            if self.system == "data"
+            else re.sub(r"\(R\)| Processor.*| @.*", "", (self.hardware or "").partition(",")[0])
+        )
 
 
 KEY = (

@@ -67,8 +67,8 @@ def across(title: str, rows: Sequence[Row], name: str) -> str:
     heads = ["system", "variant", "minutes", "of", "seed", "steps", "evaluations", *(f"`{c}`" for c in columns), "from"]
     out = [f"{title}: [{name}](#{name}).", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for line in found:
-        facts = [f"`{line.fact('system')}`", variant(line), short(minutes(line)), processor(line)]
-        facts += [short(line.fact("seed")), short(line.fact("steps"))]
+        facts = [f"`{line.fact('system')}`", variant(line), short(minutes(line))]
+        facts += [short(line.fact(name)) for name in ("processor", "seed", "steps")]
         values = [cell(line.row(column)) for column in columns]
         out.append("| " + " | ".join([*facts, line.nfe, *values, sources.of(line)]) + " |")
     return "\n".join([*out, "", *sources.notes(), ""])
@@ -85,7 +85,7 @@ def chosen(rows: Sequence[Row]) -> list[Line]:
     written = [line for line in lines(row for row in shown if row.metric in COLUMNS) if line.row("judge_nll")]
     best: dict[tuple[object, ...], Line] = {}
     for line in written:
-        key = (*(line.fact(name) for name in ("system", "variant", "train_minutes", "size", "seed")), processor(line))
+        key = tuple(line.fact(name) for name in ("system", "variant", "train_minutes", "size", "seed", "processor"))
         if key not in best or _off(line) < _off(best[key]):
             best[key] = line
     of_data = {row.metric: row.n for line in best.values() for row in line.rows if row.system == "data"}
@@ -128,11 +128,6 @@ def minutes(line: Line) -> float | None:
         if isinstance(asked, int | float)
         else None
     )
-
-
-def processor(line: Line) -> str:
-    """What the minutes of a line were minutes of; the data's own values are nobody's work."""
-    return "" if line.fact("system") == "data" else line.rows[0].processor
 
 
 def _settings(row: Row) -> dict[str, str]:

@@ -17,7 +17,7 @@ ASKED = ("system", "variant", "size", "train_minutes", "steps", "batch", "seed",
 """What rows of one line share."""
 
 TOLD = {"size": "size", "train_minutes": "minutes", "steps": "steps", "batch": "batch", "seed": "seed",
-        "split": "split", "precision": "precision"}  # fmt: skip
+        "split": "split", "precision": "precision", "processor": "on"}  # fmt: skip
 """What is a column where the lines differ in it, and a word of the caption where they do not, by its heading."""
 
 MAIN = (
@@ -195,7 +195,7 @@ def _caption(found: Sequence[Line], told: Sequence[str]) -> str:
 
 
 def _values(found: Sequence[Line], name: str) -> set[object]:
-    return {line.fact(name) for line in found if line.fact(name) is not None}
+    return {line.fact(name) for line in found if line.fact(name) not in (None, "")}
 
 
 def _mains(columns: Sequence[str]) -> int:

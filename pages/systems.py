@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from benchmarks.rows import RESULTS, read
-from benchmarks.tabulate import ACROSS, COLUMNS, chosen, minutes, plain, processor
+from benchmarks.tabulate import ACROSS, COLUMNS, chosen, minutes, plain
 from benchmarks.wide import Line, cell, short, variant
 from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.recipe import FROM_TOKENIZER, Corpus
@@ -186,13 +186,12 @@ def _side_by_side(found: Sequence[Line]) -> str:
     rows = []
     for line in found:
         run = [
-            f"`{line.fact('system')}`",
             variant(line),
             short(minutes(line)),
-            processor(line),
-            short(line.fact("seed")),
+            *(short(line.fact(name)) for name in ("processor", "seed")),
+            line.nfe,
         ]
-        rows.append([*run, line.nfe, *(cell(line.row(column)) for column in columns)])
+        rows.append([f"`{line.fact('system')}`", *run, *(cell(line.row(column)) for column in columns)])
     return table(heads, rows)
 
 
@@ -219,10 +218,10 @@ def honest() -> str:
         lines = [line for line in chosen(read(RESULTS / f"{stem}.json")) if plain(line)]
         most: dict[tuple[object, str], float] = {}
         for line in lines:
-            key = (line.fact("system"), processor(line))
+            key = (line.fact("system"), str(line.fact("processor")))
             most[key] = max(most.get(key, 0), minutes(line) or 0)
         for line in lines:
-            name, of = str(line.fact("system")), processor(line)
+            name, of = str(line.fact("system")), str(line.fact("processor"))
             if name == "data" or (minutes(line) or 0) == most[name, of] > 0:
                 bound = line.row("bound_nats_per_token")
                 values = [cell(line.row(column)) for column in NAMES]

@@ -62,7 +62,7 @@ def test_a_source_says_date_commit_hardware_seed_number_judge_and_command() -> N
 def test_what_differs_between_lines_is_a_column_and_what_does_not_is_said_once() -> None:
     text = section([ROW, replace(ROW, steps=16, value=3.0)])
     assert [record["steps"] for record in tables(text)[0]] == ["64", "16"]
-    assert "Where it applies: batch 8, seed 3." in text
+    assert "Where it applies: batch 8, seed 3, on one core." in text
     assert "variant" not in tables(text)[0][0]
 
 
