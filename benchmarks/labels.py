@@ -105,7 +105,7 @@ class Encoder(nn.Module):
         self.out = nn.Linear(fresh.spec.net.dim, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.requires_grad_(True)
+        self.float().requires_grad_(True)  # a run may be in fewer digits than learning takes
 
     def forward(self, batch: Any) -> Tensor:
         """(B,) log odds of label 1."""

@@ -43,16 +43,23 @@ AR_WAYS = (
     Way((1, 1), ("likelihood",), None, {"temperature": 0.0, "decoder": "exact"}),
     Way((1, 10), ("likelihood", "mbr"), None, {"decoder": "beam"}),
 )
-ONE = Way((1, 1), ("likelihood",))
-MANY = (Way((5, 2), ("likelihood", "mbr", "ar")), Way((7, 3), ("likelihood", "mbr", "ar")))
-WAYS = (*(Way((1, 1), ("likelihood",), steps) for steps in (5, 10)), ONE, *MANY)
+COOL, COLD = {"temperature": 0.5}, {"temperature": 0.0}
+"""Half of the noise of each step, and none but what it begins with."""
+CHOOSERS = ("likelihood", "mbr", "ar")
+WAYS = (
+    Way((1, 1), ("likelihood",)),
+    Way((1, 1), ("likelihood",), 20, COOL),
+    *(Way((1, 1), ("likelihood",), steps, COLD) for steps in (5, 10, 20)),
+    Way((5, 2), CHOOSERS, 20, COOL),
+    Way((7, 3), CHOOSERS, 20, COOL),
+)
 MASKED = {"decoder": "mask-predict", "temperature": 0.0}
 CMLM_WAYS = (
     Way((1, 1), ("likelihood",), 4, MASKED),
     Way((1, 1), ("likelihood",), 10, MASKED),
-    Way((5, 1), ("likelihood", "mbr", "ar"), 10, MASKED),
+    Way((5, 1), CHOOSERS, 10, MASKED),
 )
-ABLATED = (ONE, Way((5, 2), ("mbr",)))
+ABLATED = (Way((1, 1), ("likelihood",), 20, COLD), Way((5, 2), ("mbr",), 20, COOL))
 
 
 def _difformer(ways: tuple[Way, ...], **settings: str) -> Arm:
@@ -67,7 +74,9 @@ ARMS = {
     "factor-1": _difformer(ABLATED, factor="1"),
     "no-norm": _difformer(ABLATED, embed_norm="none"),
     "table-norm": _difformer(ABLATED, embed_norm="table"),
-    "plain": _difformer((*ABLATED, Way((1, 1), ("likelihood",), 100)), names="rounding", factor="1", embed_norm="none"),
+    "plain": _difformer(
+        (*ABLATED, Way((1, 1), ("likelihood",), 100, COLD)), names="rounding", factor="1", embed_norm="none"
+    ),
 }
 TASKS = {
     f"{source}-{target}": Task(

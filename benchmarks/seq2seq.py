@@ -124,7 +124,7 @@ def written(run: Any, way: Way, read: Sequence[str], kept: Path, until: float) -
         found = list(mezzotint.translate(run, read[done : done + CHUNK], **how))
         chunk = {
             "seconds": time.perf_counter() - began,
-            "lines": [[t.candidates or ("",), t.scores or (0.0,), t.weights or (1.0,), t.nfe] for t in found],
+            "lines": [[t.candidates or ("",), t.scores or (0.0,), t.nfe] for t in found],
         }
         with kept.open("a") as file:
             file.write(json.dumps(chunk) + "\n")
@@ -177,11 +177,11 @@ def choose(lines: Sequence[Sequence[Any]], chooser: str, scorer: Any, read: Sequ
     from mezzotint.guidance.choose import best_scored, most_agreed, sentence_bleu
     from mezzotint.translation.write import log_p_of
 
-    nfe = sum(line[3] for line in lines) / len(lines)
+    nfe = sum(line[2] for line in lines) / len(lines)
     if chooser == "mbr":
-        return [texts[most_agreed(texts, sentence_bleu(), weights)] for texts, _, weights, _ in lines], nfe
+        return [texts[most_agreed(texts, sentence_bleu())] for texts, *_ in lines], nfe
     if chooser == "likelihood":
-        return [texts[best_scored(scores)] for texts, scores, _, _ in lines], nfe
+        return [texts[best_scored(scores)] for texts, scores, _ in lines], nfe
     pairs = [(source, text) for source, line in zip(read, lines, strict=True) for text in line[0]]
     found = iter(log_p_of(scorer, pairs))
     picked = [texts[best_scored([next(found) for _ in texts])] for texts, *_ in lines]

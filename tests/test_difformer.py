@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mezzotint.net.transformer import placed
 from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.offset import LengthHead, candidate_lengths, length_nll
 from mezzotint.process.gaussian import Gaussian, RescaledVariance, SqrtVariance
@@ -218,9 +219,11 @@ def test_the_norm_stands_where_it_is_said_to(norm: EmbedNorm) -> None:
     made.net.decoder.layers[0].register_forward_hook(lambda module, args, out: entered.append(args[0]))
     _, memory, _ = made._read(pairs_of([3], [5]))
     z = 30 * torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0)).double()
-    made.net(z, z, at(500), torch.ones(1, 3, dtype=torch.bool), memory)
+    real = torch.ones(1, 3, dtype=torch.bool)
+    made.net(z, z, at(500), real, memory)
     weight = made.net.decoder.norm_in.weight if norm is EmbedNorm.INPUT else torch.ones(16)
-    rows = entered[0] / weight
+    # Places are added behind the norm, where nothing that is loud can drown them.
+    rows = (entered[0] - placed(made.net.decoder.positions, entered[0], real, 0)) / weight
     assert torch.allclose(rows.square().mean(-1), torch.ones(1, 3).double(), atol=1e-3) == (norm is EmbedNorm.INPUT)
     table = made.net.space.vectors
     if norm is EmbedNorm.TABLE:

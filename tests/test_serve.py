@@ -205,7 +205,7 @@ def test_a_text_is_written_from_a_source(client: TestClient, runs: dict[str, Run
     (found,) = mezzotint.translate(runs["de-en"], ["old river zzz"], steps=4, seed=2)
     (text,) = whole["texts"]
     assert (text["text"], text["candidates"], text["note"]) == (found.text, list(found.candidates), found.note)
-    assert "is unknown" in text["note"] and whole["usage"]["network_evaluations"] == found.nfe
+    assert "does not know" in text["note"] and whole["usage"]["network_evaluations"] == found.nfe
     *frames, last = events(client.post("/v1/canvas", json=asked | {"stream": True}).text)
     assert last["texts"] == whole["texts"] and [f["done"] for f in frames] == [False] * (len(frames) - 1) + [True]
     assert ["".join(p["text"] for p in row).strip() for row in frames[-1]["rows"]] == text["candidates"]
@@ -264,7 +264,7 @@ def test_metrics_count(client: TestClient) -> None:
         ("canvas", {"model": "de-en"}, "difformer writes from a text; give it as `source`"),
         ("canvas", {"model": "de-en", "source": "  "}, "the source cannot be read: there is nothing in it"),
         ("canvas", {"model": "de-en", "source": "old", "template": "[3]"}, "has no template; leave it out"),
-        ("canvas", {"model": "de-en", "source": "old", "temperature": 0.5}, "leave temperature and top_p at 1"),
+        ("canvas", {"model": "de-en", "source": "old", "top_p": 0.5}, "has no odds of tokens to cut"),
         ("canvas", {"model": "de-en", "source": "old " * 99, "stream": True}, "reads at most"),
         ("completions", {"model": "de-en"}, "writes from a source"),
         ("latent/walk", {"a": "old", "b": "new"}, "mdlm has no latent space"),

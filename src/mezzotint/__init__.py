@@ -37,7 +37,16 @@ if TYPE_CHECKING:
     from mezzotint.data.trees import read_tree
     from mezzotint.doctor.examination import examine
     from mezzotint.doctor.finding import Finding, Verdict
-    from mezzotint.errors import CapabilityError, DataError, HubError, MezzotintError, RunError, UsageError, unknown
+    from mezzotint.errors import (
+        CapabilityError,
+        DataError,
+        HubError,
+        MezzotintError,
+        RunError,
+        UsageError,
+        few,
+        unknown,
+    )
     from mezzotint.evaluate.table import Score
     from mezzotint.film.reel import Film, check_film
     from mezzotint.held_out import labelled, own_texts
@@ -88,7 +97,16 @@ _HOMES = {
     "data.trees": ("read_tree",),
     "doctor.examination": ("examine",),
     "doctor.finding": ("Finding", "Verdict"),
-    "errors": ("CapabilityError", "DataError", "HubError", "MezzotintError", "RunError", "UsageError", "unknown"),
+    "errors": (
+        "CapabilityError",
+        "DataError",
+        "HubError",
+        "MezzotintError",
+        "RunError",
+        "UsageError",
+        "few",
+        "unknown",
+    ),
     "evaluate.table": ("Score",),
     "film.reel": ("Film", "check_film"),
     "held_out": ("labelled", "own_texts"),
@@ -179,6 +197,7 @@ __all__ = [
     "distill_run",
     "evaluate_run",
     "examine",
+    "few",
     "finetune_run",
     "from_pretrained",
     "import_checkpoint",

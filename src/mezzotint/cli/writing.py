@@ -14,7 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import mezzotint
-from mezzotint import CapabilityError, UsageError, literal
+from mezzotint import CapabilityError, UsageError, few, literal
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, one_line, say, stderr
@@ -29,7 +29,6 @@ from mezzotint.cli.saying import (
     texts,
     write,
 )
-from mezzotint.errors import few
 
 if TYPE_CHECKING:
     from mezzotint import Card, Draft, Run, Wanted

@@ -7,6 +7,7 @@ et al. 2017, arXiv:1711.02281, §4.2.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache
@@ -33,21 +34,19 @@ class Chooser(Enum):
     LIKELIHOOD = "likelihood"
 
 
-def most_agreed(texts: Sequence[str], utility: Utility, weights: Sequence[float] | None = None) -> int:
-    """The place of the text with the greatest expected utility, each text weighing as much as is said; the first of
+def most_agreed(texts: Sequence[str], utility: Utility) -> int:
+    """The place of the text with the greatest mean utility where each of the others is the reference; the first of
     equals. Equal texts are compared once.
 
-    Lengths that are tried because they stand beside the likeliest one are no draws: weighed by their probability, they
-    count for what they are. Departure: in Difformer's code all weigh the same, the candidate is the reference and the
-    others are the hypotheses; as it is here is how the risk is defined.
+    Departure: in Difformer's code (Gao et al. 2022, arXiv:2212.09412) the candidate is the reference and the others are
+    the hypotheses; as it is here is how the risk is defined.
     """
-    mass: dict[str, float] = {}
-    for text, weight in zip(texts, weights or [1.0] * len(texts), strict=True):
-        mass[text] = mass.get(text, 0.0) + weight
-    if len(mass) == 1:
+    counts = Counter(texts)
+    if len(counts) == 1:
         return 0
-    expected = {text: sum(m * utility(text, other) for other, m in mass.items()) for text in mass}
-    return texts.index(max(expected, key=expected.__getitem__))
+    total = {text: sum(n * utility(text, other) for other, n in counts.items()) for text in counts}
+    least = {text: total[text] - utility(text, text) for text in counts}  # none is a reference of its own
+    return texts.index(max(least, key=least.__getitem__))
 
 
 def most_wanted(texts: Sequence[str], missed: Sequence[int], chances: Sequence[float], by: Choose) -> int:

@@ -100,7 +100,8 @@ class Stack(nn.Module):
     def __init__(
         self, spec: EncoderDecoderSpec, length: int, *, crosses: bool, causal: bool = False, normed: bool = False
     ) -> None:
-        """`normed` puts a norm behind the entrance, places added, as BERT has it."""
+        """`normed` puts a norm behind the entrance. Places are added after it: what enters grows in training, and a
+        place that is added before is lost in it."""
         super().__init__()
         self.spec = spec
         self.causal = causal
@@ -136,9 +137,9 @@ class Stack(nn.Module):
         first, L = cache.length if cache is not None else 0, x_BLD.shape[1]
         if self.neighbours is not None:
             x_BLD = self.neighbours(x_BLD, real, cache)
+        x_BLD = x_BLD if self.norm_in is None else self.norm_in(x_BLD)
         if self.positions is not None:
             x_BLD = x_BLD + placed(self.positions, x_BLD, real, first)
-        x_BLD = x_BLD if self.norm_in is None else self.norm_in(x_BLD)
         x_BLD = F.dropout(x_BLD, self.spec.dropout, self.training) if self.spec.dropout else x_BLD
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
         bias = visibility(real, self.causal, L, x_BLD, first)

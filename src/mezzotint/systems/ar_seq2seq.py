@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.sketch import candidates
 from mezzotint.net.attention import Cache
 from mezzotint.net.encoder_decoder import EncoderDecoder, Memory
-from mezzotint.objective.rounding import token_nll
+from mezzotint.objective.rounding import each_nll, token_nll
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import Next, write
 from mezzotint.sampler.beam import Hypothesis, beam_search
@@ -58,8 +57,7 @@ class ARSeq2Seq:
 
     def token_nll(self, batch: Canvas) -> Tensor:
         """(B, L) nats: -log p of each free token given those before it and the source; 0 elsewhere."""
-        nll = F.cross_entropy(self.logits(batch).float().mT, batch.ids, reduction="none")
-        return nll * batch.free
+        return each_nll(self.logits(batch), batch.ids, batch.free)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats, exact."""

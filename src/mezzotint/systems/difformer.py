@@ -9,6 +9,9 @@ Departure: times are continuous and stratified over the batch, where the code dr
 Departure: the steps of writing are 1/K apart and begin at t = 1; the code's K points include both ends of its 2,000.
 Departure: rotary attention, neighbours mixed at the entrance (net/transformer.py), GELU, and by default norms before
 the branches; `norms=post` is the paper's.
+Departure: places are added behind the norm of the entrance, in the code before it. What enters grew in training until
+its places were lost: without them nothing changed, and a masked model without its own loses a nat at t = 1.
+Departure: `temperature` is how much of the ancestral step's noise is added, and is 1 in the code.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.errors import CapabilityError
 from mezzotint.guidance.self_condition import detached, twice
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.conditioning import sinusoids
@@ -31,7 +33,7 @@ from mezzotint.objective.rounding import token_nll
 from mezzotint.process.gaussian import Gaussian, RescaledVariance, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import SOLVERS, Walk
+from mezzotint.sampler.gaussian import Walk, solver
 from mezzotint.space.scaled import ScaledEmbedding
 from mezzotint.spec.difformer import CARD, DifformerSpec, EmbedNorm, Louder, Names
 from mezzotint.types import Canvas, Denoiser, Frame, Loss, Noised, Prediction, Request, Sketch
@@ -162,15 +164,13 @@ class Difformer:
         return sketched(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad, states)
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        if (request.temperature, request.top_p) != (1, 1):
-            raise CapabilityError("difformer draws vectors and no tokens; leave temperature and top_p at 1")
         canvas = request.canvas
         with torch.no_grad():
             _, memory, _ = self._read(canvas, request.read)
             blank = self.net.space.vectors.new_zeros(*canvas.ids.shape, self.spec.width)
         counted = Counted(self.denoiser(memory), canvas)
         denoise = spaces(forbid(counted, request.forbidden), request.spaced)
-        step = Walk(self.decoding, SOLVERS[request.decoder], blank, self.spec.early_stop, request.drafts)
+        step = Walk(self.decoding, solver(request, "difformer"), blank, self.spec.early_stop, request.drafts)
         rng = Rng(request.seed, canvas.index.tolist())
         return drive(denoise, step, canvas, request.steps, rng, counted.calls)
 

@@ -62,8 +62,6 @@ class Translation:
     """Mean log probability of the symbols of the chosen one under the run itself, its length one of them if drawn."""
     scores: tuple[float, ...] = ()
     """The same of all candidates."""
-    weights: tuple[float, ...] = ()
-    """How much each candidate counts where they agree: the probability of its length, where lengths are tried."""
     nfe: int = 0
     """Network evaluations of all candidates together, a chooser's among them."""
     index: int = 0
@@ -194,8 +192,6 @@ class Written:
 
     texts: list[str]
     scores: list[float]
-    weights: list[float]
-    """The probability of each one's length, shared among those that have it."""
     nfe: int
 
 
@@ -236,26 +232,24 @@ def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:
     nats = [float(p[k].clamp(min=1e-30).log().sum()) for p, k in zip(confidence, known, strict=True)]
     symbols = known.sum(1).tolist()
     if sketch.log_p is None:
-        scores, weights = [n / k for n, k in zip(nats, symbols, strict=True)], [1.0] * len(texts)
+        scores = [n / k for n, k in zip(nats, symbols, strict=True)]
     else:  # Departure: that a text is as long as it is, is one more symbol; the papers' code leaves the length out
         log_p = sketch.log_p[rows].cpu().double()
         scores = [(n + c) / (k + 1) for n, c, k in zip(nats, log_p.tolist(), symbols, strict=True)]
-        weights = log_p.softmax(0).tolist()
-    return Written(texts, scores, weights, int(frame.nfe[rows].sum()))
+    return Written(texts, scores, int(frame.nfe[rows].sum()))
 
 
 def _chosen(run: Run, read: Sequence[str], written: Sequence[Written], asked: Asked) -> Iterator[Translation]:
     by_other = _scored(asked.scorer, read, written) if asked.choose is Chooser.AR and asked.scorer else None
     pick: Callable[[int, Written], int] = {
-        Chooser.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu(), each.weights),
+        Chooser.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu()),
         Chooser.AR: lambda row, each: best_scored(by_other[row] if by_other else each.scores),
         Chooser.LIKELIHOOD: lambda row, each: best_scored(each.scores),
     }[asked.choose]
     for row, each in enumerate(written):
         place = pick(row, each)
         nfe = each.nfe + (len(each.texts) if by_other else 0)
-        scores, weights = tuple(each.scores), tuple(each.weights)
-        yield Translation(read[row], each.texts[place], tuple(each.texts), scores[place], scores, weights, nfe)
+        yield Translation(read[row], each.texts[place], tuple(each.texts), each.scores[place], tuple(each.scores), nfe)
 
 
 @torch.no_grad()
