@@ -47,7 +47,7 @@ def arms(kind: str, steps: Iterable[int], matched: bool) -> Iterator[tuple[int |
 
 
 def taught(config: Mapping[str, Any]) -> How:
-    """The settings under which a student was taught, as far as they are not the recipe's."""
+    """The rate at which a student was taught, and its other settings as far as they are not the recipe's."""
     from mezzotint.recipes.didi_instruct import recipe
     from mezzotint.spec.base import Size
     from mezzotint.spec.recipe import Corpus
@@ -64,7 +64,7 @@ def taught(config: Mapping[str, Any]) -> How:
     for of, named in (("spec", usual.spec.to_json()), ("training", {n: getattr(usual.training, n) for n in TAUGHT})):
         told = {name: config[of].get(name, value) for name, value in named.items() if name not in theirs}
         how |= {name: value for name, value in told.items() if value != named[name]}
-    return how
+    return how | {"lr": f"{config['training']['lr']:g}"}
 
 
 def told_apart(name: str, config: Mapping[str, Any]) -> How:

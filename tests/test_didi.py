@@ -214,6 +214,7 @@ def test_guided_texts_cost_the_critics_passes_too_and_keep_what_is_given(made):
 def test_the_command_distils_and_writes(made, capsys):
     words = ["distill", made / "teacher", "--out", made / "fast", "--max-steps", "2", "--batch-size", "8"]
     assert command.main([*map(str, words), "--set", "validations=1"]) == 0
+    assert f"sample {made / 'fast'} -n 8 --watch --steps 8 --decoder spread\n" in capsys.readouterr().err
     assert command.main(["sample", str(made / "fast"), "-n", "2", "--steps", "4", "--guide", "reward"]) == 0
     written = capsys.readouterr()
     assert len(written.out.splitlines()) == 2 and "guide reward is approximate" in written.err

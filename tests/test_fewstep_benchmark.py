@@ -51,11 +51,11 @@ def test_arms_go_on_where_they_were_stopped_and_are_told_apart(workshop, monkeyp
     found = call(monkeypatch, distil_ablation, *asked)
     assert told(found) == {
         ("mdlm", "batch=32", 2),
-        ("didi-instruct", "batch=4,critic_blocks=1", 2),
-        ("didi-instruct", "batch=4,critic_blocks=1,guide=reward", 2),
-        ("didi-instruct", "batch=4,coupled=False,critic_blocks=1", 2),
-        ("didi-instruct", "batch=4,coupled=False,critic_blocks=1,guide=reward", 2),
-        ("didi-instruct", "batch=4,critic_blocks=1,objective=consistency", 2),
+        ("didi-instruct", "batch=4,critic_blocks=1,lr=3e-05", 2),
+        ("didi-instruct", "batch=4,critic_blocks=1,guide=reward,lr=3e-05", 2),
+        ("didi-instruct", "batch=4,coupled=False,critic_blocks=1,lr=3e-05", 2),
+        ("didi-instruct", "batch=4,coupled=False,critic_blocks=1,guide=reward,lr=3e-05", 2),
+        ("didi-instruct", "batch=4,critic_blocks=1,lr=3e-05,objective=consistency", 2),
     }
     assert {row.train_minutes for row in found if row.system == "didi-instruct"} == {0.001}
     monkeypatch.setattr(fewstep.Table, "_record", lambda *_: pytest.fail("measured again"))
@@ -67,14 +67,15 @@ def test_every_kind_is_measured_raw_and_at_the_teachers_entropy(workshop, monkey
     list(mezzotint.distill_run("runs/e2e-mdlm", out="fast", max_steps=2, settings=settings))
     asked = ["--students", "fast", "--ar", "runs/e2e-ar", "--steps", "2", "--teacher", "runs/e2e-mdlm"]
     found = call(monkeypatch, fewstep, *asked)
-    fast = "batch=4,critic_blocks=1,taught_steps=2"
+    fast = "batch=4,critic_blocks=1,lr=3e-05,taught_steps=2"
     nuclei = {("ar", "default" if p == 1 else f"top_p={p}", None) for p in fewstep.NUCLEI}
     of_student = {
-        ("didi-instruct", variant, 2) for variant in (fast, "batch=4,critic_blocks=1,guide=reward,taught_steps=2")
+        ("didi-instruct", variant, 2)
+        for variant in (fast, "batch=4,critic_blocks=1,guide=reward,lr=3e-05,taught_steps=2")
     }
     assert told(found) >= {("data", "default", None), ("mdlm", "batch=32", 2), *nuclei, *of_student}
     guided = {row.variant: row.nfe for row in found if row.metric == "judge_nll" and row.system == "didi-instruct"}
-    assert guided["batch=4,critic_blocks=1,guide=reward,taught_steps=2"] > guided[fast]
+    assert guided["batch=4,critic_blocks=1,guide=reward,lr=3e-05,taught_steps=2"] > guided[fast]
     found = call(monkeypatch, fewstep, *asked, "--matched", "--temperatures", "0.8", "1.2")
     matched = told(found, "judge_nll_matched")
     assert matched >= {("mdlm", "batch=32", 2), ("ar", "default", None), *of_student}

@@ -46,8 +46,11 @@ def _size(count: int) -> str:
 
 def next_of(run: Path) -> str:
     """What to do with a trained run."""
-    able = mezzotint.check_run(run).get("can", ())
-    return f"mezzotint translate {quote(str(run))} < FILE" if "translate" in able else sample_command(run)
+    config = mezzotint.check_run(run)
+    if "translate" in config.get("can", ()):
+        return f"mezzotint translate {quote(str(run))} < FILE"
+    few = " --steps 8 --decoder spread" if config.get("teacher") else ""  # it was taught to write in few steps
+    return sample_command(run) + few
 
 
 def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:
