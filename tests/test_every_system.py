@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -109,6 +110,24 @@ def test_its_losses_are_sums_with_a_count_and_reach_its_weights(name: str) -> No
         for each in system.players.values():
             each.zero_grad()
     assert players <= set(system.players)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_it_learns_and_writes_in_bf16(name: str) -> None:
+    system, batch = deepcopy(fresh(name)), texts(name)
+    networks = [*system.players.values(), *getattr(system, "frozen", {}).values()]
+    exact = fresh(name).nll(batch, Rng(3, range(3)))
+    for network in networks:
+        network.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = list(system.losses(batch, Rng(0, range(3), "train/0", 3)))
+    assert losses and all(bool(loss.total.isfinite()) for loss in losses)
+    for network in networks:
+        network.bfloat16()
+    with torch.no_grad():
+        torch.testing.assert_close(system.nll(batch, Rng(3, range(3))), exact, rtol=0.2, atol=0.5)
+        *_, last = system.sample(Request(empty(name), steps=4, seed=5))
+    assert bool(last.known.any(1).all()) and bool(last.confidence.isfinite().all())
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
