@@ -85,7 +85,7 @@ def test_a_length_is_a_symbol_of_the_score_and_candidates_agree_as_equals(runs) 
     risks = [sum(utility(text, other) for j, other in enumerate(texts) if j != i) for i, text in enumerate(texts)]
     assert len(texts) == 6 and risks[texts.index(found.text)] == pytest.approx(max(risks))
     forbidden = tuple(sorted(run.tokenizer.special))
-    *_, frame = run.system.sample(Request(sketch.canvas, steps=4, forbidden=forbidden))
+    *_, frame = run.system.sample(Request(sketch.canvas, steps=4, forbidden=forbidden, temperature=0.5))
     for row, n in enumerate(lengths.tolist()):
         nats = float(frame.confidence[row, :n].double().log().sum()) + float(log_p[n - 1])
         assert found.scores[row] == pytest.approx(nats / (n + 1), rel=1e-3)
@@ -151,6 +151,16 @@ def test_agreement_is_the_mean_utility_against_all_others() -> None:
     assert most_agreed(["x"], utility) == 0 and most_agreed(["x", "x"], utility) == 0
     assert best_scored([1.0, 3.0, 3.0, -math.inf]) == 1
     assert sentence_bleu()("a cat sat on a mat", "a cat sat on a mat") == pytest.approx(100)
+
+
+def test_a_walk_adds_half_of_the_noise_or_none_where_a_length_has_one_text(runs) -> None:
+    def usual(name: str, **how: object) -> float:
+        return mezzotint.asked_of(runs[name], **how).temperature  # type: ignore[arg-type]
+
+    assert usual("difformer") == usual("difformer", candidates=(1, 2)) == 0.5
+    assert usual("difformer", candidates=(5, 1)) == usual("cmlm") == 0
+    assert usual("difformer", decoder="ddim") == usual("ar-seq2seq", decoder="exact") == 1
+    assert usual("difformer", temperature=0.7) == 0.7
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ Departure: rotary attention, neighbours mixed at the entrance (net/transformer.p
 the branches; `norms=post` is the paper's.
 Departure: places are added behind the norm of the entrance, in the code before it. What enters grew in training until
 its places were lost: without them nothing changed, and a masked model without its own loses a nat at t = 1.
-Departure: `temperature` is how much of the ancestral step's noise is added, and is 1 in the code.
+Departure: `temperature` is how much of the ancestral step's noise is added; `translate` adds half of it, or none where
+a length has one text (translation/write.py). In the code it is all of it.
 """
 
 from __future__ import annotations

@@ -48,6 +48,12 @@ USUAL = {
 
 Five lengths, the likeliest token everywhere, and the likeliest text: Ghazvininejad et al. 2019, arXiv:1904.09324, §3.3.
 """
+HUSHED = 0.5
+"""The share of each step's noise that a walk of vectors adds where a length has several texts; where it has one, none.
+
+On 300 lines of Multi30k's valid, German to English: with all, half and none of it 22.2, 24.1 and 25.8 BLEU of one
+candidate, with all and half of it 26.6 and 26.8 of 5x2 by MBR.
+"""
 
 
 @dataclass(frozen=True)
@@ -117,9 +123,11 @@ def asked_of(
     for name in how:
         if name not in ("steps", "seed", "temperature", "top_p"):
             raise unknown("argument", name, ["steps", "seed", "temperature", "top_p"])
+    walks = chosen is Decoder.EXACT and Decoder.DDIM in card.decoders
+    temperature = (HUSHED if each > 1 else 0.0) if walks else usual.temperature
     return Asked(
         lengths, each, by, chosen, int(how.get("steps", 20)), int(how.get("seed", 0)),
-        how.get("temperature", usual.temperature), how.get("top_p", 1.0), scorer,
+        how.get("temperature", temperature), how.get("top_p", 1.0), scorer,
     )  # fmt: skip
 
 
