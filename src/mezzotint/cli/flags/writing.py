@@ -184,7 +184,11 @@ class Translate:
     seed: Seed = 0
     temperature: Annotated[
         float | None,
-        value("where tokens are drawn: 0 takes the likeliest, 1 the model's own odds", "T", number(least=0)),
+        value(
+            "0 takes the likeliest tokens, 1 has the model's own odds; of vectors, the share of noise",
+            "T",
+            number(least=0),
+        ),
     ] = None
     decoder: Annotated[
         str | None,
