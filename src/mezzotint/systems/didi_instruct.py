@@ -58,11 +58,19 @@ class DiDiInstruct:
         self.subs = Subs(spec.masked)
         self.process, self.net = self.subs.process, self.subs.net
         self.denoise = self.subs.denoise
-        self.critic = Critic(spec.masked, self.process, spec.critic_blocks)
+        told = spec.objective is Objective.DIVERGENCE
+        self._critic = Critic(spec.masked, self.process, spec.critic_blocks) if told else None
         self.times = TimeLaw(spec.time_a, spec.time_b)
         self.shadow = Subs(spec.masked) if spec.objective is Objective.TOKENS else None
-        beside = self.critic.net if self.shadow is None else self.shadow.net
-        self.players: Mapping[str, nn.Module] = {"critic": beside, "student": self.net}
+        other = self._critic or self.shadow
+        beside = {} if other is None else {"critic": other.net}
+        self.players: Mapping[str, nn.Module] = {**beside, "student": self.net}
+
+    @property
+    def critic(self) -> Critic:
+        """Who tells the student's texts from others, and rewards it; of runs that were taught by one."""
+        assert self._critic is not None, "taught without a critic"
+        return self._critic
 
     @cached_property
     def teacher(self) -> Subs:
@@ -79,9 +87,9 @@ class DiDiInstruct:
         """Student and critic from the teacher, whose weights have to be there."""
         weights = self.teacher.net.state_dict()
         self.net.load_state_dict(weights)
-        if self.shadow is None:
-            self.critic.net.start(weights, torch.Generator().manual_seed(seed))
-        else:
+        if self._critic is not None:
+            self._critic.net.start(weights, torch.Generator().manual_seed(seed))
+        if self.shadow is not None:
             self.shadow.net.load_state_dict(weights)
 
     def pace(self, fraction: float) -> Mapping[str, float]:
