@@ -1,5 +1,7 @@
-"""What all tests stand on: products in float32, on processors with arithmetic in bf16, too. Processes of tests/pair.py do
-the same; others that a test starts go by their own lights."""
+"""What all tests stand on: products in float32, on processors with arithmetic in bf16, too.
+
+Processes of tests/pair.py do the same; others that a test starts go by their own lights.
+"""
 
 from __future__ import annotations
 
