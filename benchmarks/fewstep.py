@@ -26,8 +26,8 @@ LONG = (256, 1024)
 MATCHED = (4, 8, 16)
 FEW = 32
 NUCLEI = (1.0, 0.95, 0.9, 0.8)
-TAUGHT = ("batch", "lr", "warmup", "clip", "ema")
-"""Settings of a training that tell students apart."""
+TAUGHT = ("batch", "warmup", "clip", "ema")
+"""Settings of a training that tell students apart, beside the rate, which all rows name."""
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 ARMS = ("teacher", "student", "spread", "reward", "ar")
 

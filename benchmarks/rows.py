@@ -75,19 +75,16 @@ class Row:
     def key(self) -> str:
         """Equal for two measurements of the same thing; the data's own values are those of so many texts, whoever
         counts them."""
-        of_data = self.system == "data"
-        names = [name for name in KEY if not (of_data and name == "hardware")] + ["n"] * of_data
+        names = [*(name for name in KEY if name != "hardware"), "n"] if self.system == "data" else KEY
         return json.dumps([getattr(self, name) for name in names])
 
     @property
     def processor(self) -> str:
         """Its model in a word or two, or the GPU's: what minutes of training are to be read with. The data's own
         values are nobody's work."""
-        return (
-            ""
-            if self.system == "data"
-            else re.sub(r"\(R\)| Processor.*| @.*", "", (self.hardware or "").partition(",")[0])
-        )
+        if self.system == "data":
+            return ""
+        return re.sub(r"\(R\)| Processor.*| @.*", "", (self.hardware or "").partition(",")[0])
 
 
 KEY = (
