@@ -25,6 +25,7 @@ stopped, or had too few --minutes, is continued by the same call.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf, log
@@ -38,7 +39,7 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "adavae": {},
     "without": {"infuse": "none", "late": "0", **WHOLE},
     "full": WHOLE,
-    "published": {"free": "total", "bits": "0.5", "beta": "1", "cycles": "4"},
+    "published": {"free": "total", "bits": "0.5", "beta": "1", "cycles": "4", "weigh": "token"},
     "bits-0.25": {"free": "total", "bits": "0.25", "beta": "1"},
     "bits-1": {"free": "total", "bits": "1.0", "beta": "1"},
     "beta-1": {"beta": "1"},
@@ -55,6 +56,8 @@ ALONE: Mapping[str, str] = {"recurrent": "rnn-vae"}
 """Arms that stand on no backbone, and the systems that they are runs of."""
 DRAWS = (1, 10, 100)
 """The numbers of draws at which the bound is told, besides all."""
+PRIOR = 5
+"""Minutes that a prior is learned for, unless said otherwise."""
 WALKS, POINTS = 200, 11
 """Walks between pairs of texts, and the texts of each: as many pairs as in Zhang et al. 2024 (evaluate/walks.py)."""
 
@@ -108,6 +111,7 @@ class Study:
         budget: dict[str, Any] = {"minutes": None if steps else minutes, "max_steps": steps}
         known = {k: v for k, v in {**budget, "seed": given.seed, "stem": how.get("backbone")}.items() if v is not None}
         known |= {"stem": how["backbone"].name.replace(",", "+")} if how else {}
+        known |= {"batch": given.batch} if given.batch else {}
         out = RUNS / given.name / f"{system},{variant({**known, **settings})}"
         how |= {"settings": dict(settings), "seed": given.seed, "batch_size": given.batch, **budget}
         return trained(given.name, system, out, until=self.until, device=given.device, **how)
@@ -191,18 +195,16 @@ class Measured:
 
     def reconstruction(self) -> Iterator[Any]:
         """What comes back of a text."""
-        from mezzotint.evaluate.latent import reconstruction
+        from mezzotint.assess import returned
 
-        texts = words_of(self.run, self.few)
-        yield self.row(reconstruction(texts, [s.text for s in self.run.latent.reconstruct(texts)]))
+        yield self.row(returned(self.run, self.few))
 
     def walks(self) -> Iterator[Any]:
         """How evenly the way leads from one text to another."""
-        from mezzotint.evaluate.walks import pairs, smoothness
+        from mezzotint.assess import walks_between
+        from mezzotint.evaluate.walks import smoothness
 
-        texts = words_of(self.run, self.few)
-        ends = [(texts[i], texts[j]) for i, j in pairs(len(texts), WALKS)]
-        walks = [[s.text for s in walk] for walk in self.run.latent.walks(ends, POINTS)]
+        walks = walks_between(self.run, self.few, WALKS, POINTS)
         print("\n".join(f"    {text[:150]}" for text in walks[0]), flush=True)
         for score in smoothness(walks):
             yield self.row(score)
@@ -213,11 +215,25 @@ class Measured:
         from mezzotint.rng import Rng
 
         given, draw = self.given, Rng(self.given.seed, range(self.given.n)).at("latent")
-        points = self.run.system.prior(draw) if prior == "learned" else draw.normal(self.run.spec.latent)
-        texts = [s.text for s in self.run.latent.decode(points.cpu(), temperature=1.0, seed=given.seed)]
+        if self.told:
+            points = self.run.system.prior(draw) if prior == "learned" else draw.normal(self.run.spec.latent)
+            samples = self.run.latent.decode(points.cpu(), temperature=1.0, seed=given.seed)
+        else:
+            samples = self.run.generate(given.n, seed=given.seed)
+        texts = [s.text for s in samples]
         print("\n".join(f"    {text[:150]}" for text in texts[:4]), flush=True)
         for score in of_texts(texts, judge, training, False):
-            yield self.row(score, prior=prior)
+            yield self.row(score, **self.drawn(prior))
+
+    def drawn(self, prior: str) -> dict[str, object]:
+        """What names texts of a prior, and how long one that was learned took, where that is not the usual."""
+        given = self.given
+        if prior != "learned" or (not given.prior_steps and given.prior_minutes == PRIOR):
+            return {"prior": prior}
+        asked = (
+            {"prior_steps": given.prior_steps} if given.prior_steps else {"prior_minutes": f"{given.prior_minutes:g}"}
+        )
+        return {"prior": prior, **asked}
 
     def all(self, judge: Any, training: Any) -> Iterator[Measurement]:
         """What is measured: what a row of it must have, and how they are made. Without a judge texts are not judged."""
@@ -234,7 +250,7 @@ class Measured:
             yield {**same, "metric": "reconstruction_bleu", "variant": name, "n": few}, self.reconstruction
             yield {**same, "metric": "interpolation_smoothness", "variant": name}, self.walks
         for prior in ("normal", "learned") if told and learns(given) else ("normal",):
-            called = variant({**self.named, "prior": prior})
+            called = variant({**self.named, **self.drawn(prior)})
             facts = {**same, **last(judge), "variant": called, "n": given.n}
             yield facts, lambda prior=prior: self.samples(judge, training, prior)
 
@@ -246,19 +262,13 @@ def last(judge: Any) -> dict[str, object]:
     return {"metric": "entropy_words"} if judge is None else {"metric": "judge_nll", "judge": tag(judge)}
 
 
-def words_of(run: Any, texts: Any) -> list[str]:
-    """Held-out rows as text."""
-    return [run.tokenizer.decode(row.tolist()) for row in texts.rows]
-
-
-def retrieved(given: argparse.Namespace, run: Any, few: Any, training: Sequence[str]) -> Iterator[Any]:
+def retrieved(given: argparse.Namespace, few: Any, training: Sequence[str]) -> Iterator[Any]:
     """The trivial way to bring a text back: the training text that is most like it."""
     from benchmarks.nearest import nearest
     from benchmarks.rows import Row
     from mezzotint.evaluate.latent import reconstruction
 
-    texts = words_of(run, few)
-    score = reconstruction(texts, nearest(texts, training))
+    score = reconstruction(few.written, nearest(few.written, training))
     print(f"retrieval {score.name} {score.value}", flush=True)
     yield Row(
         benchmark=f"{given.name}-latent", system="retrieval", metric=score.name, value=score.value, n=score.n,
@@ -272,13 +282,16 @@ def learns(given: argparse.Namespace) -> bool:
 
 
 def learned(folder: Path, given: argparse.Namespace) -> None:
-    """Give a run a prior of its own, where it has none."""
+    """Give a run a prior of its own, where it has none that was trained for as long."""
     import mezzotint
 
-    if (folder / "prior.safetensors").exists():
-        return
-    run = mezzotint.load(folder, device=given.device)
     how = {"minutes": None if given.prior_steps else given.prior_minutes, "max_steps": given.prior_steps}
+    kept, note = folder / "prior.safetensors", folder / "prior-asked.json"
+    if kept.exists() and note.exists() and json.loads(note.read_text()) == how:
+        return
+    kept.unlink(missing_ok=True)
+    note.write_text(json.dumps(how))
+    run = mezzotint.load(folder, device=given.device)
     for tick in run.latent.learn_prior(mezzotint.own_texts(run), seed=given.seed, **how):
         last = tick
     print(f"{folder.name}: a prior, error {last.loss:.4f} of v", flush=True)
@@ -290,7 +303,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=("e2e", "ptb", "yelp"))
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["adavae", "without", "full"])
-    for what, minutes in (("backbone", 15), ("train", 15), ("prior", 5)):
+    for what, minutes in (("backbone", 15), ("train", 15), ("prior", PRIOR)):
         parser.add_argument(f"--{what}-minutes", type=float, default=minutes)
         parser.add_argument(f"--{what}-steps", type=int)
     parser.add_argument("--recurrent-minutes", type=float, help="of that arm (default: the backbone's and an arm's)")
@@ -341,7 +354,7 @@ def main() -> None:
         if not has(benchmark, given.out, system="data", **last(judge), n=given.n):
             record(of_data(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
         if not has(benchmark, given.out, system="retrieval", n=len(measured.few.rows)):
-            record(retrieved(given, run, measured.few, mezzotint.own_texts(run)), results=given.out)
+            record(retrieved(given, measured.few, mezzotint.own_texts(run)), results=given.out)
         for facts, rows in measured.all(judge, training):
             if not has(benchmark, given.out, **facts):
                 in_time(f"{folder.name}: {facts['metric']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -16,12 +17,14 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 import mezzotint
+from mezzotint.assess import of_latents
 from mezzotint.checks import check_backbone
 from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack
 from mezzotint.data.labels import read_labelled
 from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
 from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mutual_information, of_posteriors
+from mezzotint.held_out import Texts
 from mezzotint.objective.elbo import annealed, charged, divergence, importance_bound
 from mezzotint.rng import Rng
 from mezzotint.space.latent import Infusion, draw, log_normal, log_prior, moments
@@ -399,14 +402,32 @@ def test_mutual_information_lies_between_nothing_and_the_logarithm_of_the_texts(
     M = 200
     apart = Posterior(torch.randn(M, 6, dtype=torch.float64) * 30, torch.full((M, 6), -4.0, dtype=torch.float64))
     alike = Posterior(torch.ones(M, 6, dtype=torch.float64), torch.zeros(M, 6, dtype=torch.float64))
-    found = mutual_information(apart, Rng(0, range(M)))
+    found, _ = mutual_information(apart, Rng(0, range(M)))
     assert float(found.max()) <= math.log(M) + 1e-9 and float(found.mean()) == pytest.approx(math.log(M), abs=1e-6)
-    assert float(mutual_information(alike, Rng(0, range(M))).abs().max()) < 1e-9
+    assert all(float(bound.abs().max()) < 1e-9 for bound in mutual_information(alike, Rng(0, range(M))))
     some = posteriors(M)
     z = draw(some, Rng(0, range(M)).at("information"))
     every = torch.stack([log_normal(z, some.mean[j], some.logvar[j]) for j in range(M)], dim=1)
     written_out = log_normal(z, some.mean, some.logvar) - torch.logsumexp(every, 1) + math.log(M)
-    assert torch.allclose(mutual_information(some, Rng(0, range(M))), written_out, atol=1e-9)
+    least, most = mutual_information(some, Rng(0, range(M)))
+    assert torch.allclose(least, written_out, atol=1e-9)
+    others = every.masked_fill(torch.eye(M, dtype=torch.bool), -math.inf)
+    left_out = log_normal(z, some.mean, some.logvar) - torch.logsumexp(others, 1) + math.log(M - 1)
+    assert torch.allclose(most, left_out, atol=1e-9)
+
+
+@pytest.mark.parametrize("nats", [2.0, 5.0, 9.0])
+def test_mutual_information_of_a_normal_channel_lies_between_the_two_estimates(nats):
+    M, dims = 3000, 16
+    # A mean of variance v seen through noise of variance 1: dims / 2 * log(1 + v) nats.
+    spread = math.sqrt(math.exp(2 * nats / dims) - 1)
+    means = spread * torch.randn(M, dims, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    q = Posterior(means, torch.zeros(M, dims, dtype=torch.float64))
+    least, most = (float(bound.mean()) for bound in mutual_information(q, Rng(0, range(M))))
+    assert least < nats + 0.05 and most > nats - 0.05
+    assert most - least < 0.1 if nats == 2 else most > least
+    note = {score.name: score.note for score in of_posteriors(q, 0)}["mutual_information"]
+    assert ("falls well short" in note) is (nats == 9)
 
 
 def test_a_collapsed_posterior_is_told_of_and_another_is_not():
@@ -418,7 +439,8 @@ def test_a_collapsed_posterior_is_told_of_and_another_is_not():
         assert scores["active_units"].value == (0 if dead else Z)
         assert f"{math.log(100):.2f}" in scores["mutual_information"].note
     assert active(Posterior(torch.tensor([[0.0, 1.0], [0.19, 2.0]]), torch.zeros(2, 2))) == 1
-    assert alarm(1.0, 0) and alarm(0.05, 3) and not alarm(1.0, 3)
+    assert alarm(1.0, 0, 100) and alarm(0.05, 3, 100) and not alarm(1.0, 3, 100)
+    assert "too few to tell" in alarm(0.0, 0, 1)[0] and "COLLAPSED" not in alarm(0.0, 0, 1)[0]
 
 
 # ---- a run -----------------------------------------------------------------------------------------------------------
@@ -487,6 +509,11 @@ def test_walks_analogies_and_transfers(root):
         space.encode(["the " * 40])
     with pytest.raises(UsageError, match="at least 2 points"):
         space.walk("the", "a", 1)
+    with pytest.raises(UsageError, match="not one string"):
+        space.encode("the pub")
+    with pytest.raises(UsageError, match="finite numbers"):
+        space.decode(points * math.nan)
+    assert [s.text for s in space.decode(points.tolist())] == ends
     with pytest.raises(UsageError, match="did you mean 'temperature'"):
         space.walk("the", "a", temperatur=1)
 
@@ -513,10 +540,37 @@ def test_evaluation_tells_what_the_latent_holds(root):
     assert {shown[0], shown[-1]} <= {s.text for s in run.latent.reconstruct(lines[:20])}
 
 
+def test_words_that_a_run_does_not_know_are_read_as_they_are(root):
+    room = mezzotint.load(root / "vae").spec.canvas - 1
+    lines = [*(root / "texts.txt").read_text().splitlines()[:9], "the zyxq pub", " ".join(["zyxq"] * room)]
+    (root / "unknown.txt").write_text("\n".join(lines))
+    run = mezzotint.load(root / "vae")
+    texts = Texts(run, [root / "unknown.txt"])
+    assert sorted(texts.written) == sorted(lines), "not as their tokens are spelled"
+    assert texts.count == len(texts.rows) == 11
+    scores = {score.name: score for score in of_latents(run, texts, n=11, draws=2)}
+    assert scores["reconstruction_bleu"].n == 11
+    assert torch.equal(run.latent.of(texts.batches()).mean, run.latent.encode(texts.written))
+
+
+def test_a_run_without_a_latent_has_no_space(root):
+    out = root / "none"
+    how = {"batch": "8", "validations": "1", "infuse": "none", "late": "0"}
+    list(mezzotint.train("adavae", [root / "texts.txt"], out=out, backbone=root / "ar", max_steps=2, settings=how))
+    run = mezzotint.load(out)
+    with pytest.raises(CapabilityError, match="trained to write without a latent"):
+        run.latent.walk("the", "a")
+    assert list(of_latents(run, Texts(run, [root / "texts.txt"]))) == []
+    assert len(run.generate(2)) == 2
+
+
 def test_the_command(root, capsys, monkeypatch):
     run = str(root / "vae")
     assert main(["latent", "walk", run, "the old river", "a cold pub", "--points", "3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
+    monkeypatch.setattr("sys.stdin", io.StringIO("the pub\n\na river\n"))
+    assert main(["latent", "transfer", run, "--to", "cold"]) == 2
+    assert "standard input, line 2: there is no text" in capsys.readouterr().err
     assert main(["latent", "sample", run, "-n", "2", "--json"]) == 0
     assert all("text" in json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert main(["latent", "walk", str(root / "ar"), "a", "b"]) == 2
@@ -557,6 +611,12 @@ def test_a_run_draws_from_the_prior_that_it_learned(root, capsys):
     learned = load_file(run / "prior.safetensors")
     assert torch.allclose(learned["prior.mean"], q.mean.mean(0), atol=1e-5)
     how = {"seed": 1, "temperature": 0.0}
+    drawn = [s.text for s in before.generate(3, **how)]
+    assert [s.text for s in after.latent.drawn(3, seed=1)] == drawn, "the normal law can still be had"
+    assert (
+        main(["latent", "sample", str(run), "-n", "3", "--seed", "1", "--temperature", "0", "--prior", "normal"]) == 0
+    )
+    assert capsys.readouterr().out.splitlines() == drawn
     assert [s.text for s in after.generate(3, **how)] == [
         s.text for s in after.latent.decode(after.system.prior(Rng(1, range(3)).at("latent")))
     ]

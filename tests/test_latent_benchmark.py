@@ -70,7 +70,9 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
         assert of(metric, **named).value is not None
     for metric in ("interpolation_smoothness", "longest_step"):  # which nothing can be said of where nothing is learned
         assert of(metric, **named).n <= latent.WALKS
-    assert {of("judge_nll", **named, prior=p).n for p in ("normal", "learned")} == {6}
+    assert of("judge_nll", **named, prior="normal").n == 6
+    assert of("judge_nll", **named, prior="learned", prior_steps=2).n == 6
+    assert of("mutual_information_upper", **named).value <= of("divergence_nats", **named).value
     assert of("trainable_share", **without).value is None and 0 < of("trainable_share", **named).value < 1
     assert of("trainable_share", **named, bottleneck=4).value > of("trainable_share", **named).value
     exact = [r for r in found if r.metric == "importance_nats_per_token" and "infuse=none" in r.variant]

@@ -85,7 +85,7 @@ def evaluate_run(
     for column, score in _scores(run, held_out, chosen, n, steps, seed, others):
         columns[column].append(score)
         yield column, score
-    walks = _walks(run, held_out.some(SAMPLES), SHOWN)
+    walks = walks_between(run, held_out.some(SAMPLES), SHOWN)
     if not run.is_published:
         team.once(_write, run.folder, columns, walks)
 
@@ -157,6 +157,8 @@ def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> It
     parts = run.team.deal(held_out.batches(), lambda batch: costs(run.system, [batch], drawn, seed).tolist())
     nats = np.array([row for part in parts for row in part])
     what = "exact" if run.card.exact else f"{run.card.bound}, {draws} draws a text"
+    if run.has_latent:
+        what += ", under the standard normal prior"
     note = "; ".join([what, *held_out.notes])
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
 
@@ -216,7 +218,7 @@ def of_latents(
     """For a system that has a latent space, what it holds: the posteriors of all held-out texts; the bound by many
     draws, and what comes back of a text, for n of them, chosen by a fixed shuffle; walks between some of these."""
     system = run.system
-    if not isinstance(system, Latent):
+    if not isinstance(system, Latent) or not run.has_latent:
         return
     few = held_out.some(n)
     parts = run.team.deal(few.batches(), lambda batch: [t.tolist() for t in log_weights(system, batch, draws, seed)])
@@ -232,19 +234,25 @@ def of_latents(
 
     parts = run.team.deal(held_out.batches(), both)
     means, logvars = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
-    yield from of_posteriors(Posterior(means, logvars), seed)
-    texts = [run.tokenizer.decode(row.tolist()) for row in few.rows]
-    yield reconstruction(texts, [sample.text for sample in run.latent.reconstruct(texts)])
-    yield from smoothness(_walks(run, few, WALKS))
+    yield from of_posteriors(Posterior(means, logvars), seed, len({row.tobytes() for row in held_out.rows}))
+    yield returned(run, few)
+    yield from smoothness(walks_between(run, few, WALKS))
 
 
-def _walks(run: Run, few: Texts, most: int) -> list[list[str]]:
-    """At most so many walks between pairs of texts; none for a system whose texts are no points."""
-    if not isinstance(run.system, Latent):
+def returned(run: Run, few: Texts) -> Score:
+    """What comes back of some texts, each from the mean of its posterior."""
+    points = run.latent.of(few.batches()).mean
+    return reconstruction(few.written, [sample.text for sample in run.latent.decode(points)])
+
+
+def walks_between(run: Run, few: Texts, most: int, length: int = POINTS) -> list[list[str]]:
+    """At most so many walks of so many texts between pairs of texts; none for a system whose texts are no points."""
+    if not run.has_latent or len(few.rows) < 2:
         return []
-    texts = [run.tokenizer.decode(row.tolist()) for row in few.rows]
-    ends = [(texts[i], texts[j]) for i, j in pairs(len(texts), most)]
-    return [[sample.text for sample in walk] for walk in run.latent.walks(ends, POINTS)]
+    points = run.latent.of(few.batches()).mean
+    ends = torch.tensor(list(pairs(len(points), most)))
+    walks = run.latent.between(points[ends[:, 0]], points[ends[:, 1]], length)
+    return [[sample.text for sample in walk] for walk in walks]
 
 
 def _judge(run: Run, judge: str | Path | None, device: str) -> Judge | None:

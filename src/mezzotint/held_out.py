@@ -68,6 +68,13 @@ class Texts:
             return np.array([len(self.texts[i]) + 1 for i in self.order], dtype=np.float64)
         return np.array([len("".join(self.run.tokenizer.surfaces(r))) for r in self.rows], dtype=np.float64)
 
+    @property
+    def written(self) -> list[str]:
+        """Each row as text, words that the run does not know among them."""
+        if self.layout is Layout.TEXTS:
+            return [self.texts[i] for i in self.order]
+        return [self.run.tokenizer.decode(row.tolist()) for row in self.rows]
+
     def some(self, n: int) -> Texts:
         """n of them, chosen by a fixed shuffle."""
         return self._of(sorted(np.random.default_rng(0).permutation(len(self.rows))[:n].tolist()))
@@ -118,6 +125,8 @@ def labelled(
     """
     named = [str(path) for path in data or run.config["data"]["files"]]
     pairs = read_labelled(named, label, field or run.config["data"]["field"])
+    if not pairs:
+        raise DataError(f"there is no labelled text in {', '.join(named)}")
     with_it = [text for text, said in pairs if said == to]
     if not with_it or len(with_it) == len(pairs):
         others = {said for _, said in pairs} - {to}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +17,7 @@ from mezzotint.rng import Rng
 from mezzotint.space.latent import moments
 from mezzotint.training.loop import Tick
 from mezzotint.training.prior import check_learnable, learn, plan
-from mezzotint.types import Latent, Posterior
+from mezzotint.types import Canvas, Latent, Posterior
 
 ROWS = 64
 EXAMPLES = 2_000
@@ -49,18 +49,24 @@ class LatentSpace(Generic[T]):
         """(n, Z) float32: the mean of each text's posterior. UsageError for a text too long for the run."""
         return self.posteriors(texts).mean
 
-    @torch.no_grad()
     def posteriors(self, texts: Sequence[str]) -> Posterior:
         """q(z | x) of n texts, in float32 on the CPU. UsageError for a text too long for the run."""
+        if isinstance(texts, str):
+            raise UsageError(f"texts are a list of them, not one string; write [{texts[:40]!r}]")
         spec, rows = self.spec, [np.asarray(ids, dtype=np.int64) for ids in self.tokenizer.encode_all(texts)]
         most = room(spec.canvas, spec.ending)
         for text, row in zip(texts, rows, strict=True):
             if len(row) > most:
                 raise UsageError(f"'{text[:40]}…' is {len(row)} tokens long; this run's texts have at most {most}")
-        means, logvars = [torch.zeros(0, spec.latent)], [torch.zeros(0, spec.latent)]
-        for begin in range(0, len(rows), ROWS):
-            part = rows[begin : begin + ROWS]
-            batch = pack(part, range(len(part)), spec.ending, spec.canvas, self.tokenizer.end, self.tokenizer.pad)
+        parts = (rows[begin : begin + ROWS] for begin in range(0, len(rows), ROWS))
+        end, pad = self.tokenizer.end, self.tokenizer.pad
+        return self.of(pack(part, range(len(part)), spec.ending, spec.canvas, end, pad) for part in parts)
+
+    @torch.no_grad()
+    def of(self, batches: Iterable[Canvas]) -> Posterior:
+        """q(z | x) of whole texts that are packed already, in float32 on the CPU."""
+        means, logvars = [torch.zeros(0, self.spec.latent)], [torch.zeros(0, self.spec.latent)]
+        for batch in batches:
             q = self.system.posterior(batch.to(self.device))
             means.append(q.mean.float().cpu())
             logvars.append(q.logvar.float().cpu())
@@ -88,9 +94,12 @@ class LatentSpace(Generic[T]):
         return learn(self.folder, self.posteriors(some), recipe, seed, self.device)
 
     def decode(self, points: Tensor, **how: Any) -> list[T]:
-        """The texts at points (n, Z)."""
+        """The texts at points (n, Z), a tensor or what becomes one."""
+        points = torch.as_tensor(points, dtype=torch.float32)
         if points.ndim != 2 or points.shape[1] != self.spec.latent or not len(points):
             raise UsageError(f"points have {self.spec.latent} numbers each, not shape {list(points.shape)}")
+        if not points.isfinite().all():
+            raise UsageError("a point is of finite numbers")
         return self.write(points, GREEDY | how)
 
     def reconstruct(self, texts: Sequence[str], **how: Any) -> list[T]:
@@ -104,11 +113,15 @@ class LatentSpace(Generic[T]):
 
     def walks(self, pairs: Sequence[tuple[str, str]], points: int = 7, **how: Any) -> list[list[T]]:
         """The walk from the one text to the other of every pair, written together."""
-        if points < 2:
-            raise UsageError(f"a walk has at least 2 points, not {points}")
         if not pairs:
             return []
         begins, ends = (self.encode(texts) for texts in zip(*pairs, strict=True))
+        return self.between(begins, ends, points, **how)
+
+    def between(self, begins: Tensor, ends: Tensor, points: int = 7, **how: Any) -> list[list[T]]:
+        """The walks from the points `begins` (n, Z) to the points `ends`."""
+        if not isinstance(points, int) or points < 2:
+            raise UsageError(f"a walk has at least 2 points, a whole number, not {points}")
         share = torch.linspace(0, 1, points)[None, :, None]
         written = self.decode((begins[:, None] + share * (ends - begins)[:, None]).flatten(0, 1), **how)
         return [written[at : at + points] for at in range(0, len(written), points)]
@@ -128,6 +141,12 @@ class LatentSpace(Generic[T]):
             raise UsageError(f"n must be at least 1, not {n}")
         law = moments(self.posteriors(self._fitting(examples, EXAMPLES)))
         return self.decode(law.points(Rng(seed, range(n)).at("latent")), seed=seed, **how)
+
+    def drawn(self, n: int, *, seed: int = 0, **how: Any) -> list[T]:
+        """n texts at points of the standard normal law, whatever prior the run has learned since."""
+        if n < 1:
+            raise UsageError(f"n must be at least 1, not {n}")
+        return self.decode(Rng(seed, range(n)).at("latent").normal(self.spec.latent), seed=seed, **how)
 
     def transfer(
         self, texts: Sequence[str], to: Sequence[str], away: Sequence[str], strength: float = 1.0, **how: Any

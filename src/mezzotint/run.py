@@ -129,11 +129,18 @@ class Run:
         """Of the file of weights, in hexadecimal; its first eight name a judge."""
         return files.digest(self.folder / files.MODEL)
 
+    @property
+    def has_latent(self) -> bool:
+        """Whether its texts are points of a latent space, which tells it what to write."""
+        return isinstance(self.system, Latent) and self.spec.told
+
     @cached_property
     def latent(self) -> LatentSpace[Sample]:
-        """The space in which its texts are points; CapabilityError for a system that has none."""
+        """The space in which its texts are points; CapabilityError for a system, or a run, that has none."""
         if not isinstance(self.system, Latent):
             raise CapabilityError(f"{self.card.name} has no latent space; its texts are no points of one")
+        if not self.has_latent:
+            raise CapabilityError(f"{self.name} was trained to write without a latent; its texts are no points of one")
         return LatentSpace(self.system, self.tokenizer, self.device, self._at, self.folder)
 
     @cached_property

@@ -22,7 +22,11 @@ def sample(given: flags.LatentSample) -> int:
     if given.like is None:
         if given.data:
             raise UsageError("--data names labelled texts, and --like says which label is wanted; add it")
+        if given.prior == "normal":
+            return _written(given, lambda run, how: run.latent.drawn(given.n, **how))
         return _written(given, lambda run, how: run.generate(given.n, **how))
+    if given.prior == "normal":
+        raise UsageError("--like draws where the texts of a label lie; leave --prior out")
     if given.data:
         mezzotint.check_data(given.data)
     label = given.like
@@ -68,7 +72,11 @@ def transfer(given: flags.LatentTransfer) -> int:
     if given.data:
         mezzotint.check_data(given.data)
     demand(card_of(given.run), mezzotint.Can.INTERPOLATE)
-    texts = [line for _, line in lines_of_stdin()]
+    texts = []
+    for where, text in lines_of_stdin(blank=True):
+        if not text.strip():
+            raise UsageError(f"{where}there is no text; each line is one to be transferred")
+        texts.append(text)
     if not texts:
         raise UsageError(f"no texts on standard input; as in `{given.example}`")
 

@@ -116,15 +116,18 @@ def demand(card: Card, ability: Can) -> None:
     raise CapabilityError(f"{card.name} cannot {ability.value}; systems that can: {able or 'none'}")
 
 
-def lines_of_stdin() -> Iterator[tuple[str, str]]:
-    """Where each line that is not blank stands, and the line; nothing where a person would have to type it."""
+def lines_of_stdin(blank: bool = False) -> Iterator[tuple[str, str]]:
+    """Where each line that is not blank stands, and the line; nothing where a person would have to type it.
+
+    With `blank` also those that are.
+    """
     if sys.stdin.isatty():
         return
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     try:
         for number, line in enumerate(sys.stdin, 1):
-            if line.strip():
+            if blank or line.strip():
                 yield f"standard input, line {number}: ", line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(f"standard input is not UTF-8 text ({error.reason})") from None

@@ -8,7 +8,7 @@ of M texts and Z dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import log
+from math import inf, log
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ ROWS = 512
 """Posteriors that are held against all others at once."""
 LEAST = 0.1
 """Nats about a text below which its latent says nothing."""
+FEWEST = 20
+"""Different texts without which nothing can be said of that."""
+SLACK = 2.0
+"""Nats below its cap from which the estimate of information falls short of it by more and more."""
 
 
 @torch.no_grad()
@@ -55,39 +59,51 @@ def importance(weights: Tensor, symbols: Numbers) -> Score:
     most = weights.shape[1]
     fewer = [s for s in (1, 10, 100, 1000) if s < most]
     curve = [f"{s}: {float(importance_bound(weights[:, :s]).sum() / symbols.sum()):.3f}" for s in fewer]
-    note = "; ".join([f"upper bound, importance-weighted, {most} draws a text", *curve])
+    note = "; ".join(
+        [f"upper bound, importance-weighted, under the standard normal prior, {most} draws a text", *curve]
+    )
     return Score.ratio("importance_nats_per_token", importance_bound(weights).numpy(), symbols, note)
 
 
-def of_posteriors(q: Posterior, seed: int) -> Iterator[Score]:
-    """Divergence, mutual information and active units of M texts' posteriors."""
+def of_posteriors(q: Posterior, seed: int, distinct: int | None = None) -> Iterator[Score]:
+    """Divergence, mutual information and active units of M texts' posteriors, so many of the texts different (all)."""
     kl = divergence(q).sum(1)
-    known = mutual_information(q, Rng(seed, range(len(q.mean))))
+    least, most = mutual_information(q, Rng(seed, range(len(q.mean))))
     used = active(q)
     cap = log(len(q.mean))
     yield Score.mean("divergence_nats", kl.numpy(), "nats a text, from its posterior to the standard normal")
-    about = f"nats; no more than {cap:.2f}, the logarithm of the number of texts, can be found"
-    yield Score.mean("mutual_information", known.numpy(), "; ".join([about, *alarm(float(known.mean()), used)]))
+    about = [f"nats, a lower bound; no more than {cap:.2f}, the logarithm of the number of texts, can be found"]
+    if float(least.mean()) > cap - SLACK:
+        about.append("so near to that it falls well short of what the latents say")
+    about += alarm(float(least.mean()), used, len(kl) if distinct is None else distinct)
+    yield Score.mean("mutual_information", least.numpy(), "; ".join(about))
+    # What latents say of their texts is a part of the divergence.
+    upper, what = (most, "own posterior left out") if most.mean() < kl.mean() else (kl, "the divergence")
+    yield Score.mean("mutual_information_upper", upper.numpy(), f"nats, an upper bound: {what}")
     spread = f"of {q.mean.shape[1]} dimensions, whose means vary by {ACTIVE} or more"
     yield Score("active_units", float(used), None, len(kl), spread)
 
 
-def mutual_information(q: Posterior, rng: Rng) -> Tensor:
-    """(M,): log q(z | x) - log of the mean of q(z | x') over all texts x', for one draw z of each text's posterior.
+def mutual_information(q: Posterior, rng: Rng) -> tuple[Tensor, Tensor]:
+    """(M,) twice: log q(z | x) - log of the mean of q(z | x') over all texts x', and over all but x, for one draw z of
+    each text's posterior.
 
-    Its mean estimates the nats that a latent says of its text; no value is above log M.
+    Their means estimate from below and from above the nats that a latent says of its text (Poole et al. 2019,
+    arXiv:1905.06922, on known conditional laws); of the first no value is above log M.
     """
     z = draw(q, rng.at("information"))
     precision = (-q.logvar).exp()
     # sum over dimensions of (z - mean)^2 / variance, multiplied out, against every posterior
     constant = (q.logvar + q.mean**2 * precision).sum(1)
-    found = []
-    for part in z.split(ROWS):
-        distance = part**2 @ precision.T - 2 * part @ (q.mean * precision).T + constant
-        found.append(torch.logsumexp(-0.5 * distance, dim=1))
+    every, others = [], []
+    for at in torch.arange(len(z)).split(ROWS):
+        part = z[at]
+        against = -0.5 * (part**2 @ precision.T - 2 * part @ (q.mean * precision).T + constant)
+        every.append(torch.logsumexp(against, dim=1))
+        against[torch.arange(len(at)), at] = -inf
+        others.append(torch.logsumexp(against, dim=1))
     own = -0.5 * (q.logvar + (z - q.mean) ** 2 * precision).sum(1)
-    information: Tensor = own - torch.cat(found) + log(len(z))
-    return information
+    return own - torch.cat(every) + log(len(z)), own - torch.cat(others) + log(max(1, len(z) - 1))
 
 
 def active(q: Posterior) -> int:
@@ -98,10 +114,12 @@ def active(q: Posterior) -> int:
     return int((q.mean.var(dim=0, correction=0) >= ACTIVE).sum())
 
 
-def alarm(information: float, used: int) -> list[str]:
-    """A sentence where the latents say nothing of their texts, else none."""
+def alarm(information: float, used: int, distinct: int) -> list[str]:
+    """A sentence where the latents say nothing of their texts, or where too few of these differ; else none."""
     if used and information >= LEAST:
         return []
+    if distinct < FEWEST:
+        return [f"{distinct} different texts are too few to tell whether the posterior has collapsed"]
     advice = "train longer, with more free bits or a smaller beta"
     return [f"THE POSTERIOR HAS COLLAPSED: latents say {information:.2f} nats of their texts; {advice}"]
 

@@ -56,6 +56,11 @@ class WithLatent:
     rising: float = 0.25
     """The share of a cycle in which it rises, after that."""
 
+    @property
+    def told(self) -> bool:
+        """Whether what writes is told of the latent."""
+        return True
+
     def check_latent(self) -> None:
         """UsageError where there could be no such latent, or no such course."""
         if self.latent < 1:

@@ -12,6 +12,7 @@ from mezzotint.cli.flags.readers import (
     Run,
     Seed,
     Temperature,
+    choose,
     number,
     repeated,
     setting,
@@ -53,6 +54,9 @@ class LatentSample(Decoding):
     like: Annotated[
         str | None, value("draw where the texts of this label lie (default: where the prior draws)", "LABEL", unicode)
     ] = None
+    prior: Annotated[
+        str, choose("draw from what the run has learned, if it has, or from the normal law", "learned", "normal")
+    ] = "learned"
     data: LabelledFiles = ()
     label: LabelField = "label"
     field: TextField = None
