@@ -9,9 +9,11 @@ parts of speech, their tree, one of their phrases, their length; for `compose` a
 parts of speech. Each is written --each times, with guidance alone, with hard constraints alone, and with both; nothing
 is chosen among these texts. ar is guided as in FUDGE (Yang and Klein 2021), by classifiers of prefixes. With `best`
 nothing leads, and each text is that of --candidates that the run's own classifiers like best, at the cost of all of
-them. The gold judge scores and does nothing else; the judge of fluency never saw a controller, and the texts that
-nobody controlled stand beside. On e2e parts of speech are told by the tagger that `python -m benchmarks.tagger` trains;
-what that tells right of its own test splits stands among the rows of `e2e-control-pos`.
+them. All arms but ar draw how long a text is before they write it: where a length is wanted, or comes with what is,
+they are told it by whatever means, and only ar has to come to it. The gold judge scores and does nothing else; the
+judge of fluency never saw a controller, and the texts that nobody controlled stand beside. On e2e parts of speech are
+told by the tagger that `python -m benchmarks.tagger` trains; what that tells right of its own test splits stands among
+the rows of `e2e-control-pos`.
 
 Runs stand in runs/control under all that they were asked for; what is measured already, with as many targets and texts,
 is left out. So what was stopped, or had too few --minutes, is continued by the same call.
@@ -103,6 +105,17 @@ class Measured:
         self.corpus: Corpus = CORPORA[given.corpus]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What every row of this run has."""
+        from benchmarks.unconditional import minutes_asked
+
+        config, net = self.run.config, self.run.spec.net
+        return {
+            "seed": config["seed"], "size": f"d{net.dim}x{net.depth}",
+            "train_minutes": minutes_asked(config["training"]),
+        }  # fmt: skip
+
+    @property
     def drawn(self) -> dict[str, Any]:
         """How tokens are drawn, where it is not as usual."""
         given = self.given
@@ -174,15 +187,12 @@ class Measured:
 
     def row(self, task: str, score: Any, called: str, cost: Mapping[str, Any]) -> Any:
         from benchmarks.rows import Row
-        from benchmarks.unconditional import minutes_asked
 
-        spec = self.run.spec.net
         value = score.value if score.value == score.value else None
         return Row(
             benchmark=f"{self.corpus.name}-control-{task}", system=self.run.card.name, variant=called,
             metric=score.name, value=value, stderr=score.stderr, n=score.n, steps=self.given.steps,
-            seed=self.run.config["seed"], split="test", judge=score.judge or None, size=f"d{spec.dim}x{spec.depth}",
-            batch=self.given.each, train_minutes=minutes_asked(self.run.config["training"]), **cost,
+            split="test", judge=score.judge or None, batch=self.given.each, **self.identity, **cost,
         )  # fmt: skip
 
 
@@ -278,7 +288,7 @@ def main() -> None:
             measured = Measured(run, {**settings, **dict(given.set), **steps}, given, judge)
             for task in tasks:
                 for called, rows in due(measured, task, given):
-                    where = {"system": system, "seed": seed, "variant": called, "steps": given.steps}
+                    where = measured.identity | {"system": system, "variant": called, "steps": given.steps}
                     if has(f"{corpus.name}-control-{task}", given.out, metric="judge_nll", **where):
                         continue
                     if time.monotonic() > until:

@@ -28,7 +28,7 @@ from mezzotint.cli.parse import flag_names, parse
 PROMISED = {
     "demo": "--minutes --seed --out",
     "train": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
-    " --save-every --seed --device --set --source --target --embeddings --backbone --dry-run",
+    " --save-every --seed --device --set --source --target --embeddings --backbone --quantize --dry-run",
     "train-embeddings": "--data --field --layout --valid --tokenizer --out --size --minutes --max-steps --batch-size"
     " --save-every --seed --device --set --width",
     "resume": "--device",
@@ -43,7 +43,7 @@ PROMISED = {
     "control": "--length --has --without --says --pos --span --tree --template"
     " -n --choose --candidates --steps --strength --temperature --decoder --seed --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
-    "latent sample": "--seed --temperature --top-p --json --device -n --like --data --label --field",
+    "latent sample": "--seed --temperature --top-p --json --device -n --like --prior --data --label --field",
     "latent prior": "--data --field --minutes --max-steps --seed --device --set",
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
@@ -305,6 +305,7 @@ WRONG = {
     "control sed-run --length 3": "sed cannot control; systems that can: ar, diffusion-lm, mdlm, qe-cdlm",
     "train-control mdlm-run": "needs --data",
     "train-control mdlm-run --data nowhere.jsonl": "nowhere.jsonl",
+    "train mdlm --data texts.txt --quantize ternary": "trained with weights in full; qe-cdlm takes --quantize",
     "quantize mdlm-run --out new": "needs --weights",
     "quantize mdlm-run --out new --weights int4": "did you mean 'int8'?",
     "serve --host 0.0.0.0": "others can reach 0.0.0.0: give --api-key KEY",
@@ -455,8 +456,11 @@ def test_train_passes_on_every_flag(run: Run, library: Library) -> None:
     (Path("mdlm") / "model.safetensors").touch()
     assert run(*words.replace("mdlm", "sed").split(), "--embeddings", "mdlm")[0] == 0
     assert library.asked("train") == asked | {"embeddings": Path("mdlm")}
-    typed = {f.name for f in fields(flags.Train)} - {"system", "data", "set"}
+    typed = {f.name for f in fields(flags.Train)} - {"system", "data", "set", "quantize"}
     assert typed == set(library.asked("train")) - {"settings"}
+    library.calls.clear()
+    assert run("train", "qe-cdlm", "--data", "texts.txt", "--quantize", "pow2", "--set", "width=8")[0] == 0
+    assert library.asked("train")["settings"] == {"kind": "pow2", "width": "8"}
 
 
 def test_vectors_are_learned_by_a_run_with_a_narrow_lookup(run: Run, library: Library) -> None:

@@ -11,6 +11,7 @@ from benchmarks.control import of_tagger
 from benchmarks.control_targets import (
     E2E,
     as_strings,
+    bare,
     by_strings,
     by_tagger,
     of_e2e,
@@ -78,6 +79,9 @@ def test_published_parts_of_speech_are_of_our_words_and_have_room(monkeypatch):
     assert len(published_tags()) == 196 and not every & {"START", "END"}
     assert len(published_tags(whole=True)) == 200
     monkeypatch.setattr(control_targets, "learned_tags", lambda: frozenset(every - {"INTJ"}))
+    first = published_tags("target_pos")[0]
+    monkeypatch.setattr(control_targets, "learned_sentences", lambda: frozenset({bare("  ".join(first[0]).upper())}))
+    assert first[1] not in {one.pos for one in of_e2e("pos", 200, 30)}, "a sentence that was trained on"
     some = of_e2e("pos", 20, 30)
     assert len(some) == 20 and all(len(one.pos) <= 30 and "INTJ" not in one.pos for one in some)
     both = of_e2e("semantic+pos", 20, 40)

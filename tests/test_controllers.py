@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from mezzotint.space.learned import LearnedEmbedding
 from mezzotint.spec.controller import ControllerSpec, Labels
 from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.training.annotation import Lesson
-from mezzotint.types import Noised
+from mezzotint.types import Noised, Push
 from tests.oracle import GaussianOracle, blank
 from tests.trained import SETTINGS, few
 
@@ -322,6 +323,30 @@ def test_what_classifiers_find_in_a_finished_text_is_said(runs, monkeypatch):
 def test_what_contradicts_itself_is_refused(how, sentence):
     with pytest.raises(UsageError, match=sentence):
         Wanted(**how)
+
+
+@pytest.mark.parametrize("name", ["qe", "mdlm"])
+def test_a_template_has_to_have_room_for_a_phrase(runs, name):
+    wanted = Wanted(spans=((2, 5, "VP"),))
+    with pytest.raises(UsageError, match="takes 5 tokens, and the template can be as short as 4"):
+        runs[name].infill("The [2-4] .", 1, steps=2, wanted=wanted)
+    (sample,) = runs[name].infill("The [3] .", 1, steps=2, wanted=wanted)
+    assert len(sample.ids) == 5 and set(sample.unmet) <= {"with 2:5=VP"}
+
+
+@pytest.mark.parametrize(
+    ("push", "sentence"),
+    [
+        ({"times": 0}, "push.times must be at least 1"),
+        ({"rate": -0.1}, "push.rate must be above 0"),
+        ({"rate": math.nan}, "push.rate must be above 0"),
+        ({"fluency": -5.0}, "push.fluency must be at least 0"),
+        ({"until": 2.0}, "push.until and push.since are times"),
+    ],
+)
+def test_pushes_that_make_no_sense_are_refused(runs, push, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        runs["qe"].generate(1, steps=2, wanted=Wanted(length=3), push=Push(**push))
 
 
 def test_runs_without_classifiers_name_the_command_that_makes_them(runs, tmp_path, capsys):

@@ -57,6 +57,15 @@ def test_what_has_few_values_already_keeps_them(runs, tmp_path):
     assert torch.equal(theirs.weight, ours.quantizer.values(ours.weight))
 
 
+def test_weights_are_rounded_from_what_was_trained_where_the_machine_prefers_bf16(runs, monkeypatch):
+    monkeypatch.setattr("mezzotint.run.pick_precision", lambda *_: torch.bfloat16)
+    types = {
+        name: {str(tensor.dtype) for tensor in named(mezzotint.load(run.folder).system.players).values()}
+        for name, run in runs.items()
+    }
+    assert types == {"mdlm": {"torch.bfloat16"}, "qe": {"torch.float32"}}
+
+
 def test_what_cannot_be_made_small_is_refused_and_leaves_nothing(runs, tmp_path):
     with pytest.raises(UsageError, match="did you mean 'int8'"):
         runs["mdlm"].quantize("int4", tmp_path / "new")

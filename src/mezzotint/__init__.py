@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from mezzotint.held_out import labelled, own_texts
     from mezzotint.judge import bundled_judge
     from mezzotint.launch import distill_run, finetune_run, resume, train
-    from mezzotint.plans import check_settings, lesson, tuning
+    from mezzotint.plans import check_quantized, check_settings, lesson, tuning
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
@@ -113,7 +113,7 @@ _HOMES = {
     "judge": ("bundled_judge",),
     "course": ("Progress",),
     "launch": ("distill_run", "finetune_run", "resume", "train"),
-    "plans": ("check_settings", "lesson", "tuning"),
+    "plans": ("check_quantized", "check_settings", "lesson", "tuning"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
@@ -187,6 +187,7 @@ __all__ = [
     "check_length",
     "check_mauve",
     "check_new",
+    "check_quantized",
     "check_run",
     "check_serving",
     "check_settings",

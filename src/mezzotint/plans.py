@@ -86,6 +86,15 @@ def check_settings(
     plan(system, size, layout, settings or {}, embeddings)
 
 
+def check_quantized(system: str) -> None:
+    """CapabilityError for a system whose training knows no weights of few values."""
+    found = entry(system)
+    if "quantize" not in found.load(found.spec).settings():
+        raise CapabilityError(
+            f"{system} is trained with weights in full; qe-cdlm takes --quantize, and `mezzotint quantize` any run"
+        )
+
+
 def _spec_of(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], role: str) -> Any:
     """The spec of a run; UsageError where one of the settings is the run's, which `role` says what it is to."""
     found = entry(config["system"])

@@ -39,7 +39,7 @@ from mezzotint.training import folder as files
 from mezzotint.training import release
 from mezzotint.training.checkpoint import networks, read_frozen, read_weights
 from mezzotint.training.device import pick_device, pick_precision
-from mezzotint.training.packed import read_packed
+from mezzotint.training.packed import quantised, read_packed
 from mezzotint.training.prior import read_prior
 from mezzotint.training.small import write_quantized
 from mezzotint.training.team import ALONE, Team
@@ -395,6 +395,9 @@ def from_pretrained(
     read_frozen(folder, system)
     (read_packed if config.get("packed") else read_weights)(folder / files.MODEL, system.players)
     dtype = pick_precision(_precision(precision), where)
+    if precision == "auto" and not config.get("packed") and quantised(system.players):
+        # From weights in bf16 some would be rounded to other values than those the run was trained with.
+        dtype = torch.float32
     for module in networks(system):
         module.to(device=where, dtype=dtype).eval()
     read_prior(folder, system, where)

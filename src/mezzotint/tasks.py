@@ -93,6 +93,14 @@ class Settings:
             (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
             (0 <= settings.push.strength <= 100, f"push.strength must be from 0 to 100, not {settings.push.strength}"),
             (settings.push.top_k >= 0, f"push.top_k must not be negative, not {settings.push.top_k}"),
+            (settings.push.times >= 1, f"push.times must be at least 1, not {settings.push.times}"),
+            (0 < settings.push.rate < inf, f"push.rate must be above 0, not {settings.push.rate}"),
+            (0 <= settings.push.fluency < inf, f"push.fluency must be at least 0, not {settings.push.fluency}"),
+            (
+                0 <= settings.push.until < settings.push.since <= 1,
+                "push.until and push.since are times, the first the less, both from 0 to 1, not "
+                f"{settings.push.until} and {settings.push.since}",
+            ),
         ):
             if not holds:
                 raise UsageError(sentence)
@@ -234,7 +242,7 @@ class Desk:
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
-            for task in self._templates(batches, template, settings):
+            for task in self._templates(batches, template, settings, least_tokens(settings.wanted, parts)):
                 yield controlled(task, parts, settings, led, end)
             return
         if prefix:
@@ -355,8 +363,14 @@ class Desk:
         """The most tokens that a text can have."""
         return room(self.spec.canvas, self.spec.ending)
 
-    def _templates(self, batches: Sequence[range], text: str, how: Settings) -> Iterator[Task]:
+    def _templates(self, batches: Sequence[range], text: str, how: Settings, needed: int) -> Iterator[Task]:
+        """`needed`: how many tokens have to be there for all that is wanted."""
         template = parse_template(text)
+        _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
+        if (least := sum(given) + sum(gap.low for gap in template.gaps)) < needed:
+            raise UsageError(
+                f"what is wanted takes {needed} tokens, and the template can be as short as {least}; write longer gaps"
+            )
         choose = self._chooser(template, how.seed)
         for rows in batches:
             choices = choose(Rng(how.seed, rows), how.temperature, how.top_p)

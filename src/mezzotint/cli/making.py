@@ -6,7 +6,7 @@ Each returns the exit status. What is wrong with a call is found, and said, befo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -28,6 +28,9 @@ MINUTES = 10.0
 def train(given: flags.Train) -> int:
     """Train a system from scratch."""
     out = given.out or mezzotint.next_out(given.system, given.data)
+    if given.quantize is not None:
+        mezzotint.check_quantized(given.system)
+        given = replace(given, set=(("kind", given.quantize), *given.set))
     return _train(given, out, sample_command(out))
 
 

@@ -51,6 +51,10 @@ class QuantizeSpec(Spec):
     """Of kind `pow2`: the digits after it (f)."""
 
     def validate(self) -> None:
+        if self.quantize is Quantize.NONE and self.kind is not Kind.TERNARY:
+            raise UsageError(
+                f"kind '{self.kind.value}' is of quantised weights, and quantize 'none' leaves all in full"
+            )
         if not 2 <= self.levels <= 65_536:
             raise UsageError(f"levels must be from 2 to 65536, not {self.levels}")
         if not 0 <= self.whole <= 30 or not 0 <= self.fraction <= 30 or self.whole + self.fraction == 0:

@@ -30,7 +30,7 @@ FEWEST = 8
 def write_packed(path: Path, modules: Mapping[str, nn.Module]) -> int:
     """Write the modules' tensors with quantised weights as codes; returns the size of the file in bytes."""
     tensors, shapes = dict(named(modules)), dict[str, tuple[int, int]]()
-    for name, layer in _quantised(modules).items():
+    for name, layer in quantised(modules).items():
         _pack_into(tensors, shapes, name, layer.quantizer)
     _put(path, tensors, shapes)
     return path.stat().st_size
@@ -41,7 +41,7 @@ def write_few(
 ) -> None:
     """Write the modules' tensors with every matrix of FEWEST rows and columns as codes; layers that have a quantiser
     keep their own. What is read back is what the quantiser makes of each weight, to the bit."""
-    found, own, shapes = dict(tensors), _quantised(modules), dict[str, tuple[int, int]]()
+    found, own, shapes = dict(tensors), quantised(modules), dict[str, tuple[int, int]]()
     for name, tensor in tensors.items():
         if name in own:
             _pack_into(found, shapes, name, own[name].quantizer)
@@ -79,7 +79,7 @@ def read_packed(path: Path, modules: Mapping[str, nn.Module]) -> None:
         except (KeyError, RuntimeError, IndexError):
             raise RunError(f"{path} is damaged: its codes of {name} are not whole") from None
     fill(modules, tensors, str(path))
-    for layer in _quantised(modules).values():
+    for layer in quantised(modules).values():
         layer.quantizer = Kept()
 
 
@@ -103,7 +103,7 @@ def _is_shape(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(type(n) is int and n > 0 for n in value)
 
 
-def _quantised(modules: Mapping[str, nn.Module]) -> dict[str, QuantizedLinear | QuantizedEmbedding]:
+def quantised(modules: Mapping[str, nn.Module]) -> dict[str, QuantizedLinear | QuantizedEmbedding]:
     """The layers that have a quantiser, under the names of the weights that it rounds."""
     found: dict[str, QuantizedLinear | QuantizedEmbedding] = {}
     for outer, module in modules.items():

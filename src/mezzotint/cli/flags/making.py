@@ -104,6 +104,13 @@ class Train(Training):
         str | None,
         value("what a system such as adavae stands on: a run of ar, or GPT-2 (its name on the hub or folder)", "NAME"),
     ] = None
+    quantize: Annotated[
+        str | None,
+        choose(
+            "for qe-cdlm: the values of its projections (default ternary); --set quantize=table: of vectors of tokens",
+            "binary", "ternary", "pow2", "levels",
+        ),
+    ] = None  # fmt: skip
     dry_run: Annotated[bool, switch("say what it would take, from some steps; write nothing")] = False
 
 
