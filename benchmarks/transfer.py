@@ -6,7 +6,7 @@ Transfer: the texts with four human references (Li et al. 2018, arXiv:1804.06437
 means of the training texts of both labels. They are scored by a judge of labels that training never saw and that stays
 as it is (in AdaVAE's code it is trained along), by BLEU against the source and the references, and by the judge of
 fluency; beside `retrieval`, the training text of the other label that is most like the source, `copy`, the source
-itself, and `human`, the first reference.
+itself, and `human`, the first reference, which is held against the other three.
 
 Like: texts at points that are drawn where the training texts of a label lie, as many for either, at temperature 1: how
 many the judge of labels takes for that label, and their fluency and variety.
@@ -108,10 +108,10 @@ def other_side(items: Sequence[Any], train: Sequence[tuple[str, int]]) -> list[s
 
 def scores(texts: Sequence[str], items: Sequence[Any], labels: LabelJudge, judge: Any) -> Iterator[Any]:
     """What is said of texts that are to be the items with the other label."""
-    from mezzotint.evaluate.fluency import fluency
+    from mezzotint.assess import of_texts
     from mezzotint.evaluate.table import Score
 
-    yield from fluency(texts, judge)
+    yield from of_texts(texts, judge, None, False)
     right = [float(said != item["label"]) for said, item in zip(labels(texts), items, strict=True)]
     yield Score.mean("accuracy", right, "share that the judge of labels, trained apart, takes for the other label")
     yield Score("source_bleu", bleu(texts, [[item["text"]] for item in items]), None, len(texts))
@@ -133,8 +133,9 @@ def row(benchmark: str, system: str, score: Any, named: Mapping[str, object], **
     from benchmarks.rows import Row, variant
 
     print(f"{system} {variant(named)} {score.name} {score.value:.4f}", flush=True)
+    value = score.value if score.value == score.value else None
     return Row(
-        benchmark=benchmark, system=system, variant=variant(named), metric=score.name, value=score.value,
+        benchmark=benchmark, system=system, variant=variant(named), metric=score.name, value=value,
         stderr=score.stderr, n=score.n, judge=score.judge or None, split="test", **more,
     )  # fmt: skip
 
@@ -208,7 +209,9 @@ def main() -> None:
         if due("yelp-transfer", system, called, metric="reference_bleu", n=len(items)):
             found = texts()
             print("\n".join(f"    {item['text']} -> {text}" for item, text in zip(items[:3], found, strict=False)))
-            rows = [row("yelp-transfer", system, score, called) for score in scores(found, items, labels, judge)]
+            # One of the references is held against the others.
+            against = [{**item, "refs": item["refs"][1:]} for item in items] if system == "human" else items
+            rows = [row("yelp-transfer", system, score, called) for score in scores(found, against, labels, judge)]
             record(rows, device=str(run.device), results=given.out)
     if due("yelp-like", "adavae", named, metric="accuracy", n=given.n // 2 * 2):
         texts, said = alike(run.latent, few, given.n)
