@@ -10,7 +10,16 @@ from safetensors.torch import save_file
 
 from mezzotint.errors import RunError, UsageError
 from mezzotint.net.packed import pack
-from mezzotint.net.quantized import Binary, Levels, PowersOfTwo, QuantizedLinear, Ternary, projections, quantizer_of
+from mezzotint.net.quantized import (
+    Binary,
+    Levels,
+    Octaves,
+    PowersOfTwo,
+    QuantizedLinear,
+    Ternary,
+    projections,
+    quantizer_of,
+)
 from mezzotint.space.quantized import QuantizedEmbedding
 from mezzotint.spec.quantize import Kind, Quantize, QuantizeSpec
 from mezzotint.training.packed import read_packed, write_packed
@@ -74,6 +83,14 @@ def test_gradients_pass_as_if_nothing_were_rounded(quantizer):
     (quantizer(w) * slope).sum().backward()
     expected = torch.where(w.abs() <= 1, slope, 0.0) if isinstance(quantizer, Binary) else slope
     assert bool((w.abs() > 1).any()) and torch.equal(w.grad, expected)
+
+
+def test_octaves_are_counted_from_the_greatest_weight_down():
+    w = torch.tensor([[3.1, -1.0, 0.4], [0.3, -0.26, 0.0]])
+    assert torch.equal(Octaves(4)(w), torch.tensor([[4.0, -1.0, 0.5], [0.0, 0.0, 0.0]]))
+    assert torch.equal(Octaves(5)(w), torch.tensor([[4.0, -1.0, 0.5], [0.25, -0.25, 0.0]]))
+    assert len(Octaves(7)(torch.randn(64, 64)).unique()) <= 15, "four bits tell them apart"
+    assert torch.equal(Octaves(7)(torch.zeros(2, 3)), torch.zeros(2, 3))
 
 
 def test_zero_weights_get_finite_values_and_gradients():

@@ -38,7 +38,8 @@ def test_every_matrix_has_the_values_of_the_quantiser_and_nothing_else_has_chang
             assert torch.equal(after[name], tensor), name
     assert rounded == 5
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (run.folder, small.folder)]
-    assert sizes[1] < (0.3 if weights is Few.TERNARY else 0.5) * sizes[0]
+    # Of a network so small: the header of the file weighs as much as some thousand codes.
+    assert sizes[1] < {Few.TERNARY: 0.3, Few.POW2: 0.35, Few.INT8: 0.5}[weights] * sizes[0]
     assert [s.text for s in small.generate(2, steps=2)] == [s.text for s in small.generate(2, steps=2)]
 
 

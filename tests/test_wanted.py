@@ -39,11 +39,21 @@ def test_words_are_whole_and_may_begin_a_sentence():
         ({"length": 0}, "at least 1"),
         ({"has": (" ",)}, "must be words"),
         ({"has": ("old pub",), "without": ("pub",)}, "cannot have 'old pub' without 'pub'"),
+        ({"has": "pub"}, "has is a list, not one string; as in has=\\['pub'\\]"),
+        ({"pos": "DET NOUN"}, "pos is a list"),
+        ({"says": ("food", "Thai")}, "pairs of a field and its value"),
+        ({"spans": ((0, 2),)}, "word after the last"),
+        ({"tree": "(S * *)"}, "read_tree"),
     ],
 )
 def test_what_contradicts_itself_is_refused(how, sentence):
     with pytest.raises(UsageError, match=sentence):
         Wanted(**how)
+
+
+def test_lists_and_mappings_are_taken_as_tuples():
+    wanted = Wanted(has=["pub"], says={"food": "Thai"}, spans=[[0, 2, "NP"]])
+    assert wanted == Wanted(has=("pub",), says=(("food", "Thai"),), spans=((0, 2, "NP"),)) and hash(wanted)
 
 
 @pytest.mark.parametrize("name", ["mdlm", "fill"])

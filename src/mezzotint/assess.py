@@ -27,7 +27,7 @@ from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
 from mezzotint.run import Draft, Run, load
 from mezzotint.training import folder as files
-from mezzotint.training.checkpoint import networks
+from mezzotint.training.checkpoint import named, networks
 from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.training.team import ALONE, Team
@@ -43,6 +43,7 @@ PACED = (1, 32)
 """Texts written at once where speed is measured."""
 SAMPLES = 256
 """Texts that `evaluate` generates, and held-out ones that it sets beside them."""
+AS_LOADED = "weights as they are loaded; codes of few bits are unpacked, and save room on disk alone"
 WALKS, POINTS, SHOWN = 64, 7, 3
 """Walks between held-out texts that are measured, the texts of each, and those of them that the report draws."""
 MAUVE_SAMPLES = 1000
@@ -169,10 +170,12 @@ def weighed(path: str | Path, data: Sequence[str | Path] = (), *, device: str = 
     Without `data` on the run's own held-out texts; where it has no files of them, the size alone.
     """
     run = load(path, device=device)
-    yield Score("model_mb", (run.folder / files.MODEL).stat().st_size / 1e6, None, 1)
-    named = list(data) or (["bistro"] if is_bistro(run) else run.config["data"]["valid"] or [])
-    if named:
-        yield from bound(run, Texts(run, named))
+    size = (run.folder / files.MODEL).stat().st_size
+    weights = sum(tensor.numel() for tensor in named(run.system.players).values())
+    yield Score("model_mb", size / 1e6, None, 1, f"on disk, {8 * size / weights:.1f} bits a weight")
+    held_out = list(data) or (["bistro"] if is_bistro(run) else run.config["data"]["valid"] or [])
+    if held_out:
+        yield from bound(run, Texts(run, held_out))
 
 
 def paced(
@@ -196,7 +199,7 @@ def paced(
     for name, run in loaded.items():
         yield name, _median("load_seconds", seconds[name], f"{rounds} rounds")
         tensors = (tensor for module in networks(run.system) for tensor in module.state_dict().values())
-        yield name, Score("memory_mb", sum(t.numel() * t.element_size() for t in tensors) / 1e6, None, 1, "weights")
+        yield name, Score("memory_mb", sum(t.numel() * t.element_size() for t in tensors) / 1e6, None, 1, AS_LOADED)
     for batch in batches:
         rates: dict[str, list[float]] = {name: [] for name in runs}
         for seed in range(rounds):

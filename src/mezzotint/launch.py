@@ -298,6 +298,8 @@ def _to_the_end(
     sentence = f"no classifiers are trained for control ({why}); `mezzotint train-control {out} --data FILE` does it"
     if why is None:
         sentence = f"then its classifiers are trained, for 1/{PART} of this training"
+        if prepared.tokenizer.kind != "word":
+            sentence += "; of parts of speech and phrases with --tokenizer word only, since these are of words"
     prepared = replace(prepared, notes=(*prepared.notes, sentence))
     records = run_to_end(out, trainer, recipe, prepared, seed)
     return records if why is not None else _with_classifiers(records, out, trainer, prepared.tokenizer, source)

@@ -98,6 +98,18 @@ class PowersOfTwo(Quantizer):
         return (w_RC.sign() * power).nan_to_num(0.0).clamp(-self.most, self.most)
 
 
+class Octaves(Quantizer):
+    """The nearest of so many powers of two by its logarithm, sign kept, the greatest that of the greatest weight of all;
+    0 for what is below the least."""
+
+    def __init__(self, sizes: int) -> None:
+        self.sizes = sizes
+
+    def values(self, w_RC: Tensor) -> Tensor:
+        power = w_RC.abs().log2().round()
+        return torch.where(power > power.amax() - self.sizes, w_RC.sign() * power.exp2(), 0.0)
+
+
 class Levels(Quantizer):
     """The nearest of so many evenly spaced values, from the least weight of all to the greatest.
 
@@ -132,8 +144,8 @@ MAKERS: Mapping[Kind, Callable[[QuantizeSpec], Quantizer]] = {
 
 FEW: Mapping[Few, Callable[[], Quantizer]] = {
     Few.TERNARY: Ternary,
-    # So many digits that no weight of a trained network is clipped.
-    Few.POW2: lambda: PowersOfTwo(16, 4),
+    # With both signs and 0, as many values as four bits tell apart, one left over.
+    Few.POW2: lambda: Octaves(7),
     Few.INT8: lambda: Levels(256),
 }
 """For weights that were trained in full."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mezzotint.errors import UsageError
@@ -33,6 +34,7 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.length is not None and (type(self.length) is not int or self.length < 1):
             raise UsageError(f"a text has at least 1 token; a length of {self.length} is none")
+        self._take_lists()
         for phrase in (*self.has, *self.without):
             if not isinstance(phrase, str) or not phrase.strip():
                 raise UsageError(f"what a text is to have, or not, must be words, not {phrase!r}")
@@ -42,6 +44,24 @@ class Wanted:
                 raise UsageError(f"a text cannot have '{phrase}' without '{barred[0]}'; drop one of the two")
 
         self._refuse_contradictions()
+
+    def _take_lists(self) -> None:
+        """Lists become tuples, and a mapping its pairs, so that what is wanted can be compared and counted."""
+        for name in ("has", "without", "pos", "says", "spans"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise UsageError(f"{name} is a list, not one string; as in {name}=[{value!r}]")
+            pairs = value.items() if isinstance(value, Mapping) else value
+            items = tuple(tuple(one) if isinstance(one, list) else one for one in pairs)
+            size = {"says": 2, "spans": 3}.get(name)
+            if size is not None and not all(isinstance(one, tuple) and len(one) == size for one in items):
+                what = (
+                    "pairs of a field and its value" if name == "says" else "(first word, word after the last, label)"
+                )
+                raise UsageError(f"{name} is a list of {what}, not {value!r}")
+            object.__setattr__(self, name, items)
+        if self.tree is not None and not (isinstance(self.tree, tuple) and len(self.tree) == 2):
+            raise UsageError("a tree is (words, phrases), as `mezzotint.read_tree(text)` has them")
 
     def _refuse_contradictions(self) -> None:
         told: dict[str, str] = {}

@@ -65,7 +65,7 @@ class Quantize:
     example: ClassVar[str] = "mezzotint quantize runs/reviews --weights int8 --out runs/small"
     run: Run
     weights: Annotated[
-        str, choose("-a, 0 or a in each row; signed powers of two; 256 levels", "ternary", "pow2", "int8")
+        str, choose("-a, 0 or a in each row; 0 and 7 powers of two, signed; 256 levels", "ternary", "pow2", "int8")
     ]
     out: Annotated[Path, value("the run folder to write", "RUN", Path)]
     data: Annotated[tuple[Path, ...], values("held-out text to compare on (default: the run's own)", "FILE", Path)] = ()
