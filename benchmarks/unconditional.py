@@ -28,7 +28,9 @@ from mezzotint.cli.allocator import keep_memory
 STEPS = (4, 16, 64, 256)
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1)
 SWEEP_STEPS = 64
-BOUNDS = {"ar": "exact", "mdlm": "any-order", "sed": "chain", "diffusion-lm": "chain", "duo": "times"}
+BOUNDS = {
+    "ar": "exact", "mdlm": "any-order", "sed": "chain", "diffusion-lm": "chain", "qe-cdlm": "chain", "duo": "times",
+}  # fmt: skip
 """Which bound a system's likelihood is, as variants say it."""
 SEED = 0
 
@@ -46,7 +48,7 @@ class Setting:
     """The split whose word entropy samples are brought to before they are compared."""
 
 
-HALVED = {"mdlm": 32, "sed": 32, "diffusion-lm": 32, "duo": 32}
+HALVED = {"mdlm": 32, "sed": 32, "diffusion-lm": 32, "qe-cdlm": 32, "duo": 32}
 """What needs steps more than rows."""
 SETTINGS = {
     "bistro": Setting(10, batch={**HALVED, "ar": 32}),

@@ -99,8 +99,8 @@ class PowersOfTwo(Quantizer):
 
 
 class Octaves(Quantizer):
-    """The nearest of so many powers of two by its logarithm, sign kept, the greatest that of the greatest weight of all;
-    0 for what is below the least."""
+    """The nearest of so many powers of two by its logarithm, sign kept; the greatest is that of the greatest weight of
+    all, and what is below the least becomes 0."""
 
     def __init__(self, sizes: int) -> None:
         self.sizes = sizes
