@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--temperatures", type=float, nargs="*", default=[], help="others than 1, at the sweep's steps")
     parser.add_argument("--entropy", type=float, help="that the sweep goes to (default: that of the corpus)")
-    parser.add_argument("--swept", type=int, help="texts of each temperature of the sweep (default: --n)")
+    parser.add_argument("--swept", type=int, help="texts of each temperature of the sweep (default: --n; 0: none)")
     given = parser.parse_args()
     keep_memory()
     import mezzotint
@@ -305,7 +305,7 @@ def main() -> None:
         run = mezzotint.load(folder)
         measured = Measured(name, run, judge, training, n, variant=named)
         held_out = Texts(run, [prepared(name).test])
-        swept = Measured(name, run, judge, training, given.swept or n, variant=named)
+        swept = Measured(name, run, judge, training, n if given.swept is None else given.swept, variant=named)
         for facts, rows in measurements(measured, swept, held_out, given.steps, given.temperatures, target):
             if not has(f"{name}-unconditional", **{**measured.identity, "judge": tag(judge), **facts}):
                 record(rows())
@@ -356,6 +356,8 @@ def measurements(
             {"metric": "judge_nll", "steps": each, "variant": measured.called(how), "n": measured.n},
             partial(measured.quality, each, **how),
         )
+    if not swept.n:
+        return
     yield (
         {"metric": "judge_nll_matched", "steps": asked, "variant": measured.called(target.named)},
         lambda: swept.matched(target),
