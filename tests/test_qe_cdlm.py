@@ -29,7 +29,7 @@ COMMON = {
 LENGTHS = Lengths.from_lengths([3, 9, 9, 5], 9)
 
 
-FULL = QuantizeSpec()
+FULL = QuantizeSpec(quantize=Quantize.NONE)
 
 
 def system(few: QuantizeSpec = FULL, **settings) -> QECDLM:

@@ -106,7 +106,7 @@ def test_a_spec_names_its_quantiser_and_refuses_none():
     found = {kind: type(quantizer_of(QuantizeSpec(quantize=Quantize.BOTH, kind=kind))) for kind in Kind}
     assert found == kinds
     with pytest.raises(UsageError, match="leaves all in full"):
-        QuantizeSpec(kind=Kind.POW2)
+        QuantizeSpec(quantize=Quantize.NONE, kind=Kind.POW2)
     assert QuantizeSpec(quantize=Quantize.BOTH).of_table and QuantizeSpec(quantize=Quantize.BOTH).of_projections
     assert not QuantizeSpec(quantize=Quantize.TABLE).of_projections and not QuantizeSpec().of_table
     for wrong in ({"levels": 1}, {"whole": 0, "fraction": 0}, {"whole": -1}):

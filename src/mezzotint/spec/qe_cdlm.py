@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mezzotint.errors import UsageError
 from mezzotint.spec.base import Spec
-from mezzotint.spec.quantize import Quantize, QuantizeSpec
+from mezzotint.spec.quantize import QuantizeSpec
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.types import Can, Card, Decoder, Ending
 
@@ -29,7 +29,7 @@ class QECDLMSpec(Spec):
     canvas: int
     ending: Ending
     net: TransformerSpec
-    few: QuantizeSpec = field(default_factory=lambda: QuantizeSpec(quantize=Quantize.PROJECTIONS))
+    few: QuantizeSpec = field(default_factory=QuantizeSpec)
     width: int = 16
     chain: int = 2000
     """Steps of the discrete chain: training's times, the noise of a token's vector at t = 0, and the bound."""

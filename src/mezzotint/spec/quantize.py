@@ -41,7 +41,7 @@ class Few(Enum):
 class QuantizeSpec(Spec):
     """What is quantised, and to which values."""
 
-    quantize: Quantize = Quantize.NONE
+    quantize: Quantize = Quantize.PROJECTIONS
     kind: Kind = Kind.TERNARY
     levels: int = 4
     """Of kind `levels`: how many evenly spaced values, from the least weight to the greatest."""
