@@ -89,9 +89,8 @@ class LatentSpace(Generic[T]):
         """
         check_learnable(self.folder)
         recipe = plan(self.spec.latent, minutes, max_steps, settings or {})
-        order = np.random.default_rng(0).permutation(len(texts))
-        some = self._fitting([texts[i] for i in order], OF_PRIOR)
-        return learn(self.folder, self.posteriors(some), recipe, seed, self.device)
+        points = self.posteriors(self._fitting(texts, OF_PRIOR))
+        return learn(self.folder, points, recipe, seed, self.device)
 
     def decode(self, points: Tensor, **how: Any) -> list[T]:
         """The texts at points (n, Z), a tensor or what becomes one."""
@@ -165,9 +164,9 @@ class LatentSpace(Generic[T]):
         return self.encode(self._fitting(examples, EXAMPLES)).mean(0)
 
     def _fitting(self, texts: Sequence[str], most: int) -> list[str]:
-        """Those of the first `most` texts that are not too long; UsageError where there is none."""
+        """Those of `most` texts, chosen by a fixed shuffle, that are not too long; UsageError where there is none."""
         longest = room(self.spec.canvas, self.spec.ending)
-        some = texts[:most]
+        some = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[:most]]
         fitting = [t for t, ids in zip(some, self.tokenizer.encode_all(some), strict=True) if len(ids) <= longest]
         if not fitting:
             raise UsageError(f"none of the examples is a text of at most this run's {longest} tokens")
