@@ -22,6 +22,8 @@ class Task:
     """Of every system."""
     several: bool = False
     """A source has several texts, and what is written from it may follow any of them."""
+    words: Mapping[str, int] = field(default_factory=dict)
+    """The most words that a source of a split may have, where its lines are longer than what is learned from."""
 
     @property
     def is_bistro(self) -> bool:
@@ -37,6 +39,9 @@ class Task:
             read, texts = bistro_pairs(split)
         else:
             (read, texts), _, _ = read_pairs([self.file(split)], Columns(self.source, self.target))
+        if split in self.words:
+            short = [i for i, source in enumerate(read) if len(source.split()) <= self.words[split]]
+            read, texts = [read[i] for i in short], [texts[i] for i in short]
         if not self.several:
             return read[:most], [[text] for text in texts[:most]]
         together: dict[str, list[str]] = {}

@@ -6,11 +6,12 @@
     python -m benchmarks.pairs tatoeba score difformer --split iwslt
 
 Commands, arms and options are those of `benchmarks.multi30k`, which says how to go on and how to choose. In tatoeba the
-split `iwslt` is the official IWSLT14 test set: talks, which a model of everyday sentences has never met. aeslc is
-private mail: no text of it is printed, and none that is written from it is kept. Mails longer than 511 tokens are left
-out of its training; such a one gives an empty subject. e2e is written from its fields, each set of them once, and what
-is written may follow any of its references, of which the test split has 7 for each. bistro is written from what a text
-says; `success` is the share that says all of it and nothing else, by its grammar.
+split `iwslt` is of the official IWSLT14 test set: talks, which a model of everyday sentences has never met, their lines
+of at most ten words, since most are longer than any that it learned from. aeslc is private mail: no text of it is
+printed, and none that is written from it is kept. Mails longer than 511 tokens are left out of its training; such a one
+gives an empty subject. e2e is written from its fields, each set of them once, and what is written may follow any of its
+references, of which the test split has 7 for each. bistro is written from what a text says; `success` is the share that
+says all of it and nothing else, by its grammar.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def _files(folder: str, **more: str) -> dict[str, Path]:
 
 
 TASKS = {
-    "tatoeba": Task("tatoeba-de-en", _files("tatoeba_en_de", iwslt="iwslt14_de_en/test"), "de", "en"),
+    "tatoeba": Task(
+        "tatoeba-de-en", _files("tatoeba_en_de", iwslt="iwslt14_de_en/test"), "de", "en", words={"iwslt": 10}
+    ),
     "aeslc": Task(
         "aeslc-subject", _files("aeslc"), "email", "subject", private=True,
         settings={"source_canvas": "512", "canvas": "32"},
