@@ -127,6 +127,15 @@ def test_texts_of_one_source_stand_together_where_a_task_has_several(workshop) -
     )
 
 
+def test_of_a_split_with_longer_lines_the_short_ones_are_taken(workshop) -> None:
+    task, _ = workshop
+    every, texts = task.pairs("test")
+    short, theirs = replace(task, words={"test": 3}).pairs("test")
+    assert 0 < len(short) < len(every) and all(len(source.split()) <= 3 for source in short)
+    assert [texts[every.index(source)] for source in short] == theirs
+    assert replace(task, words={"test": 3}).pairs("valid") == task.pairs("valid")
+
+
 def test_a_choice_is_one_of_the_candidates_and_its_cost_counts() -> None:
     lines = [[["a b c d", "x", "a b c e"], [-1.0, -0.5, -2.0], 12], [[""], [0.0], 0]]
     assert choose(lines, "likelihood", None, ["s", ""]) == (["x", ""], 6)
