@@ -78,6 +78,9 @@ def test_vectors_keep_lengths_and_bans_and_say_what_they_miss(runs):
 def test_templates_are_filled_as_wanted(runs):
     for sample in runs["mdlm"].infill("The [3] pub [2]", 8, steps=2, wanted=Wanted(has=("river",), without=("cold",))):
         assert sample.unmet == () and sample.text.startswith("The ") and sample.gaps == (3, 2)
+    overlapping = Wanted(has=("old pub", "The old", "pub"))
+    (sample,) = runs["mdlm"].infill("The old pub [1]", 1, steps=2, wanted=overlapping)
+    assert sample.unmet == (), "phrases that overlap take no room of their own"
     with pytest.raises(UsageError, match="says how long"):
         runs["mdlm"].infill("The [3]", wanted=Wanted(length=3))
     with pytest.raises(UsageError, match="is forbidden"):

@@ -132,7 +132,8 @@ class Run:
     @property
     def has_latent(self) -> bool:
         """Whether its texts are points of a latent space, which tells it what to write."""
-        return isinstance(self.system, Latent) and self.spec.told
+        # A spec from outside need not say: who has a latent is told of it.
+        return isinstance(self.system, Latent) and bool(getattr(self.spec, "told", True))
 
     @cached_property
     def latent(self) -> LatentSpace[Sample]:

@@ -242,7 +242,7 @@ class Desk:
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
-            for task in self._templates(batches, template, settings, least_tokens(settings.wanted, parts)):
+            for task in self._templates(batches, template, settings):
                 yield controlled(task, parts, settings, led, end)
             return
         if prefix:
@@ -363,11 +363,11 @@ class Desk:
         """The most tokens that a text can have."""
         return room(self.spec.canvas, self.spec.ending)
 
-    def _templates(self, batches: Sequence[range], text: str, how: Settings, needed: int) -> Iterator[Task]:
-        """`needed`: how many tokens have to be there for all that is wanted."""
+    def _templates(self, batches: Sequence[range], text: str, how: Settings) -> Iterator[Task]:
         template = parse_template(text)
         _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
-        if (least := sum(given) + sum(gap.low for gap in template.gaps)) < needed:
+        least = sum(given) + sum(gap.low for gap in template.gaps)
+        if (needed := max((last for _, last, _ in how.wanted.spans), default=0)) > least:
             raise UsageError(
                 f"what is wanted takes {needed} tokens, and the template can be as short as {least}; write longer gaps"
             )
