@@ -289,9 +289,9 @@ def test_guided_walks_with_the_exact_classifier_follow_bayes_rule(case):
     assert chi_square_p(kept, law(lambda t: True)) < 1e-6
 
 
-def masked(parts, rows: int = 1500, steps: int = 500, **how) -> tuple[Counter, torch.Tensor, Constraints]:
+def masked(parts, rows: int = 1500, steps: int = 500, p=None, **how) -> tuple[Counter, torch.Tensor, Constraints]:
     """Texts of independent positions, written under masks one token at a time."""
-    p, control = odds(1).expand(rows, -1, -1), Constraints(parts, **how)
+    p, control = (odds(1) if p is None else p).expand(rows, -1, -1), Constraints(parts, **how)
     canvas = control.canvas(blank(rows, L), V)
     denoise = control.leaned(control.within(said(p)), V)
     process = Absorbing(LogLinear(), V)
@@ -353,6 +353,21 @@ def test_the_slope_says_which_tokens_a_classifier_is_asked_of():
     assert len(found) > 4, "what is told by no classifier leaves all tokens possible"
     beside = Classified(log_p=lambda view: torch.zeros(len(view.noised.z)).double())
     assert masked([Contains(phrases=((0, 3),)), beside], rows=400, hard=False)[0] == found
+
+
+@pytest.mark.parametrize(("wanted", "written"), [(1, {1}), (2, {0, 1})])
+def test_a_classifier_is_not_asked_of_tokens_that_are_next_to_impossible(wanted, written):
+    """Of a place's tokens those more than nine nats behind the likeliest are neither asked of nor written."""
+    p, asked = odds(1), set()
+    p[0, 0] = torch.tensor([1.0, 1e-3, 1e-6, 1e-6]).double().log().softmax(-1)
+
+    def read(view: View) -> torch.Tensor:
+        asked.update(view.noised.z[:, 0].tolist())
+        return torch.where(view.noised.z[:, 0] == wanted, 0.0, -40.0).double()
+
+    found, _, _ = masked([Classified(log_p=read)], rows=60, p=p, push=Push(strength=1.0))
+    assert asked == {0, 1, V} and {text[0] for text in found} <= written
+    assert wanted != 1 or {text[0] for text in found} == {1}
 
 
 @pytest.mark.parametrize(("push", "sentence"), [(Push(strength=1e300), "strength"), (Push(top_k=-1), "top_k")])

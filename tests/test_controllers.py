@@ -18,10 +18,13 @@ from mezzotint import CapabilityError, DataError, RunError, UsageError, Wanted
 from mezzotint.cli.main import main
 from mezzotint.data import bistro
 from mezzotint.data.annotated import Annotated, bistro_annotated, read_annotated
+from mezzotint.data.canvas import free
 from mezzotint.data.labelled import IGNORED, labelled, labels_of
+from mezzotint.data.lengths import Lengths
 from mezzotint.data.trees import cells, read_tree
 from mezzotint.guidance.choose import Choose, most_wanted
-from mezzotint.guidance.constraint import View
+from mezzotint.guidance.constraint import Classified, View
+from mezzotint.guidance.lengths import leaned_lengths
 from mezzotint.guidance.reading import Reader
 from mezzotint.net.annotator import Annotator
 from mezzotint.process.gaussian import Gaussian, SqrtVariance
@@ -280,6 +283,55 @@ def test_a_run_follows_its_classifiers(runs, name):
     assert logits.labels.tags == ("ADJ", "AUX", "DET", "NOUN", "PUNCT")
     if name == "qe":
         assert samples[0].nfe == plain[0].nfe == 4  # classifiers of vectors need no more of the network
+
+
+@pytest.mark.parametrize("name", ["qe", "mdlm"])
+def test_a_text_is_as_long_as_its_condition_lets_expect(runs, name, monkeypatch):
+    """p(length) p(condition | length)^strength, by classifiers that see nothing but the length; drawn from the same
+    numbers as without a condition, and paid for in evaluations where the network was asked."""
+    run, law, seen = runs[name], runs[name].lengths, []
+
+    def short(view):
+        seen.append(view)
+        return -0.5 * view.canvas.real.sum(1).double()
+
+    monkeypatch.setattr(run.reader, "says", lambda field, value: Classified(log_p=short, name=f"{field}={value}"))
+    every = list(range(law.least, law.longest + 1))
+    u = [float(each) for each in Rng(7, range(40)).at("length").uniform()]
+
+    def lengths(**how):
+        samples = run.generate(40, steps=2, seed=7, wanted=Wanted(says=(("what", "pub"),)), **how)
+        return [len(sample.ids) for sample in samples], [sample.nfe for sample in samples]
+
+    for strength in (0.0, 2.0):
+        seen.clear()
+        found, nfe = lengths(push=Push(strength=strength))
+        expected = [law.tilted(every, [-0.5 * strength * n for n in every]).draw(each) for each in u]
+        assert found == expected
+        first = seen[0]
+        assert first.canvas.real.sum(1).tolist() == every and bool((first.noised.t == 1).all())
+        assert len(nfe) == 40 and all(0 < each - (len(every) if name == "mdlm" else 0) <= 2 for each in nfe)
+        if name == "mdlm":
+            assert bool((first.noised.z == run.tokenizer.size)[first.canvas.real].all()), "something is written"
+    assert sum(expected) < sum(found := lengths(soft=False)[0]) and found == [law.draw(each) for each in u]
+    assert min(lengths(prefix="The old")[0]) > 2
+
+
+def test_many_lengths_are_asked_of_evenly_and_the_rest_lies_between():
+    law = Lengths((1,) * 200).given(9)
+    seen = []
+
+    def begun(lengths):
+        seen.extend(lengths)
+        canvas = free(lengths, list(range(len(lengths))), 0)
+        return View(Noised(canvas.ids, torch.ones(len(lengths))), canvas, lambda: torch.empty(0))
+
+    slope = Classified(log_p=lambda view: -0.01 * view.canvas.real.sum(1), weight=2.0)
+    leaned, asked = leaned_lengths(law, [slope, slope], begun, 3.0)
+    assert asked == len(seen) == 32 and (seen[0], seen[-1]) == (9, 200)
+    assert max(b - a for a, b in itertools.pairwise(seen)) <= 7
+    for n in range(10, 201):
+        assert leaned.log_prob(n) - leaned.log_prob(n - 1) == pytest.approx(-0.12, rel=1e-5)
 
 
 def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs, tmp_path):

@@ -65,6 +65,22 @@ def test_given_at_least_is_the_conditional_distribution(lengths: Lengths, data: 
     assert part.given(1) == part
 
 
+@given(some, st.data())
+@few
+def test_tilted_lengths_are_raised_by_as_many_nats_as_are_said(lengths: Lengths, data: st.DataObject) -> None:
+    """Bayes' rule; between the lengths that are said on a straight line, and only among those that are possible."""
+    part = lengths.given(data.draw(st.integers(1, lengths.longest)))
+    at = sorted({part.least, part.longest})
+    nats = [data.draw(st.floats(-900, 5)) for _ in at]
+    tilted = part.tilted(at, nats)
+    said = {n: float(np.interp(n, at, nats)) for n in range(part.least, part.longest + 1)}
+    raised = {n: part.log_prob(n) + said[n] for n in said}
+    total = np.logaddexp.reduce(list(raised.values()))
+    for n in range(part.longest + 2):
+        expected = math.exp(raised[n] - total) if n in raised else 0.0
+        assert math.exp(tilted.log_prob(n)) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
 def test_more_than_the_longest_is_refused() -> None:
     with pytest.raises(UsageError, match="at most 6 tokens, and 7 are needed"):
         Lengths.from_lengths([2], 6).given(7)

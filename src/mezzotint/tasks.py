@@ -18,8 +18,9 @@ from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, UsageError, unknown
 from mezzotint.guidance.choose import Choose
-from mezzotint.guidance.constraint import Classified, Constraint
+from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.guidance.control import Constraints
+from mezzotint.guidance.lengths import leaned_lengths
 from mezzotint.guidance.reading import Reader
 from mezzotint.guidance.wanted import constraints_of, least_tokens
 from mezzotint.rng import Rng
@@ -107,6 +108,13 @@ class Settings:
         return settings
 
 
+def _drawn(law: Lengths | int, rows: range, seed: int) -> list[int]:
+    """How long the text of each row is."""
+    if isinstance(law, int):
+        return [law] * len(rows)
+    return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
+
+
 def check_choice(choose: str, candidates: int, wanted: object) -> Choose:
     """How one of several texts is chosen; UsageError unless there is something to choose by."""
     if choose not in (known := [by.value for by in Choose]):
@@ -129,6 +137,8 @@ class Task:
     """How long each row's gaps are; empty without a template."""
     prefix: str = ""
     """The given beginning, as typed; a space at its end belongs to the next token."""
+    asked: int = 0
+    """Network evaluations that chose how long its texts are, without a template."""
     wanted: Wanted = field(default_factory=Wanted)
     """What every text is to be like."""
     judged: Sequence[Classified] = ()
@@ -167,7 +177,7 @@ class Task:
 
     def nfe(self, row: int) -> int:
         """Network evaluations that were spent on a row before it is written."""
-        return self.choices[row].nfe if self.choices else 0
+        return self.choices[row].nfe if self.choices else self.asked
 
     def text(self, tokenizer: Tokenizer, row: int, ids: Sequence[int]) -> str:
         """The text of a row's ids, with what was given byte for byte, words that the tokenizer does not know too."""
@@ -250,9 +260,22 @@ class Desk:
         # A text of a length that was asked for does not end before it.
         closing = () if settings.length else self._closing
         special = [i for i in self.tokenizer.special if i not in closing]
+        # The space before the next word is part of that word's token, as at a gap.
+        awaited = prefix is not None and prefix.endswith(" ")
+        given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
+
+        def laid(lengths: Sequence[int], rows: Sequence[int]) -> Canvas:
+            if not given:
+                return free(lengths, rows, self.tokenizer.pad)
+            return prefixed(given, lengths, rows, self.tokenizer.pad, start=int(awaited))
+
+        law, asked = self._law(len(given), settings, least_tokens(settings.wanted, parts)), 0
+        judged = [part for part in parts if isinstance(part, Classified)]
+        if isinstance(law, Lengths) and judged and led and settings.soft:
+            law, asked = self._leaned(law, judged, settings, laid)
         for rows in batches:
-            canvas = self._free(rows, prefix, settings, least_tokens(settings.wanted, parts))
-            task = Task(canvas, self._request(canvas, settings, special), prefix=prefix or "")
+            canvas = laid(_drawn(law, rows, settings.seed), list(rows))
+            task = Task(canvas, self._request(canvas, settings, special), prefix=prefix or "", asked=asked)
             yield controlled(task, parts, settings, led, end)
 
     def _parts(self, how: Settings) -> list[Constraint]:
@@ -331,30 +354,36 @@ class Desk:
         whole = self.lengths is not None
         return () if whole else (self.tokenizer.end,)
 
-    def _free(self, rows: range, prefix: str | None, how: Settings, needed: int) -> Canvas:
-        """`needed`: how many tokens have to be there beside the prefix."""
-        # The space before the next word is part of that word's token, as at a gap.
-        awaited = prefix is not None and prefix.endswith(" ")
-        given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
-        lengths = self._lengths_of(rows, len(given), how, needed)
-        if not given:
-            return free(lengths, list(rows), self.tokenizer.pad)
-        return prefixed(given, lengths, list(rows), self.tokenizer.pad, start=int(awaited))
-
-    def _lengths_of(self, rows: range, least: int, how: Settings, needed: int) -> list[int]:
+    def _law(self, given: int, how: Settings, needed: int) -> Lengths | int:
+        """How long texts are, all alike or by chance. `needed`: how many tokens have to be there beside the prefix."""
         most = self.room if self.lengths is not None else self.spec.canvas
         asked = how.length or how.wanted.tokens
-        if least >= (asked or most):
+        if given >= (asked or most):
             texts = "the text is to have" if asked else "this run's texts have at most"
-            raise UsageError(f"the prefix is {least} tokens long; {texts} {asked or most}")
+            raise UsageError(f"the prefix is {given} tokens long; {texts} {asked or most}")
         # A text that ends by a token is as long as wanted where it cannot end before, nor go on.
         settled = self.spec.ending is Ending.SYMBOL and how.hard and Can.CONTROL in self.system.card.can
         if how.wanted.tokens is not None and (settled or self.spec.ending is Ending.LENGTH):
-            return [how.wanted.tokens] * len(rows)
+            return how.wanted.tokens
         if self.lengths is None:
-            return [how.length or self.spec.canvas] * len(rows)
-        law = self.lengths.given(least + max(1, needed))
-        return [law.draw(float(u)) for u in Rng(how.seed, rows).at("length").uniform()]
+            return how.length or self.spec.canvas
+        return self.lengths.given(given + max(1, needed))
+
+    def _leaned(
+        self, law: Lengths, judged: Sequence[Classified], how: Settings, laid: Callable[..., Canvas]
+    ) -> tuple[Lengths, int]:
+        """The lengths of texts that are as wanted, as far as classifiers can say, and evaluations that it took."""
+        reader = self.read()
+        begin = reader.begin
+        if begin is None:
+            return law, 0
+
+        def begun(lengths: Sequence[int]) -> View:
+            return begin(laid(lengths, range(len(lengths))).to(self.device))
+
+        law, asked = leaned_lengths(law, judged, begun, how.push.strength)
+        # Vectors of noise are read as they are; of masks the network is asked what stands under them.
+        return law, asked if reader.clean is None else 0
 
     # ------------------------------------------------------------ templates
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeGuard
 
@@ -25,6 +25,8 @@ class Lengths:
     """Texts seen with 1, 2, … longest tokens."""
     least: int = 1
     """Shorter ones are impossible (see `given`)."""
+    gains: tuple[float, ...] = ()
+    """Nats by which the log-probability of each length is raised, before all are normalised (see `tilted`)."""
 
     @classmethod
     def from_lengths(cls, lengths: ArrayLike, longest: int) -> Lengths:
@@ -43,6 +45,8 @@ class Lengths:
         """(longest,) float64: the probability of 1, 2, … longest tokens."""
         weights = np.asarray(self.counts, dtype=np.float64) + _SMOOTHING
         weights[: self.least - 1] = 0.0
+        if self.gains:
+            weights *= np.exp(self.gains)
         probabilities: NDArray[np.float64] = weights / weights.sum()
         return probabilities
 
@@ -54,18 +58,25 @@ class Lengths:
         """log p(length) in nats; minus infinity outside `least` to `longest`."""
         if not self.least <= length <= self.longest:
             return -math.inf
-        return math.log(self.probabilities[length - 1])
+        p = float(self.probabilities[length - 1])
+        return math.log(p) if p > 0 else -math.inf  # a tilt may leave less than a number can say
 
     def draw(self, u: float) -> int:
         """The length at quantile `u` in [0, 1): the least n with P(length <= n) > u."""
         place = int(np.searchsorted(self._cumulative, u, side="right"))
         return min(place, self.longest - 1) + 1  # the sum may round to less than 1
 
+    def tilted(self, at: Sequence[int], nats: Sequence[float]) -> Lengths:
+        """The distribution of which the log-probability of each length is raised by so many nats: known `at` some
+        lengths, ascending, and on the straight lines between them."""
+        gains = np.interp(np.arange(1, self.longest + 1), at, nats)
+        return replace(self, gains=tuple((gains - gains.max()).tolist()))
+
     def given(self, at_least: int) -> Lengths:
         """The distribution given that a text has that many tokens or more; UsageError if none can."""
         if at_least > self.longest:
             raise UsageError(f"texts of this run have at most {self.longest} tokens, and {at_least} are needed here")
-        return Lengths(self.counts, max(self.least, at_least))
+        return replace(self, least=max(self.least, at_least))
 
     def to_json(self) -> dict[str, Any]:
         """The counts as plain values."""

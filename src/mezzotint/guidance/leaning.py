@@ -26,6 +26,9 @@ NEVER = 1e-9
 """A ratio of probabilities within this of zero is zero."""
 CHUNK = 512
 """States that are read at once: of each, phrases are told from all pairs of words."""
+RANGE = 9.0
+"""Nats by which a token may be behind the one that looks best, for a classifier to be asked of it: one in 8,000. Asking
+more takes twice as long and leads no better (docs/decisions/0024)."""
 NUMBERS = 2**25
 """Odds of so many tokens at once are made for a classifier of the user's own, which may ask for all of them."""
 
@@ -95,18 +98,19 @@ def _asked(
 ) -> Tensor:
     """Logits (K, V) of the positions `at`, those of the tokens ranked highest raised by what `close` say of each, all
     others minus infinity."""
-    ids = ranked.topk(min(push.beside, ranked.shape[1]), -1).indices
-    each = torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
+    best = ranked.topk(min(push.beside, ranked.shape[1]), -1)
+    ids, asked = best.indices, best.values >= best.values[:, :1] - RANGE
+    each, tokens = asked.nonzero()[:, 0], ids[asked]
     chances = []
     chunk = max(1, min(CHUNK, NUMBERS // (whole.noised.z.shape[1] * ranked.shape[1])))
-    for some, tokens in zip(each.split(chunk), ids.flatten().split(chunk), strict=True):
-        view = Filled(whole, at[0][some], at[1][some], tokens)
+    for some, chosen in zip(each.split(chunk), tokens.split(chunk), strict=True):
+        view = Filled(whole, at[0][some], at[1][some], chosen)
         told = [part.weight * log_chance for part in close if (log_chance := part.log_chance(view)) is not None]
         chances.append(sum(told, torch.zeros_like(view.noised.t)))
-    gain = torch.cat(chances).view(ids.shape).to(logits.dtype)
+    gain = torch.cat(chances).to(logits.dtype)
     gain = torch.where(gain == -inf, gain, push.strength * gain)
-    possible = ranked.gather(1, ids).isfinite()
-    raised = (logits.gather(1, ids) + gain).masked_fill(~possible, -inf)
+    raised = torch.full_like(best.values, -inf)
+    raised[asked] = logits.gather(1, ids)[asked] + gain
     moved = torch.full_like(logits, -inf).scatter(1, ids, raised)
     return moved.where(moved.isfinite().any(-1, keepdim=True), ranked)
 

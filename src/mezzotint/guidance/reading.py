@@ -29,12 +29,21 @@ Shown = Callable[[View, Tensor], Tensor]
 class Reader:
     """An annotator at work; `clean` is None where it reads odds of tokens, and changes nothing where it reads ids."""
 
-    def __init__(self, net: Annotator, labels: Labels, clean: Clean | None, shown: Shown | None = None) -> None:
-        """`shown` is for an annotator in which words have a say of their own."""
+    def __init__(
+        self,
+        net: Annotator,
+        labels: Labels,
+        clean: Clean | None,
+        shown: Shown | None = None,
+        begin: Callable[[Canvas], View] | None = None,
+    ) -> None:
+        """`shown` is for an annotator in which words have a say of their own; `begin` gives the states of texts of
+        which nothing is written yet but their lengths, where lengths are drawn before."""
         self.net = net
         self.labels = labels
         self.clean = clean
         self.shown = shown
+        self.begin = begin
 
     def hidden(self, view: View) -> Tensor:
         """(B, L, D), computed once for each view."""

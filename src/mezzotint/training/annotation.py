@@ -62,7 +62,13 @@ class Lesson:
 
     def reader(self, labels: Labels) -> Reader:
         """The classifiers at work."""
-        return Reader(self.net, labels, self.clean, self.shown)
+        begun = isinstance(self.process, Truncated)
+        return Reader(self.net, labels, self.clean, self.shown, None if begun else self.begin)
+
+    def begin(self, canvas: Canvas) -> View:
+        """Texts of which nothing is written yet, at t = 1. Where there is noise, it is the same at the same place of
+        all: rows are told apart by their lengths alone."""
+        return self.view(canvas, torch.ones(len(canvas.ids), dtype=torch.float64), Rng(0, [0] * len(canvas.ids)))
 
     def shown(self, view: View, table: Tensor) -> Tensor:
         """(B, L, S): the rows of a table (V, S) that a state shows by itself: by the odds that it is, by its ids, or by
