@@ -1,6 +1,6 @@
 """The memory that writing with a run takes, measured in a process of its own:
 
-python -m mezzotint.comparison.footprint RUN     prints 10^6 bytes, the most that were resident
+python -m mezzotint.comparison.footprint RUN TEXTS STEPS     prints 10^6 bytes, the most that were resident
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 TEXTS, STEPS = 64, 16
 
 
-def footprint(run: Path) -> float | None:
+def footprint(run: Path, texts: int = TEXTS, steps: int = STEPS) -> float | None:
     """10^6 bytes; None where the system does not tell, or the process fails."""
-    call = [sys.executable, "-m", "mezzotint.comparison.footprint", str(run)]
+    call = [sys.executable, "-m", "mezzotint.comparison.footprint", str(run), str(texts), str(steps)]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     try:
         return float(done.stdout)
@@ -28,7 +28,8 @@ def main() -> None:
 
     from mezzotint.run import load
 
-    load(sys.argv[1], device="cpu").generate(TEXTS, steps=STEPS)
+    texts, steps = map(int, sys.argv[2:4])
+    load(sys.argv[1], device="cpu").generate(texts, steps=steps)
     scale = 1 if sys.platform == "darwin" else 1024
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6)
 
