@@ -120,7 +120,8 @@ class Measured:
         """How tokens are drawn, where it is not as usual."""
         given = self.given
         usual = {"temperature": 1.0, "decoder": "exact"}
-        return {name: getattr(given, name) for name, value in usual.items() if getattr(given, name) != value}
+        how = {name: getattr(given, name) for name, value in usual.items() if getattr(given, name) != value}
+        return {**how, **({} if given.remask is None else {"strength": given.remask})}
 
     def written(self, wanted: Sequence[Any], means: str) -> tuple[list[str], list[Any], dict[str, Any]]:
         """The texts of all targets, what each was written for, and what they cost."""
@@ -175,7 +176,8 @@ class Measured:
         """The variant of a row."""
         from benchmarks.rows import variant
 
-        how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets, **self.drawn}
+        drawn = {"remask" if name == "strength" else name: value for name, value in self.drawn.items()}
+        how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets, **drawn}
         if means == CHOSEN:
             how["candidates"] = self.given.candidates
         elif means not in ("none", "hard") and self.run.card.weighs_tokens:
@@ -256,6 +258,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, default=0, help="tokens they weigh at each place (0: the default)")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--decoder", default="exact")
+    parser.add_argument("--remask", type=float, help="how readily decoder remask masks again")
     parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")

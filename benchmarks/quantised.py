@@ -14,7 +14,6 @@ few values always in fp32 (`precision`).
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
