@@ -439,6 +439,28 @@ def test_the_commands(runs, tmp_path, capsys):
         assert sentence in capsys.readouterr()[1]
 
 
+def test_the_command_masks_again_and_says_when_that_could_help(runs, capsys, monkeypatch):
+    asked = []
+    stream = mezzotint.Run.stream
+    monkeypatch.setattr(mezzotint.Run, "stream", lambda run, n, **how: asked.append(how) or stream(run, n, **how))
+    wanted = ["control", str(runs["mdlm"].folder), "--pos", "DET NOUN NOUN NOUN PUNCT", "-n", "2", "--steps", "3"]
+    assert main(wanted) == 0
+    assert "--remask 0.2 --steps 64 writes words anew" in capsys.readouterr()[1]
+    assert main([*wanted, "--remask", "0.3"]) == 0
+    assert "--remask" not in capsys.readouterr()[1]
+    assert "decoder" not in asked[0] and (asked[1]["decoder"], asked[1]["strength"]) == ("remask", 0.3)
+    assert main([*wanted, "--remask", "0.3", "--decoder", "remask-rescaled"]) == 0 and len(asked) == 3
+    assert asked[2]["decoder"] == "remask-rescaled"
+    capsys.readouterr()
+    assert main([*wanted, "--remask", "0.3", "--decoder", "spread"]) == 2
+    assert "leave --decoder spread out" in capsys.readouterr()[1]
+    wanted[1] = str(runs["qe"].folder)
+    assert main([*wanted, "--remask", "0.3"]) == 2
+    assert "qe-cdlm has no decoder 'remask'" in capsys.readouterr()[1]
+    assert main(wanted) == 0
+    assert "--remask" not in capsys.readouterr()[1]
+
+
 def test_words_are_for_runs_that_write_words(runs, monkeypatch):
     monkeypatch.setattr(runs["qe"].tokenizer, "kind", "bpe")
     with pytest.raises(CapabilityError, match="pieces of words"):

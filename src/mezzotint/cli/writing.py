@@ -33,6 +33,9 @@ from mezzotint.cli.saying import (
 if TYPE_CHECKING:
     from mezzotint import Card, Draft, Run, Wanted
 
+REMASKING = ("remask", "remask-rescaled")
+"""The decoders that take back what they wrote."""
+
 
 def sample(given: flags.Sample) -> int:
     """Write new texts."""
@@ -104,6 +107,8 @@ def control(given: flags.Control) -> int:
     if given.choose is None or mezzotint.Can.TRANSLATE in card.can:
         demand(card, mezzotint.Can.CONTROL)
     _check_choice(given)
+    if given.remask is not None and given.decoder not in (None, *REMASKING):
+        raise UsageError(f"--remask says how readily decoder remask masks again; leave --decoder {given.decoder} out")
     if given.strength is not None and not card.weighs_tokens:
         raise CapabilityError(f"no tokens of {card.name} are weighed by classifiers; leave --strength out")
     wanted = wanted_of(given)
@@ -119,6 +124,8 @@ def control(given: flags.Control) -> int:
         _say_unknown(run, mezzotint.parse_template(given.template).given)
     how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted, "temperature": given.temperature}
     how |= _set({"decoder": given.decoder})
+    if given.remask is not None:
+        how |= {"decoder": given.decoder or REMASKING[0], "strength": given.remask}
     if given.strength is not None:
         how["push"] = mezzotint.Push(strength=given.strength)
     if given.choose is None:
@@ -131,6 +138,10 @@ def control(given: flags.Control) -> int:
         if sample.unmet:
             say(f"text {number} is not {', not '.join(sample.unmet)}")
     say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
+    if missed and given.remask is None and given.choose is None and wanted.is_read and REMASK in card.decoders:
+        say(
+            "--remask 0.2 --steps 64 writes words anew in the light of later ones; more texts are as wanted, for more work"
+        )
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
 

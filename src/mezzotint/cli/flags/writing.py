@@ -153,6 +153,15 @@ class Control:
     decoder: Annotated[
         str | None, value("which positions are written when, as for sample", "NAME", one_of(*DECODERS))
     ] = None
+    remask: Annotated[
+        float | None,
+        value(
+            "under masks: how readily words are masked again and written anew (0.2 with --steps 64: more hold, for more "
+            "work)",
+            "P",
+            number(least=0, most=1),
+        ),
+    ] = None
     seed: Seed = 0
     watch: Annotated[bool, switch("draw the text emerging, on standard error")] = False
     json: Json = False
