@@ -156,8 +156,7 @@ class Control:
     remask: Annotated[
         float | None,
         value(
-            "under masks: how readily words are masked again and written anew (0.2 with --steps 64: more hold, for more "
-            "work)",
+            "under masks: how readily words are masked again and written anew; more texts hold, for more work",
             "P",
             number(least=0, most=1),
         ),
