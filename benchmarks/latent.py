@@ -14,7 +14,8 @@ long as another and its backbone together: `recurrent`, a run of rnn-vae on the 
 the test split: the importance-weighted bound at several numbers of draws, divergence, mutual information beside the
 most that could be found, units in use, BLEU of reconstructions beside that of the most similar training text
 (`retrieval`), how even walks between texts are, and texts from the standard normal prior and from a learned one
-(--prior-minutes; 0: none) under the judge, beside the data's own values.
+(--prior-minutes; 0: none) under the judge, beside the data's own values; with --mauve N also how near the law of N of
+them is to that of held-out texts.
 
 With --on-judge all arms stand on the run that became the judge, which saves a training; their texts are not judged.
 
@@ -212,18 +213,27 @@ class Measured:
     def samples(self, judge: Any, training: Any, prior: str) -> Iterator[Any]:
         """Texts at points that the standard normal prior draws, or the learned one."""
         from mezzotint.assess import of_texts
-        from mezzotint.rng import Rng
 
-        given, draw = self.given, Rng(self.given.seed, range(self.given.n)).at("latent")
-        if self.told:
-            points = self.run.system.prior(draw) if prior == "learned" else draw.normal(self.run.spec.latent)
-            samples = self.run.latent.decode(points.cpu(), temperature=1.0, seed=given.seed)
-        else:
-            samples = self.run.generate(given.n, seed=given.seed)
-        texts = [s.text for s in samples]
+        texts = self.written(prior, self.given.n)
         print("\n".join(f"    {text[:150]}" for text in texts[:4]), flush=True)
         for score in of_texts(texts, judge, training, False):
             yield self.row(score, **self.drawn(prior))
+
+    def likeness(self, judge: Any, others: Sequence[str], prior: str) -> Iterator[Any]:
+        """How near the law of such texts is to that of held-out ones."""
+        from mezzotint.evaluate.divergence import divergence
+
+        yield self.row(divergence(self.written(prior, len(others)), others, judge), **self.drawn(prior))
+
+    def written(self, prior: str, n: int) -> list[str]:
+        """n texts at points of a prior, or of a run without points."""
+        from mezzotint.rng import Rng
+
+        seed, draw = self.given.seed, Rng(self.given.seed, range(n)).at("latent")
+        if not self.told:
+            return [sample.text for sample in self.run.generate(n, seed=seed)]
+        points = self.run.system.prior(draw) if prior == "learned" else draw.normal(self.run.spec.latent)
+        return [sample.text for sample in self.run.latent.decode(points.cpu(), temperature=1.0, seed=seed)]
 
     def drawn(self, prior: str) -> dict[str, object]:
         """What names texts of a prior, and how long one that was learned took, where that is not the usual."""
@@ -253,6 +263,11 @@ class Measured:
             called = variant({**self.named, **self.drawn(prior)})
             facts = {**same, **last(judge), "variant": called, "n": given.n}
             yield facts, lambda prior=prior: self.samples(judge, training, prior)
+            if given.mauve and judge is not None:
+                # As many others as the data's own value is of.
+                others = self.held_out.like_samples(2 * given.mauve)[given.mauve :]
+                facts = {**facts, "metric": "mauve[judge]", "n": given.mauve}
+                yield facts, lambda prior=prior, others=others: self.likeness(judge, others, prior)
 
 
 def last(judge: Any) -> dict[str, object]:
@@ -260,6 +275,20 @@ def last(judge: Any) -> dict[str, object]:
     from mezzotint.evaluate.judge import tag
 
     return {"metric": "entropy_words"} if judge is None else {"metric": "judge_nll", "judge": tag(judge)}
+
+
+def halves(given: argparse.Namespace, held_out: Any, judge: Any) -> Iterator[Any]:
+    """How near one half of as many held-out texts is to the other: what can be reached."""
+    from benchmarks.rows import Row
+    from mezzotint.evaluate.divergence import divergence
+
+    texts = held_out.like_samples(2 * given.mauve)
+    score = divergence(texts[: given.mauve], texts[given.mauve :], judge)
+    print(f"the data's own {score.name} {score.value} ± {score.stderr}", flush=True)
+    yield Row(
+        benchmark=f"{given.name}-latent", system="data", metric=score.name, value=score.value, stderr=score.stderr,
+        n=score.n, split="test", judge=score.judge,
+    )  # fmt: skip
 
 
 def retrieved(given: argparse.Namespace, few: Any, training: Sequence[str]) -> Iterator[Any]:
@@ -317,6 +346,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=1000, help="texts for the bound, reconstructions and the judge")
     parser.add_argument("--draws", type=int, default=500, help="draws of each posterior for the bound")
     parser.add_argument("--posteriors", type=int, default=10_000, help="texts for divergence and information")
+    parser.add_argument("--mauve", type=int, default=0, help="texts to be compared with as many held-out ones (500)")
     parser.add_argument("--minutes", type=float, default=inf, help="how long this call may take")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are kept")
@@ -353,6 +383,12 @@ def main() -> None:
         measured = Measured(run, named, given, held_out)
         if not has(benchmark, given.out, system="data", **last(judge), n=given.n):
             record(of_data(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
+        if (
+            given.mauve
+            and judge is not None
+            and not has(benchmark, given.out, system="data", **last(judge) | {"metric": "mauve[judge]"}, n=given.mauve)
+        ):
+            record(halves(given, held_out, judge), results=given.out)
         if not has(benchmark, given.out, system="retrieval", n=len(measured.few.rows)):
             record(retrieved(given, measured.few, mezzotint.own_texts(run)), results=given.out)
         for facts, rows in measured.all(judge, training):

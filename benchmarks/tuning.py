@@ -5,8 +5,8 @@
 The run is trained on the first corpus, on pieces of words, for --begin-minutes, and then on the second for --minutes,
 by each adapter (`none`: all weights). Beside them stand the run as it was (`stays`), and runs that have only ever seen
 the second corpus, for as long as the tuning (`alone`) and as both trainings together (`alone`, more `train_minutes`).
-All have the first one's tokenizer. On the test split of the second: the bound, texts of --steps steps under its judge, and
-the share of weights that were trained.
+All have the first one's tokenizer. On the test split of the second: the bound, texts of --steps steps under its judge,
+and the share of weights that were trained.
 
 Runs stand in runs/tuning; what is trained already is not trained again.
 """
