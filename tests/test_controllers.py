@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -524,6 +525,26 @@ def test_a_run_that_writes_from_left_to_right_is_led_by_what_it_has_begun(runs, 
         patch.setattr(Reader, "field", sure)
         led = run.generate(6, wanted=Wanted(says=(("what", "pub"),)))
         assert all(sample.ids[0] == said and sample.unmet == () for sample in led)
+
+
+def test_a_length_is_led_to_where_classifiers_tell_ends_and_kept_where_there_are_none(runs, tmp_path, monkeypatch):
+    """So that a text of a length comes to its end, and is not only cut off at it."""
+    asked, ends = [], Reader.ends
+    monkeypatch.setattr(Reader, "ends", lambda self, view: asked.append(view) or ends(self, view))
+    wanted = {"wanted": Wanted(length=4), "steps": 2}
+    for how, led in (({}, True), ({"soft": False}, False), ({"hard": False}, True)):
+        asked.clear()
+        texts = runs["ar"].generate(3, **wanted, **how)
+        assert bool(asked) == led, how
+        assert how == {"hard": False} or [len(sample.ids) for sample in texts] == [4, 4, 4]
+    folder = shutil.copytree(runs["ar"].folder, tmp_path / "untold")
+    for kept in folder.glob("control.*"):
+        kept.unlink()
+    asked.clear()
+    texts = mezzotint.load(folder).generate(3, **wanted)
+    assert [len(sample.ids) for sample in texts] == [4, 4, 4] and not asked
+    with pytest.raises(RunError, match="no classifiers"):
+        mezzotint.load(folder).generate(3, **wanted, hard=False)
 
 
 def test_classifiers_of_finished_texts_do_not_lead(runs, tmp_path):

@@ -16,7 +16,7 @@ from mezzotint.data.canvas import closed, free, prefixed, room, stacked, templat
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import CapabilityError, UsageError, unknown
+from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.guidance.choose import Choose
 from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.guidance.control import Constraints
@@ -298,8 +298,20 @@ class Desk:
                 f"{self.system.card.name} writes from left to right, and nothing tells it that '{wanted.has[0]}' will "
                 "come; have the best of several texts chosen"
             )
-        foreseen = how.soft and (wanted.is_read or not how.hard)
-        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read, foreseen)
+        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read, self._foresees(how))
+
+    def _foresees(self, how: Settings) -> bool:
+        """Whether classifiers say where texts will end that close by a token: where they are asked anyway, or nothing
+        else makes texts as long as wanted, or the run has some. Without, a text of a length is cut off at it."""
+        if not how.soft or how.wanted.tokens is None or self.spec.ending is not Ending.SYMBOL:
+            return False
+        if how.wanted.is_read or not how.hard:
+            return True
+        try:
+            self.read()
+        except RunError:
+            return False
+        return True
 
     def likeness(self, task: Task) -> Hashable:
         """What tasks have to have in common to be written together without a change to any text."""

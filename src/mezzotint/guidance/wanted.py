@@ -29,7 +29,7 @@ def constraints_of(
     if wanted.tokens is not None:
         end = None if ending is Ending.LENGTH else tokenizer.end
         pad = tokenizer.pad if ending is Ending.FILL else None
-        ends = read().ends if foreseen and ending is Ending.SYMBOL else None
+        ends = read().ends if foreseen else None
         parts.append(Length(tokens=wanted.tokens, end=end, pad=pad, ends=ends))
     for phrase in wanted.has:
         phrases = _phrases(phrase, tokenizer)
