@@ -29,6 +29,7 @@ GROUPS = (
     ("training", "evaluate"),
     ("recipes",),
     ("checks",),
+    ("settings",),
     ("backbone", "latent", "plans", "prepare", "tasks", "vectors"),
     ("course",),
     ("controllers",),

@@ -22,6 +22,7 @@ from mezzotint.sampler.drive import drive
 from mezzotint.sampler.gaussian import Walk, ancestral
 from mezzotint.sampler.reveal import Reveal
 from mezzotint.sampler.updated import Updated, pushed
+from mezzotint.settings import Settings
 from mezzotint.spec.diffusion_lm import DiffusionLMSpec
 from mezzotint.spec.mdlm import MDLMSpec
 from mezzotint.spec.qe_cdlm import QECDLMSpec
@@ -29,7 +30,6 @@ from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.diffusion_lm import DiffusionLM
 from mezzotint.systems.mdlm import MDLM
 from mezzotint.systems.qe_cdlm import QECDLM
-from mezzotint.tasks import Settings
 from mezzotint.types import Canvas, Decoder, Ending, Noised, Prediction, Push, Request, Update
 from tests.oracle import GaussianOracle, blank, chi_square_p
 

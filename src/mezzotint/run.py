@@ -31,10 +31,11 @@ from mezzotint.guidance.choose import Choose, most_wanted
 from mezzotint.guidance.reading import Reader
 from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
+from mezzotint.settings import CANDIDATES, check_choice
 from mezzotint.spec.quantize import Few
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
-from mezzotint.tasks import CANDIDATES, Desk, Task, check_choice
+from mezzotint.tasks import Desk, Task
 from mezzotint.training import folder as files
 from mezzotint.training import release
 from mezzotint.training.checkpoint import networks, read_frozen, read_weights

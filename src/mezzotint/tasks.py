@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
-from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mezzotint.checks import check_decoder, check_guide, check_length, decoder_named, guide_named
+from mezzotint.checks import check_decoder, check_guide, check_length
 from mezzotint.data.canvas import closed, free, prefixed, room, stacked, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
-from mezzotint.guidance.choose import Choose
+from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.guidance.control import Constraints
 from mezzotint.guidance.lengths import leaned_lengths
@@ -25,105 +22,9 @@ from mezzotint.guidance.reading import Reader
 from mezzotint.guidance.wanted import constraints_of, least_tokens
 from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
+from mezzotint.settings import Settings
 from mezzotint.spec.wanted import Wanted
-from mezzotint.types import Can, Canvas, Decoder, Ending, Infiller, Layout, Push, Request, System, Towards
-
-CANDIDATES = 8
-"""Texts that are written for each one that is chosen."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How texts are to be generated."""
-
-    steps: int = 32
-    seed: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    decoder: Decoder = Decoder.EXACT
-    threshold: float | None = None
-    strength: float | None = None
-    length: int | None = None
-    block: int | None = None
-    reuse: bool = False
-    guidance: float = 1.0
-    carry_guided: bool = True
-    guide: Towards = Towards.NOTHING
-    wanted: Wanted = field(default_factory=Wanted)
-    push: Push = field(default_factory=Push)
-    hard: bool = True
-    soft: bool = True
-    chosen: bool = False
-    """Whether one of several texts will be chosen, so that nothing has to lead towards what is wanted."""
-
-    @classmethod
-    def checked(cls, how: Mapping[str, Any]) -> Settings:
-        """From keyword arguments; unknown names and values out of range are refused."""
-        for name in how:
-            if name not in cls.__dataclass_fields__:
-                raise unknown("argument", name, cls.__dataclass_fields__)
-        named = {"decoder": decoder_named(how.get("decoder", Decoder.EXACT)), "guide": guide_named(how.get("guide"))}
-        settings = cls(**{**how, **named})
-        for name, kinds, word in (
-            ("steps", int, "a whole number"),
-            ("seed", int, "a whole number"),
-            ("temperature", (int, float), "a number"),
-            ("top_p", (int, float), "a number"),
-            ("threshold", (int, float, NoneType), "a number"),
-            ("strength", (int, float, NoneType), "a number"),
-            ("length", (int, NoneType), "a whole number"),
-            ("block", (int, NoneType), "a whole number"),
-            ("reuse", bool, "True or False"),
-            ("guidance", (int, float), "a number"),
-            ("carry_guided", bool, "True or False"),
-            ("wanted", Wanted, "a Wanted"),
-            ("push", Push, "a Push"),
-            ("hard", bool, "True or False"),
-            ("soft", bool, "True or False"),
-            ("chosen", bool, "True or False"),
-        ):
-            value = getattr(settings, name)
-            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-                raise UsageError(f"{name} must be {word}, not {value!r}")
-        for holds, sentence in (
-            (settings.steps >= 1, f"steps must be at least 1, not {settings.steps}"),
-            (0 <= settings.temperature < inf, f"temperature must be at least 0, not {settings.temperature}"),
-            (1 >= settings.top_p > 0, f"top_p must be above 0 and at most 1, not {settings.top_p}"),
-            ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
-            (0 <= settings.guidance <= 100, f"guidance must be from 0 to 100, not {settings.guidance}"),
-            (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
-            (0 <= settings.push.strength <= 100, f"push.strength must be from 0 to 100, not {settings.push.strength}"),
-            (settings.push.top_k >= 0, f"push.top_k must not be negative, not {settings.push.top_k}"),
-            (settings.push.times >= 1, f"push.times must be at least 1, not {settings.push.times}"),
-            (0 < settings.push.rate < inf, f"push.rate must be above 0, not {settings.push.rate}"),
-            (0 <= settings.push.fluency < inf, f"push.fluency must be at least 0, not {settings.push.fluency}"),
-            (
-                0 <= settings.push.until < settings.push.since <= 1,
-                "push.until and push.since are times, the first the less, both from 0 to 1, not "
-                f"{settings.push.until} and {settings.push.since}",
-            ),
-        ):
-            if not holds:
-                raise UsageError(sentence)
-        return settings
-
-
-def _drawn(law: Lengths | int, rows: range, seed: int) -> list[int]:
-    """How long the text of each row is."""
-    if isinstance(law, int):
-        return [law] * len(rows)
-    return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
-
-
-def check_choice(choose: str, candidates: int, wanted: object) -> Choose:
-    """How one of several texts is chosen; UsageError unless there is something to choose by."""
-    if choose not in (known := [by.value for by in Choose]):
-        raise unknown("way to choose", choose, known)
-    if type(candidates) is not int or candidates < 1:
-        raise UsageError(f"candidates must be a whole number of at least 1, not {candidates!r}")
-    if not isinstance(wanted, Wanted) or not wanted.is_anything:
-        raise UsageError("nothing is wanted that a text could be chosen for; say what with wanted")
-    return Choose(choose)
+from mezzotint.types import Can, Canvas, Ending, Infiller, Layout, Request, System, Towards
 
 
 @dataclass(frozen=True)
@@ -440,3 +341,10 @@ class Desk:
             return log_evidence(self.system, canvas.to(self.device), seed, draws)
 
         return Chooser(template.gaps, self.room - sum(given), weigh, draws)
+
+
+def _drawn(law: Lengths | int, rows: range, seed: int) -> list[int]:
+    """How long the text of each row is."""
+    if isinstance(law, int):
+        return [law] * len(rows)
+    return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]
