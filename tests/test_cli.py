@@ -41,7 +41,7 @@ PROMISED = {
     "finetune": "--data --adapter --out --field --valid --minutes --max-steps --batch-size --save-every --seed --device"
     " --set",
     "control": "--length --has --without --says --pos --span --tree --template"
-    " -n --choose --candidates --steps --strength --temperature --decoder --seed --watch --json --device",
+    " -n --choose --candidates --steps --strength --temperature --decoder --remask --seed --watch --json --device",
     "translate": "--candidates --choose --scorer --source --steps --seed --temperature --decoder --json --device",
     "latent sample": "--seed --temperature --top-p --json --device -n --like --prior --data --label --field",
     "latent prior": "--data --field --minutes --max-steps --seed --device --set",
@@ -112,8 +112,8 @@ class Library:
 
     @property
     def tokenizer(self) -> Any:
-        unknown = staticmethod(lambda text: ["Klingon"] if "Klingon" in text else [])
-        return type("Words", (), {"kind": "word", "unknown_words": unknown})
+        unknown = staticmethod(lambda text, virtual_space=True: ["Klingon"] if "Klingon" in text else [])
+        return type("Words", (), {"kind": "word", "lead": " ", "unknown_words": unknown})
 
     def stream(self, n: int, **how: Any) -> Iterator[Draft]:
         self.calls.append(("stream", (n,), how))
@@ -146,7 +146,9 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
         monkeypatch.setattr(mezzotint, name, getattr(fake, name))
     monkeypatch.setattr(mezzotint, "cards", lambda: [AR, MDLM])
     monkeypatch.setattr(mezzotint, "is_finished", lambda run: fake.finished)
-    monkeypatch.setattr(mezzotint, "parse_template", lambda text: SimpleNamespace(given=(text,)))
+    monkeypatch.setattr(
+        mezzotint, "parse_template", lambda text: SimpleNamespace(unknown_words=lambda words: words.unknown_words(text))
+    )
     for page in (making, writing, keeping, demo_page):
         monkeypatch.setattr(page, "keep_memory", lambda: None)
     monkeypatch.chdir(tmp_path)

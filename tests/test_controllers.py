@@ -440,6 +440,12 @@ def test_the_commands(runs, tmp_path, capsys):
         assert sentence in capsys.readouterr()[1]
 
 
+def test_marks_of_the_tokenizer_are_no_words_that_could_be_meant(runs):
+    with pytest.raises(UsageError, match="unknown word '<pad>'") as refused:
+        runs["mdlm"].generate(1, wanted=Wanted(has=("<pad>",)))
+    assert str(refused.value).count("<") == 1
+
+
 def test_the_command_masks_again_and_says_when_that_could_help(runs, capsys, monkeypatch):
     asked = []
     stream = mezzotint.Run.stream

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mezzotint.data import tokenizer as module
 from mezzotint.data.corpus import load_corpus
+from mezzotint.data.template import parse_template
 from mezzotint.data.tokenizer import Tokenizer, known_share, train_tokenizer
 from mezzotint.errors import RunError, UsageError
 
@@ -158,6 +159,9 @@ def test_words_that_are_not_in_the_vocabulary_are_named_once_each() -> None:
     assert WORD.unknown_words(f"{known} Klingon 東京 {known} Klingon ") == ["Klingon", "東京"]
     assert WORD.unknown_words(TEXTS[0]) == WORD.unknown_words(" ") == WORD.unknown_words("") == []
     assert WORD.unknown_words(f" {known} Klingon") == ["Klingon"]
+    # A full stop is never behind a space in these texts, and is known right behind a gap.
+    template = parse_template(rf"Klingon {known} [2]. [1] Klingon [ ].")
+    assert template.unknown_words(WORD) == ["Klingon"] and WORD.unknown_words(".") == ["."]
 
 
 def test_of_pieces_words_with_a_character_that_is_in_none_are_unknown() -> None:

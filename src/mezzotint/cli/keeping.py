@@ -84,6 +84,8 @@ def quantize(given: flags.Quantize) -> int:
                 print_record({"column": name} | score.to_json())
     else:
         show(columns)
+    if not any(score.name.startswith("bound") for scores in columns.values() for score in scores):
+        say("this run has no files of held-out texts; --data FILE shows what is lost on some")
     closing(next_of(given.out), report_of(given.out))
     return 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -58,7 +58,7 @@ def sample(given: flags.Sample) -> int:
         flag = "--watch draws" if given.watch else "--film keeps"
         raise UsageError(f"{flag} what one process writes; leave it out where several are launched")
     run = mezzotint.load(given.run, device=given.device, team=team)
-    _say_unknown(run, [given.prefix or ""])
+    _say_unknown(run.tokenizer.unknown_words(given.prefix or ""))
     long = {"length": given.length, "block": given.block, "reuse": given.reuse}
     how = {"prefix": given.prefix, **_asked(given), **_set(long)}
     # One process hands texts out as they are finished; several, when all are.
@@ -85,7 +85,7 @@ def infill(given: flags.Infill) -> int:
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
     say(f"in this run a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'}")
-    _say_unknown(run, (text for template in templates for text in mezzotint.parse_template(template).given))
+    _say_unknown([word for text in templates for word in mezzotint.parse_template(text).unknown_words(run.tokenizer)])
     with _filmed(given, f"mezzotint infill {given.run.name}") as kept:
         for template in templates:
             drafts = kept(run.stream(given.n, template=template, **_asked(given)))
@@ -94,11 +94,11 @@ def infill(given: flags.Infill) -> int:
     return 0
 
 
-def _say_unknown(run: Run, given: Iterable[str]) -> None:
+def _say_unknown(words: Sequence[str]) -> None:
     """Which words of what was given a run does not know: it cannot tell what it writes beside."""
-    words = list(dict.fromkeys(word for text in given for word in run.tokenizer.unknown_words(text)))
-    if words:
-        say(f"this run does not know {few(words)}, and writes beside it as beside any unknown word")
+    each = list(dict.fromkeys(words))
+    if each:
+        say(f"this run does not know {few(each)}, and writes beside it as beside any unknown word")
 
 
 def control(given: flags.Control) -> int:
@@ -121,7 +121,7 @@ def control(given: flags.Control) -> int:
     if given.length is not None:
         say(f"in this run a length of n is n {unit(run)}")
     if given.template is not None:
-        _say_unknown(run, mezzotint.parse_template(given.template).given)
+        _say_unknown(mezzotint.parse_template(given.template).unknown_words(run.tokenizer))
     how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted, "temperature": given.temperature}
     how |= _set({"decoder": given.decoder})
     if given.remask is not None:

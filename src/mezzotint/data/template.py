@@ -74,6 +74,14 @@ class Template:
             place += length
         return done.removeprefix(tokenizer.lead)
 
+    def unknown_words(self, tokenizer: Tokenizer) -> list[str]:
+        """The words of what is given that a tokenizer does not know, each once."""
+        words = (
+            tokenizer.unknown_words(text, virtual_space=False)
+            for text, _, _ in self._sections([gap.low for gap in self.gaps], tokenizer.lead)
+        )
+        return list(dict.fromkeys(word for each in words for word in each))
+
     def _fixed(self) -> list[int]:
         assert all(gap.low == gap.high for gap in self.gaps), "the lengths of open gaps are needed"
         return [gap.low for gap in self.gaps]

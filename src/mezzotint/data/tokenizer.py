@@ -88,12 +88,14 @@ class Tokenizer:
         except TypeError:
             raise UsageError("a text holds half a surrogate pair, which is no character; take it out") from None
 
-    def unknown_words(self, text: str) -> list[str]:
+    def unknown_words(self, text: str, virtual_space: bool = True) -> list[str]:
         """The words of a text that are not in the vocabulary, each once; of a vocabulary of pieces those with a
-        character that is in no piece and can only be spelled in bytes. Of one made elsewhere nothing is said."""
+        character that is in no piece and can only be spelled in bytes. Of one made elsewhere nothing is said.
+
+        Without `virtual_space` it is a part of a text, which something may stand right before."""
         if self.is_foreign:
             return []
-        text = (text if text.startswith(" ") else self.lead + text).rstrip()
+        text = (text if text.startswith(" ") or not virtual_space else self.lead + text).rstrip()
         read = self._engine.encode(text)
         if self.unk is None:
             strange = [begin for (begin, end), after in pairwise(read.offsets) if (begin, end) == after]

@@ -34,7 +34,8 @@ def constraints_of(
     for phrase in wanted.has:
         phrases = _phrases(phrase, tokenizer)
         if not phrases:
-            raise unknown("word", phrase, {word.strip() for word in tokenizer.surfaces(range(tokenizer.size))})
+            plain = (i for i in range(tokenizer.size) if i not in tokenizer.special)
+            raise unknown("word", phrase, {word.strip() for word in tokenizer.surfaces(plain)})
         parts.append(Contains(phrases=phrases, name=f"'{phrase}'"))
     for phrase in wanted.without:
         # What the run cannot write at all stands nowhere.
