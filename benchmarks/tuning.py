@@ -8,7 +8,8 @@ the second corpus, for as long as the tuning (`alone`) and as both trainings tog
 All have the first one's tokenizer. On the test split of the second: the bound, texts of --steps steps under its judge,
 and the share of weights that were trained.
 
-Runs stand in runs/tuning; what is trained already is not trained again.
+Runs stand in runs/tuning; what is trained already is not trained again. Where a corpus has no judge yet
+(`benchmarks.judge`), texts are not judged.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def main() -> None:
     from mezzotint.held_out import Texts, training_text
     from mezzotint.judge import Judge
 
-    judge, benchmark = Judge(mezzotint.load(RECIPES[given.name].kept)), f"{given.name}-tuning"
+    kept, benchmark = Path(RECIPES[given.name].kept), f"{given.name}-tuning"
+    judge = Judge(mezzotint.load(kept)) if kept.exists() else None
     for system in given.systems:
         for adapter, minutes, folder in runs(system, given):
             run = mezzotint.load(folder)
