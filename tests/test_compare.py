@@ -195,6 +195,9 @@ def test_memory_is_that_of_a_process_of_its_own(runs):
 
     assert 50 < footprint(runs["mdlm"].folder) < 5000
     assert footprint(Path("nowhere")) is None
+    # Not that of the process that asks.
+    large = bytearray(b"x" * 900_000_000)
+    assert len(large) > 1e6 * footprint(runs["mdlm"].folder, 1, 2)
 
 
 def test_it_is_what_the_library_exports():

@@ -24,14 +24,13 @@ def footprint(run: Path, texts: int = TEXTS, steps: int = STEPS) -> float | None
 
 def main() -> None:
     """Write with the run that is named, and print what that took."""
-    import resource
-
     from mezzotint.run import load
+    from mezzotint.training.forecast import resident_peak
 
     texts, steps = map(int, sys.argv[2:4])
     load(sys.argv[1], device="cpu").generate(texts, steps=steps)
-    scale = 1 if sys.platform == "darwin" else 1024
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6)
+    most = resident_peak()
+    print("unknown" if most is None else most / 1e6)
 
 
 if __name__ == "__main__":

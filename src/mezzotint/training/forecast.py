@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -110,11 +112,22 @@ def _extrapolated(trainer: Trainer, order: Batches, pace: float, validation: flo
 
 
 def _peak(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_reserved(device))
+    return int(torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else resident_peak()
+
+
+def resident_peak() -> int | None:
+    """Bytes, the most of this process that were resident; None where the system does not tell.
+
+    On Linux not as `getrusage` says, which a process has from the one that started it: of a large one all children
+    would look as large.
+    """
+    status = Path("/proc/self/status")
+    most = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    if most is not None:
+        return 1024 * int(most[1])
     try:
         import resource
     except ImportError:  # Windows has none
         return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resident if sys.platform == "darwin" else 1024 * resident
