@@ -138,7 +138,7 @@ def control(given: flags.Control) -> int:
         if sample.unmet:
             say(f"text {number} is not {', not '.join(sample.unmet)}")
     say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
-    if missed and wanted.is_read and not (given.remask or given.choose) and mezzotint.Decoder.REMASK in card.decoders:
+    if missed and wanted.of_words and not (given.remask or given.choose) and mezzotint.Decoder.REMASK in card.decoders:
         say("--remask 0.2 --steps 64 writes words anew in the light of later ones: more texts hold, for more work")
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0

@@ -156,7 +156,7 @@ class Control:
     remask: Annotated[
         float | None,
         value(
-            "under masks: how readily words are masked again and written anew; more texts hold, for more work",
+            "under masks: how readily words are masked again and written anew; helps with parts of speech and phrases",
             "P",
             number(least=0, most=1),
         ),
