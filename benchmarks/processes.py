@@ -1,8 +1,8 @@
 """How far the training of two processes is from that of one: `python -m benchmarks.processes` (minutes, two cores).
 
 The same 20 steps of the same recipe in one process and, by torchrun, in two, with copies of the weights and with shards
-of them (FSDP2); then samples of the one-process run written by two. One thread a process. Speeds are not compared: two
-processes on two cores have no more of the machine than one with two threads.
+of them (FSDP2); then samples of the one-process run written by two, but for systems that write from sources. One thread
+a process. Speeds are not compared: two processes on two cores have no more of the machine than one with two threads.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+import mezzotint
 from benchmarks.rows import Row, record
 from mezzotint.training.folder import MODEL
+from mezzotint.types import Can
 
 ROOT = Path("runs/processes")
 STEPS, BATCH, TEXTS = 20, 64, 64
@@ -31,17 +33,20 @@ WAYS = {"copies": [], "shards": ["--set", "shard=true"]}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", nargs="+", default=["mdlm", "ar"])
+    cards = {card.name: card for card in mezzotint.cards()}
+    parser.add_argument("--systems", nargs="+", choices=cards, default=list(cards))
     systems = parser.parse_args().systems
     shutil.rmtree(ROOT, ignore_errors=True)
-    for system in systems:
-        one = trained(ALONE, system, "one", [])
+    for card in (cards[name] for name in systems):
+        one = trained(ALONE, card, "one", [])
         for way, more in WAYS.items():
-            two = trained(PAIR, system, way, more)
-            record(row(system, f"processes=2,weights={way}", name, value) for name, value in compared(one, two))
-        texts = [written(launcher, one) for launcher in (ALONE, PAIR)]
-        assert len(texts[0]) == len(texts[1]) == TEXTS
-        share = sum(a == b for a, b in zip(*texts, strict=True)) / TEXTS
-        record([row(system, "processes=2,task=sample", "exact_match", share, n=TEXTS, steps=32)])
+            two = trained(PAIR, card, way, more)
+            record(row(card.name, f"processes=2,weights={way}", name, value) for name, value in compared(one, two))
+        if Can.TRANSLATE not in card.can:
+            texts = [written(launcher, one) for launcher in (ALONE, PAIR)]
+            assert len(texts[0]) == len(texts[1]) == TEXTS
+            share = sum(a == b for a, b in zip(*texts, strict=True)) / TEXTS
+            record([row(card.name, "processes=2,task=sample", "exact_match", share, n=TEXTS, steps=32)])
 
 
 def run(words: list[str]) -> str:
@@ -49,12 +54,27 @@ def run(words: list[str]) -> str:
     return subprocess.run(words, check=True, env=env, stdout=subprocess.PIPE, text=True).stdout
 
 
-def trained(launcher: list[str], system: str, name: str, more: list[str]) -> Path:
+def trained(launcher: list[str], card: mezzotint.Card, name: str, more: list[str]) -> Path:
     """The run of STEPS steps, each of them logged and validated."""
-    out = ROOT / f"{system}-{name}"
-    flags = ["--data", "bistro", "--out", str(out), "--max-steps", str(STEPS), "--batch-size", str(BATCH)]
+    out = ROOT / f"{card.name}-{name}"
+    flags = ["--out", str(out), "--max-steps", str(STEPS), "--batch-size", str(BATCH)]
     settings = ["--set", f"validations={STEPS}", "--set", "precision=fp32", "--device", "cpu"]
-    run([*launcher, "train", system, *flags, *settings, *more])
+    run([*launcher, *begun(card), *flags, *settings, *more])
+    return out
+
+
+def begun(card: mezzotint.Card) -> list[str]:
+    """The words that begin a system's training: on bistro, or on what it starts from, which is trained first."""
+    if card.teachers:
+        return ["distill", str(base("mdlm"))]
+    return ["train", card.name, "--data", "bistro", *(["--backbone", str(base("ar"))] if card.backbone else [])]
+
+
+def base(system: str) -> Path:
+    """A run for others to start from."""
+    out = ROOT / f"{system}-base"
+    if not out.exists():
+        run([*ALONE, "train", system, "--data", "bistro", "--out", str(out), "--max-steps", str(STEPS)])
     return out
 
 

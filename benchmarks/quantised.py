@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -48,12 +49,12 @@ def named(run: Any, copy: str = "") -> dict[str, object]:
 
 def curve(measured: Any) -> Iterator[Any]:
     """The bound on valid by steps: minutes would hide what a step of one costs more than that of another."""
+    from mezzotint.evaluate.table import Score
+
     for line in measured.log:
         if "valid" in line:
-            yield measured.row(
-                **{**measured.common, "split": "valid", "steps": line["step"], "metric": "bound_nats_per_token",
-                   "value": line["valid"], "n": 512, "variant": measured.called({"curve": "steps"})}
-            )  # fmt: skip
+            score = Score("bound_nats_per_token", line["valid"], None, 512)
+            yield measured.row(score, split="valid", steps=line["step"], variant=measured.called({"curve": "steps"}))
 
 
 def paces(runs: Mapping[str, Any], folders: Mapping[str, Path], steps: int, rounds: int) -> Iterator[Any]:
@@ -63,11 +64,8 @@ def paces(runs: Mapping[str, Any], folders: Mapping[str, Path], steps: int, roun
     from mezzotint.evaluate.table import Score
 
     def row(name: str, score: Any, metric: str, batch: int | None = None) -> Any:
-        measured, timed = runs[name], batch is not None
-        return measured.row(
-            **{**measured.common, "split": None, "metric": metric, "value": score.value, "n": score.n, "batch": batch,
-               "steps": steps if timed else None}
-        )  # fmt: skip
+        timed = steps if batch is not None else None
+        return runs[name].row(replace(score, name=metric), split=None, batch=batch, steps=timed)
 
     for name, folder in folders.items():
         yield row(name, next(iter(weighed(folder))), "model_mb")

@@ -127,7 +127,7 @@ def main() -> None:
             record(measured.bound(held_out), results=given.out)
             record(measured.quality(None if system == "ar" else given.steps), results=given.out)
             if (few := share(folder)) is not None:
-                record([measured._row(Score("tuned_share", few, None, 1))], results=given.out)
+                record([measured.row(Score("tuned_share", few, None, 1))], results=given.out)
 
 
 if __name__ == "__main__":

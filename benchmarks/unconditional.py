@@ -135,8 +135,6 @@ class Measured:
     ) -> None:
         """`variant`: what names the run in every row; by default the batch, where it is not the recipe's, and that
         its table was learned before."""
-        from benchmarks.rows import Row
-
         config = run.config
         batch = SETTINGS[name].batch.get(run.card.name)
         usual = {"batch": batch} if batch else {}
@@ -153,17 +151,19 @@ class Measured:
             "variant": self.called({}),
             "precision": str(next(run.system.net.parameters()).dtype)[6:],
         }  # fmt: skip
-        self.row = Row
 
     @property
     def identity(self) -> dict[str, Any]:
         """What every row of this run has."""
         return {name: self.common[name] for name in ("system", "seed", "size", "train_minutes")}
 
-    def _row(self, score: Any, **more: Any) -> Any:
+    def row(self, score: Any, **more: Any) -> Any:
+        """A score of this run as a row; `more` stands above what all its rows have."""
+        from benchmarks.rows import Row
+
         value = score.value if score.value == score.value else None
         judge = score.judge or None
-        return self.row(
+        return Row(
             **{**self.common, **more, "metric": score.name, "value": value, "stderr": score.stderr, "n": score.n,
                "judge": judge}
         )  # fmt: skip
@@ -176,20 +176,18 @@ class Measured:
 
     def bound(self, texts: Any, **how: Any) -> Iterator[Any]:
         from mezzotint.assess import bound
+        from mezzotint.evaluate.table import Score
 
         kind = {"bound": BOUNDS[self.system]}
         for score in bound(self.run, texts, **how):
             print(f"{self.system} {score.name} {score.value:.4f} ± {score.stderr:.4f} ({score.note})", flush=True)
-            yield self._row(score, variant=self.called(kind))
+            yield self.row(score, variant=self.called(kind))
         asked = self.common["train_minutes"]
         curve = {"curve": "training", **({"of": asked} if asked else {})}
         for line in self.log:
             if "valid" in line:
-                yield self.row(
-                    **{**self.common, "split": "valid", "train_minutes": round(line["elapsed"] / 60, 2),
-                       "metric": "bound_nats_per_token", "value": line["valid"], "n": 512,
-                        "variant": self.called(curve)}
-                )  # fmt: skip
+                score, minutes = Score("bound_nats_per_token", line["valid"], None, 512), round(line["elapsed"] / 60, 2)
+                yield self.row(score, split="valid", train_minutes=minutes, variant=self.called(curve))
 
     def samples(self, steps: int, temperature: float = 1.0, **how: Any) -> tuple[list[str], dict[str, Any]]:
         began = time.perf_counter()
@@ -210,7 +208,7 @@ class Measured:
             print(f"    {text[:200]!r}", flush=True)
         usual = of_texts(texts, self.judge, self.training, self.name == "bistro")
         for score in chain(usual, also(texts) if also else ()):
-            yield self._row(score, steps=steps, variant=self.called(how), **cost)
+            yield self.row(score, steps=steps, variant=self.called(how), **cost)
 
     def matched(
         self,
@@ -231,7 +229,7 @@ class Measured:
             print(f"{what} at temperature {temperature}: entropy, nll {sweep[-1].point[1:]}", flush=True)
         score = matched_sweep(sweep, target.entropy)
         print(f"{what} at the entropy {target.entropy:.3f}: {score.value} ± {score.stderr} ({score.note})", flush=True)
-        yield self._row(score, steps=asked, variant=self.called({**target.named, **how}), nfe=sum(nfe) / len(nfe))
+        yield self.row(score, steps=asked, variant=self.called({**target.named, **how}), nfe=sum(nfe) / len(nfe))
 
 
 def table_of(config: Mapping[str, Any]) -> dict[str, object]:
