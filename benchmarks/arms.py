@@ -99,7 +99,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunRequest:
     """What a call is asked for."""
 
     size: str

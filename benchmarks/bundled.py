@@ -29,8 +29,8 @@ from mezzotint.cli.allocator import keep_memory
 from mezzotint.data import bistro
 from mezzotint.training.checkpoint import Checkpoint
 from mezzotint.training.checkpoint import save as save_checkpoint
+from mezzotint.training.export import publish
 from mezzotint.training.folder import digest, put_json
-from mezzotint.training.release import publish
 
 TEXTS, VALID = 168_281, 1_000
 STEPS, RATE = 4_500, 1e-3

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.arms import Arm, Asked, Task
+from benchmarks.arms import Arm, RunRequest, Task
 from benchmarks.seq2seq import SEED, facts_of
 
 NOISE = (0.5, 1.0, 2.0)
@@ -18,7 +18,7 @@ TOKENS = 4096
 """Tokens of held-out texts for which it is."""
 
 
-def collapse(task: Task, name: str, arm: Arm, asked: Asked, minutes: float | None = None) -> None:
+def collapse(task: Task, name: str, arm: Arm, asked: RunRequest, minutes: float | None = None) -> None:
     """Record how far the vectors of tokens of an arm have collapsed, `minutes` into its training or at its end."""
     import mezzotint
     from benchmarks.rows import record

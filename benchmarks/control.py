@@ -125,17 +125,17 @@ class Measured:
 
     def written(self, wanted: Sequence[Any], means: str) -> tuple[list[str], list[Any], dict[str, Any]]:
         """The texts of all targets, what each was written for, and what they cost."""
-        from mezzotint import Push, Update
+        from mezzotint import Steering, Update
 
         hard, soft = MEANS[means]
-        push = Push(
-            update=Update(self.given.update), times=self.given.updates, rate=self.given.rate,
+        push = Steering(
+            update=Update(self.given.update), updates=self.given.updates, rate=self.given.rate,
             fluency=self.given.fluency, strength=self.given.strength, top_k=self.given.top_k,
         )  # fmt: skip
         texts, goals, nfe = [], [], 0
         began = time.perf_counter()
         for seed, target in enumerate(wanted):
-            how = {"wanted": target, "push": push, "hard": hard, "soft": soft, **self.drawn}
+            how = {"wanted": target, "steering": push, "hard": hard, "soft": soft, **self.drawn}
             if means == CHOSEN:
                 how |= {"choose": "best", "candidates": self.given.candidates}
             found = self.run.generate(self.given.each, steps=self.given.steps, seed=seed, **how)
@@ -149,7 +149,7 @@ class Measured:
         from mezzotint.assess import of_texts
         from mezzotint.evaluate.control import control_scores
 
-        wanted = self.corpus.targets(part, self.given.targets, self.run.desk.room)
+        wanted = self.corpus.targets(part, self.given.targets, self.run.task_builder.room)
         texts, goals, cost = self.written(wanted, means)
         print(f"{task} {part} {means} {dict(self.named)}: {cost}", flush=True)
         for text in texts[:3]:

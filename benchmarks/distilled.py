@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.arms import Asked, Task, Way
+from benchmarks.arms import RunRequest, Task, Way
 from benchmarks.seq2seq import finished, written
 from mezzotint.training.folder import put
 
 BEAM = Way((1, 5), ("likelihood",), None, {"decoder": "beam"})
 
 
-def place(task: Task, asked: Asked) -> Path:
+def place(task: Task, asked: RunRequest) -> Path:
     """Where the distilled pairs of a task are."""
     return asked.folder(task, "ar") / "distilled.jsonl"
 
 
-def distil(task: Task, asked: Asked) -> None:
+def distil(task: Task, asked: RunRequest) -> None:
     """Write the training sources anew with the arm `ar`; SystemExit where the time is up, and a call goes on."""
     if task.private or task.source is None or task.target is None:
         raise SystemExit(f"{task.name} is not distilled: its texts are private, or made by a grammar")

@@ -70,10 +70,10 @@ def by_law(run: Any, each: Cut, temperature: float, seed: int) -> tuple[int, ...
     """Lengths chosen by the law of the length of the whole text."""
     from mezzotint.data.template import Gap
     from mezzotint.rng import Rng
-    from mezzotint.sampler.lengths import Chooser
+    from mezzotint.sampler.lengths import GapLengthSampler
 
     kept = len(run.tokenizer.encode(each.text)) - sum(each.lengths)
-    law = Chooser(
+    law = GapLengthSampler(
         [Gap(1, LONGEST)] * len(each.lengths),
         run.spec.canvas - kept,
         lambda lengths: run.lengths.log_prob(kept + sum(lengths)),

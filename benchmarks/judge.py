@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 import mezzotint
 from benchmarks.data import prepared
 from mezzotint.cli.allocator import keep_memory
-from mezzotint.training.release import without_paths
+from mezzotint.training.export import without_paths
 
 SEED = 101
 

@@ -31,7 +31,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
-from benchmarks.arms import Arm, Asked, Task, Way
+from benchmarks.arms import Arm, RunRequest, Task, Way
 from benchmarks.data import ORIGINALS
 from benchmarks.seq2seq import score, speed, train
 from mezzotint.cli.allocator import keep_memory
@@ -159,7 +159,7 @@ def main(doc: str | None = __doc__, tasks: Mapping[str, Task] = TASKS, arms: Map
     trial, task = given.trial, tasks[given.task]
     if trial:
         task = replace(task, files={**task.files, "train": task.files["valid"]})
-    asked = Asked(
+    asked = RunRequest(
         size=given.size, minutes=given.train_minutes, steps=4 if trial else given.train_steps,
         settings={**(TRIAL if trial else {}), **dict(given.set)}, lines=6 if trial else given.lines,
         runs=Path("runs/trial" if trial else "runs"), results=Path("runs/trial/results") if trial else RESULTS,

@@ -59,7 +59,7 @@ def curve(measured: Any) -> Iterator[Any]:
 
 def paces(runs: Mapping[str, Any], folders: Mapping[str, Path], steps: int, rounds: int) -> Iterator[Any]:
     """Size, time to load, memory and speed of all runs in turns, as rows of the Measured of each name."""
-    from mezzotint.assess import paced, weighed
+    from mezzotint.assess import size_and_bound, throughput
     from mezzotint.comparison.footprint import footprint
     from mezzotint.evaluate.table import Score
 
@@ -68,12 +68,12 @@ def paces(runs: Mapping[str, Any], folders: Mapping[str, Path], steps: int, roun
         return runs[name].row(replace(score, name=metric), split=None, batch=batch, steps=timed)
 
     for name, folder in folders.items():
-        yield row(name, next(iter(weighed(folder))), "model_mb")
+        yield row(name, next(iter(size_and_bound(folder))), "model_mb")
         for batch in BATCHES:
             peak = footprint(folder, batch, steps)
             if peak is not None:
                 yield row(name, Score("peak_rss_mb", peak, None, 1), "peak_rss_mb", batch)
-    for name, score in paced(folders, batches=BATCHES, steps=steps, rounds=rounds):
+    for name, score in throughput(folders, batches=BATCHES, steps=steps, rounds=rounds):
         print(f"{name} {score.name} {score.value:.4g} ({score.note})", flush=True)
         metric, _, batch = score.name.rpartition("_")
         timed = batch.isdigit()

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms import Arm, Asked, Task, Way
+from benchmarks.arms import Arm, RunRequest, Task, Way
 
 SEED = 0
 CHUNK = 64
 """Lines that are translated before they are kept."""
 
 
-def train(task: Task, name: str, arm: Arm, asked: Asked) -> None:
+def train(task: Task, name: str, arm: Arm, asked: RunRequest) -> None:
     """Train an arm, or go on with it; SystemExit where the time is up before its end."""
     import mezzotint
     from benchmarks.collapse import collapse
@@ -47,7 +47,7 @@ def train(task: Task, name: str, arm: Arm, asked: Asked) -> None:
 # ------------------------------------------------------------ what is written, and what it is worth
 
 
-def score(task: Task, name: str, arm: Arm, split: str, asked: Asked) -> None:
+def score(task: Task, name: str, arm: Arm, split: str, asked: RunRequest) -> None:
     """Write from a split in every way, and record what is not recorded yet; SystemExit where the time is up."""
     import mezzotint
     from benchmarks.rows import has, record
@@ -72,7 +72,7 @@ def score(task: Task, name: str, arm: Arm, split: str, asked: Asked) -> None:
             kept.unlink(missing_ok=True)
 
 
-def finished(task: Task, name: str, asked: Asked) -> Any:
+def finished(task: Task, name: str, asked: RunRequest) -> Any:
     """The run of an arm; SystemExit with a sentence where it is not trained to its end."""
     import mezzotint
 
@@ -82,7 +82,7 @@ def finished(task: Task, name: str, asked: Asked) -> Any:
     return mezzotint.load(folder, device=asked.device)
 
 
-def _scorer(task: Task, asked: Asked) -> Path | None:
+def _scorer(task: Task, asked: RunRequest) -> Path | None:
     import mezzotint
 
     at = asked.folder(task, "ar")
@@ -90,7 +90,7 @@ def _scorer(task: Task, asked: Asked) -> Path | None:
 
 
 def facts_of(
-    task: Task, name: str, arm: Arm, asked: Asked, run: Any, way: Way | None = None, chooser: str | None = None
+    task: Task, name: str, arm: Arm, asked: RunRequest, run: Any, way: Way | None = None, chooser: str | None = None
 ) -> dict[str, Any]:
     """What all rows of a measurement have."""
     from benchmarks.rows import variant
@@ -191,7 +191,7 @@ def choose(lines: Sequence[Sequence[Any]], chooser: str, scorer: Any, read: Sequ
 # ------------------------------------------------------------ speed
 
 
-def speed(task: Task, arms: Mapping[str, Arm], asked: Asked, texts: int = 64, repeats: int = 5) -> None:
+def speed(task: Task, arms: Mapping[str, Arm], asked: RunRequest, texts: int = 64, repeats: int = 5) -> None:
     """Sentences a second of every way at batch 1 and `texts`, all interleaved in one run; the median of the repeats."""
     import mezzotint
     from benchmarks.rows import Row, record

@@ -111,9 +111,9 @@ class Left(Exception):
 @contextlib.contextmanager
 def meddling(job: dict[str, Any]) -> Iterator[None]:
     """Do what the job says after a record of a training."""
-    from mezzotint.cli import making
+    from mezzotint.cli import training
 
-    before = making.progress
+    before = training.progress
 
     def progress(records: Any, console: Any) -> Any:
         return before(watched(records), console)
@@ -126,11 +126,11 @@ def meddling(job: dict[str, Any]) -> Iterator[None]:
                 done = True
                 meddle(job["do"])
 
-    making.progress = progress
+    training.progress = progress
     try:
         yield
     finally:
-        making.progress = before
+        training.progress = before
 
 
 def meddle(how: str) -> None:

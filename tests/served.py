@@ -17,7 +17,7 @@ import mezzotint
 from mezzotint import Draft, Piece, Sample, UsageError
 from mezzotint.serve.app import make_app
 from mezzotint.serve.server import bound
-from mezzotint.serve.settings import Door
+from mezzotint.serve.settings import Access
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Tape:
     config: Any = field(default_factory=lambda: {"data": {}})
     spec: Any = field(default_factory=lambda: SimpleNamespace(canvas=8))
     tokenizer: Any = field(default_factory=lambda: SimpleNamespace(kind="word", encode=str.split))
-    desk: Any = field(default_factory=lambda: SimpleNamespace(likeness=lambda task: task[1].get("steps")))
+    task_builder: Any = field(default_factory=lambda: SimpleNamespace(likeness=lambda task: task[1].get("steps")))
 
     def task(self, n: int, **how: Any) -> Any:
         if how.get("prefix") == "bad":
@@ -71,15 +71,15 @@ class Tape:
 def answering(runs: Sequence[Any], key: str | None = None) -> Iterator[str]:
     """The address at which a real server answers for some runs."""
     with bound("127.0.0.1", 0) as listening:
-        door = Door("127.0.0.1", listening.getsockname()[1], key)
+        access = Access("127.0.0.1", listening.getsockname()[1], key)
         server = uvicorn.Server(
-            uvicorn.Config(make_app(runs, door), http="h11", loop="asyncio", ws="none", log_level="warning")
+            uvicorn.Config(make_app(runs, access), http="h11", loop="asyncio", ws="none", log_level="warning")
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{door.port}"
+        yield f"http://127.0.0.1:{access.port}"
         server.should_exit = True
         thread.join(20)

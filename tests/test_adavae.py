@@ -275,17 +275,17 @@ def test_a_posterior_is_that_of_the_first_blocks_looking_both_ways():
 
 def test_without_weights_and_free_bits_the_loss_is_the_bound():
     made, batch, rng = system(free=FreeBits.NONE), texts(), Rng(0, range(4))
-    made.pace(1.0)
+    made.schedule(1.0)
     (loss,) = made.losses(batch, rng)
     assert loss.total.item() == pytest.approx(made.nll(batch, rng).sum().item(), rel=1e-6)
     assert loss.count == float(batch.real.sum()), "every token and every end"
     assert float(sum(loss.parts.values())) == pytest.approx(loss.total.item(), rel=1e-6)
     by_token = system(free=FreeBits.NONE, weigh=Weigh.TOKEN)
-    by_token.pace(1.0)
+    by_token.schedule(1.0)
     (heavier,) = by_token.losses(batch, rng)
     more = divergence(made.posterior(batch)).sum(1) * (batch.real.sum(1) - 1)
     assert float((heavier.total - loss.total).detach()) == pytest.approx(float(more.sum().detach()), rel=1e-5)
-    made.pace(0.0)
+    made.schedule(0.0)
     (silent,) = made.losses(batch, rng)
     assert silent.total.item() == pytest.approx(float(loss.parts["reconstruction"]), rel=1e-6)
 
@@ -330,7 +330,7 @@ def test_told_of_nothing_it_is_the_backbone_tuned_by_itself():
     assert torch.allclose(made.nll(batch, Rng(0, range(4))), costs.double(), atol=1e-5)
     weights, _ = log_weights(made, batch, 3, seed=0)
     assert torch.allclose(importance_bound(weights), costs.detach().double(), atol=1e-5)
-    made.pace(1.0)
+    made.schedule(1.0)
     (loss,) = made.losses(batch, Rng(0, range(4)))
     assert loss.total.item() == pytest.approx(float(costs.sum().detach()), rel=1e-6)
     loss.total.backward()
@@ -357,7 +357,7 @@ def test_the_decoder_learns_later_and_the_backbone_never():
     def moved(fraction: float) -> set[str]:
         for p in (*made.net.parameters(), *made.backbone.parameters()):
             p.grad = None
-        made.pace(fraction)
+        made.schedule(fraction)
         (loss,) = made.losses(batch, rng)
         loss.total.backward()
         frozen = [p for p in made.backbone.parameters() if not any(p is q for q in made.net.parameters())]

@@ -14,7 +14,7 @@ import torch
 
 import mezzotint
 from benchmarks import multi30k, pairs, rows, seq2seq
-from benchmarks.arms import Asked, Task, Way
+from benchmarks.arms import RunRequest, Task, Way
 from benchmarks.collapse import collapsed
 from benchmarks.distilled import distil, place
 from benchmarks.seq2seq import choose, score, train
@@ -36,7 +36,7 @@ def workshop(tmp_path_factory):
         for split, part in (("train", records), ("valid", records[:9]), ("test", records[5:12])):
             files[split] = root / f"{split}.jsonl"
             files[split].write_text("".join(part))
-        asked = Asked(
+        asked = RunRequest(
             size="tiny", minutes=1, steps=2, settings=TINY, lines=None, runs=root / "runs", results=root / "results",
             device="cpu", until=inf,
         )  # fmt: skip

@@ -255,9 +255,9 @@ def test_a_demand_that_no_possible_id_meets_is_dropped() -> None:
         torch.zeros(1, 3).long(), torch.zeros(1, 3).bool(), torch.ones(1, 3).bool(), torch.tensor([0]), start
     )
     logits = torch.tensor([1.0, 2.0, 3.0]).expand(1, 3, 3)
-    assert canvas.heeded(logits, spaced).tolist() == [[[1, 2, -inf], [-inf, -inf, 3], [1, 2, 3]]]
+    assert canvas.respect_spacing(logits, spaced).tolist() == [[[1, 2, -inf], [-inf, -inf, 3], [1, 2, 3]]]
     without = logits.clone()
     without[..., 2] = -inf  # forbidden: then nothing that may be drawn begins without a space
-    assert canvas.heeded(without, spaced).tolist() == [[[1, 2, -inf]] * 3]
+    assert canvas.respect_spacing(without, spaced).tolist() == [[[1, 2, -inf]] * 3]
     at = (torch.tensor([0, 0]), torch.tensor([1, 0]))
-    assert canvas.heeded(without[at], spaced, at).tolist() == [[1, 2, -inf]] * 2
+    assert canvas.respect_spacing(without[at], spaced, at).tolist() == [[1, 2, -inf]] * 2

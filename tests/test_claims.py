@@ -14,7 +14,7 @@ import mezzotint
 from mezzotint import UsageError
 from mezzotint.assess import bound
 from mezzotint.claims import measure, table
-from mezzotint.claims.measure import Workshop
+from mezzotint.claims.measure import ClaimRunner
 from mezzotint.claims.table import CLAIMS, RUNS, Bound, Calls, Claim, Faster, Passes, Resumed, Training
 from mezzotint.cli.main import main
 from mezzotint.held_out import Texts
@@ -35,7 +35,7 @@ def shop(tmp_path_factory):
         patch.setattr(measure, "BISTRO", str(texts))
         patch.setattr(measure, "RUNS", TRAINED)
         patch.setattr(table, "RUNS", TRAINED)
-        yield Workshop(root / "runs")
+        yield ClaimRunner(root / "runs")
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,14 @@ def test_figures_are_those_of_the_run(shop):
 def test_a_continued_run_is_equal_and_another_is_not(shop, monkeypatch):
     assert shop.figure(Resumed("mdlm")) == 1.0
     monkeypatch.setattr(measure, "resume", lambda out: ())
-    other = Workshop(shop.folder.with_name("elsewhere"))
+    other = ClaimRunner(shop.folder.with_name("elsewhere"))
     assert other.figure(Resumed("mdlm")) < 1.0
 
 
 def test_runs_are_found_again_in_a_folder_that_is_kept(shop, monkeypatch):
     shop.run("ar")
     monkeypatch.setattr(measure, "train", None)
-    assert Workshop(shop.folder).run("ar").card.name == "ar"
+    assert ClaimRunner(shop.folder).run("ar").card.name == "ar"
 
 
 def test_the_command_passes_and_fails(shop, monkeypatch, capsys):

@@ -20,8 +20,8 @@ from rich.console import Console
 
 import mezzotint
 from mezzotint import Can, Card, Decoder, Draft, MezzotintError, Piece, Progress, RunError, Sample, Score
+from mezzotint.cli import checking, draw, flags, generating, runs, training
 from mezzotint.cli import demo as demo_page
-from mezzotint.cli import draw, flags, keeping, making, writing
 from mezzotint.cli.main import COMMANDS, main
 from mezzotint.cli.parse import flag_names, parse
 
@@ -149,7 +149,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Library:
     monkeypatch.setattr(
         mezzotint, "parse_template", lambda text: SimpleNamespace(unknown_words=lambda words: words.unknown_words(text))
     )
-    for page in (making, writing, keeping, demo_page):
+    for page in (checking, demo_page, generating, runs, training):
         monkeypatch.setattr(page, "keep_memory", lambda: None)
     monkeypatch.chdir(tmp_path)
     for name in ("mdlm", "ar"):
@@ -185,8 +185,8 @@ def test_defaults_are_those_promised() -> None:
     assert (found.n, found.steps, found.seed, found.temperature, found.top_p) == (8, 32, 0, 1.0, 1.0)
     assert parse(flags.Infill, "infill", ["r"]).n == 1
     trained = parse(flags.Train, "train", ["mdlm", "--data", "a"])
-    assert making.minutes_of(trained) == 10
-    assert making.minutes_of(parse(flags.Train, "train", ["mdlm", "--data", "a", "--max-steps", "5"])) is None
+    assert training.minutes_of(trained) == 10
+    assert training.minutes_of(parse(flags.Train, "train", ["mdlm", "--data", "a", "--max-steps", "5"])) is None
 
 
 @pytest.mark.parametrize(
@@ -618,7 +618,7 @@ def given_and_gaps(template: str) -> tuple[str, list[object]]:
 def test_a_prefix_stands_for_itself_in_a_template(prefix: str, template: str) -> None:
     template = template.removesuffix("\\") + " [3]"
     first, gaps = given_and_gaps(template)
-    assert given_and_gaps(writing.literal(prefix, template) + template) == (prefix + first, gaps)
+    assert given_and_gaps(generating.literal(prefix, template) + template) == (prefix + first, gaps)
 
 
 # -- the film ---------------------------------------------------------------------------------------------------------

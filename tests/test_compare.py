@@ -14,9 +14,9 @@ from mezzotint import CapabilityError, UsageError
 from mezzotint.assess import bound, of_texts
 from mezzotint.cli.main import main
 from mezzotint.comparison import measure
-from mezzotint.comparison.asked import check_compared
 from mezzotint.comparison.measure import compare
 from mezzotint.comparison.page import page, write_page
+from mezzotint.comparison.request import check_compared
 from mezzotint.comparison.tables import Cell, tables
 from mezzotint.evaluate.fluency import Swept, matched_sweep
 from mezzotint.held_out import Texts

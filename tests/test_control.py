@@ -12,16 +12,16 @@ import torch
 from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.guidance.constraint import Classified, Forbidden, Length, Pinned, View
 from mezzotint.guidance.control import Constraints, settled_request
-from mezzotint.guidance.leaning import Filled
+from mezzotint.guidance.masked import Filled
 from mezzotint.guidance.phrases import Absent, Contains
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.gaussian import Gaussian, SqrtVariance
 from mezzotint.process.schedule import LogLinear
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import drive
-from mezzotint.sampler.gaussian import Walk, ancestral
+from mezzotint.sampler.gaussian import GaussianStep, ancestral
 from mezzotint.sampler.reveal import Reveal
-from mezzotint.sampler.updated import Updated, pushed
+from mezzotint.sampler.steered import Steered, steered
 from mezzotint.settings import Settings
 from mezzotint.spec.diffusion_lm import DiffusionLMSpec
 from mezzotint.spec.mdlm import MDLMSpec
@@ -30,7 +30,7 @@ from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.diffusion_lm import DiffusionLM
 from mezzotint.systems.mdlm import MDLM
 from mezzotint.systems.qe_cdlm import QECDLM
-from mezzotint.types import Canvas, Decoder, Ending, Noised, Prediction, Push, Request, Update
+from mezzotint.types import Canvas, Decoder, Ending, Noised, Prediction, Request, Steering, Update
 from tests.oracle import GaussianOracle, blank, chi_square_p
 
 V, L = 4, 3
@@ -173,10 +173,10 @@ def test_blocks_and_walks_without_noise_are_refused():
     control = Constraints([Contains(phrases=((1,),))])
     with pytest.raises(CapabilityError, match="blocks"):
         settled_request(Request(blank(1, L), control=control, block=2), V)
-    walk = Walk(Gaussian(SqrtVariance()), ancestral, torch.zeros(1, L, 2))
+    walk = GaussianStep(Gaussian(SqrtVariance()), ancestral, torch.zeros(1, L, 2))
     with pytest.raises(CapabilityError, match="ddim"):
-        pushed(walk, said(odds()), Request(blank(1, L), control=control, decoder=Decoder.DDIM))
-    assert pushed(walk, said(odds()), Request(blank(1, L))) is walk
+        steered(walk, said(odds()), Request(blank(1, L), control=control, decoder=Decoder.DDIM))
+    assert steered(walk, said(odds()), Request(blank(1, L))) is walk
 
 
 # ---- updates of a state ----------------------------------------------------------------------------------------------
@@ -193,14 +193,14 @@ class Slope:
         return (noised.z * self.slope).flatten(1).sum(1)
 
 
-def walked(push: Push, s: float = 0.4, moves: int = 1, cost: Slope | None = None, canvas: Canvas | None = None):
+def walked(steering: Steering, s: float = 0.4, moves: int = 1, cost: Slope | None = None, canvas: Canvas | None = None):
     """A state after some steps with updates less the same without, and the cost that was followed."""
     g = torch.Generator().manual_seed(0)
     estimate, slope = (torch.randn(2, L, 2, dtype=torch.float64, generator=g) for _ in range(2))
     cost, canvas = cost or Slope(slope), canvas or blank(2, L)
-    walk = Walk(Gaussian(SqrtVariance()), ancestral, torch.zeros(2, L, 2, dtype=torch.float64))
+    walk = GaussianStep(Gaussian(SqrtVariance()), ancestral, torch.zeros(2, L, 2, dtype=torch.float64))
     ends = []
-    for step in (Updated(walk, cost, push), walk):
+    for step in (Steered(walk, cost, steering), walk):
         _, state = step.begin(canvas, torch.tensor([1.0, s], dtype=torch.float64), Rng(0, [0, 1]))
         for move in range(moves):
             to = torch.full((2,), s * 0.9**move, dtype=torch.float64)
@@ -211,39 +211,39 @@ def walked(push: Push, s: float = 0.4, moves: int = 1, cost: Slope | None = None
 
 
 def test_sign_updates_move_every_number_by_exactly_the_rate():
-    moved, cost = walked(Push(times=3, rate=0.125, fluency=0.0))
+    moved, cost = walked(Steering(updates=3, rate=0.125, fluency=0.0))
     assert torch.allclose(moved, -3 * 0.125 * cost.slope.sign(), atol=1e-12) and cost.calls == 3
 
 
 def test_a_lasting_adagrad_takes_steps_that_shrink():
-    moved, cost = walked(Push(update=Update.ADAGRAD, times=3, rate=0.1, fluency=0.0))
+    moved, cost = walked(Steering(update=Update.ADAGRAD, updates=3, rate=0.1, fluency=0.0))
     assert torch.allclose(moved, -0.1 * (1 + 2**-0.5 + 3**-0.5) * cost.slope.sign(), atol=1e-8)
 
 
 def test_fluency_pulls_back_to_the_mean_of_the_step():
     # With no slope but fluency's, one step of Bayes does nothing, and signs go to the mean.
     nothing = Slope(torch.zeros(2, L, 2, dtype=torch.float64))
-    still, _ = walked(Push(update=Update.BAYES), cost=nothing)
+    still, _ = walked(Steering(update=Update.BAYES), cost=nothing)
     assert not bool(still.any())
-    back, _ = walked(Push(times=1, rate=0.01, fluency=1.0), cost=Slope(torch.zeros(2, L, 2, dtype=torch.float64)))
+    back, _ = walked(Steering(updates=1, rate=0.01, fluency=1.0), cost=Slope(torch.zeros(2, L, 2, dtype=torch.float64)))
     assert torch.allclose(back.abs(), torch.full_like(back, 0.01))
-    away, cost = walked(Push(times=1, rate=0.01, fluency=1e9))
+    away, cost = walked(Steering(updates=1, rate=0.01, fluency=1e9))
     assert torch.allclose(away, back) and not torch.allclose(away, -0.01 * cost.slope.sign())
 
 
 def test_bayes_moves_by_the_variance_times_the_slope():
-    moved, cost = walked(Push(update=Update.BAYES, times=2))
+    moved, cost = walked(Steering(update=Update.BAYES, updates=2))
     process, t, s = Gaussian(SqrtVariance()), *(torch.tensor([v], dtype=torch.float64) for v in (1.0, 0.4))
     _, deviation = process.posterior(Noised(torch.zeros(1, 1, 1), t), torch.zeros(1, 1, 1, dtype=torch.float64), s)
     assert torch.allclose(moved, -(float(deviation) ** 2) * cost.slope)
 
 
 def test_the_last_steps_the_early_ones_and_what_is_given_are_left_alone():
-    assert walked(Push(until=0.5))[1].calls == 0 and walked(Push(since=0.3))[1].calls == 0
-    assert walked(Push(until=0.0), s=0.0)[1].calls == 0
+    assert walked(Steering(t_min=0.5))[1].calls == 0 and walked(Steering(t_max=0.3))[1].calls == 0
+    assert walked(Steering(t_min=0.0), s=0.0)[1].calls == 0
     canvas = blank(2, L)
     canvas.given[:, 1] = True
-    moved, _ = walked(Push(), canvas=canvas)
+    moved, _ = walked(Steering(), canvas=canvas)
     assert not bool(moved[:, 1].any()) and bool(moved[:, 0].all())
 
 
@@ -276,9 +276,9 @@ def test_guided_walks_with_the_exact_classifier_follow_bayes_rule(case):
         has = torch.tensor([2 in t for t in TEXTS])
         read = lambda view: oracle.posterior(view.noised, view.canvas.free)[:, has].sum(1).log()  # noqa: E731
         part, holds = Classified(log_p=read), lambda t: 2 in t
-    control = Constraints([part], Push(update=Update.BAYES, times=1, until=0.0), hard=False)
+    control = Constraints([part], Steering(update=Update.BAYES, updates=1, t_min=0.0), hard=False)
     canvas = blank(300, L)
-    step = Updated(Walk(process, ancestral, oracle.vectors[canvas.ids]), control.loss(oracle), control.push)
+    step = Steered(GaussianStep(process, ancestral, oracle.vectors[canvas.ids]), control.loss(oracle), control.steering)
     *_, last = drive(oracle, step, canvas, 80, Rng(0, range(300)), torch.zeros(300, dtype=torch.int64))
     found = Counter(map(tuple, last.ids.tolist()))
     off = sum(n for text, n in found.items() if not holds(text))
@@ -293,7 +293,7 @@ def masked(parts, rows: int = 1500, steps: int = 500, p=None, **how) -> tuple[Co
     """Texts of independent positions, written under masks one token at a time."""
     p, control = (odds(1) if p is None else p).expand(rows, -1, -1), Constraints(parts, **how)
     canvas = control.canvas(blank(rows, L), V)
-    denoise = control.leaned(control.within(said(p)), V)
+    denoise = control.guided(control.excluding(said(p)), V)
     process = Absorbing(LogLinear(), V)
     *_, last = drive(denoise, Reveal(process), canvas, steps, Rng(0, range(rows)), torch.zeros(rows, dtype=torch.int64))
     return Counter(map(tuple, last.ids.tolist())), last.ids, control
@@ -332,24 +332,27 @@ def test_under_masks_a_classifier_is_asked_of_each_token(sees, strength):
             could = view.odds[:, torch.arange(L), texts].prod(-1)
         return ((could * wanted).sum(1) / could.sum(1)).log()
 
-    found, ids, _ = masked([Classified(log_p=read)], push=Push(strength=strength), rows=3000)
+    found, ids, _ = masked([Classified(log_p=read)], steering=Steering(strength=strength), rows=3000)
     held = sum(n for t, n in found.items() if len(set(t)) != 3)
     assert held == len(ids)
     exact = {tuple(t): float(q) for t, q, ok in zip(texts.tolist(), each, wanted, strict=True) if ok}
     p = chi_square_p(found, {t: q / sum(exact.values()) for t, q in exact.items()})
     assert p > 1e-3 if strength == 1 else p < 1e-3
     heavy, one = ([Classified(log_p=read, weight=weight)] for weight in (strength, 1.0))
-    assert masked(heavy, push=Push(strength=1.0), rows=60)[0] == masked(one, push=Push(strength=strength), rows=60)[0]
-    assert len(masked(one, push=Push(strength=1.0, top_k=1), rows=50)[0]) == 1
+    assert (
+        masked(heavy, steering=Steering(strength=1.0), rows=60)[0]
+        == masked(one, steering=Steering(strength=strength), rows=60)[0]
+    )
+    assert len(masked(one, steering=Steering(strength=1.0, top_k=1), rows=50)[0]) == 1
 
 
 def test_the_slope_says_which_tokens_a_classifier_is_asked_of():
     """Of one token a place: the likeliest for the condition, not the likeliest of all; the rest bends as ever."""
     rare = int(odds(1)[0, 0].argmin())
     wanted = Classified(log_p=lambda view: view.odds[:, 0, rare].clamp(min=1e-12).log())
-    found, _, _ = masked([wanted, Pinned(words={1: 3})], push=Push(top_k=1), rows=40, hard=False)
+    found, _, _ = masked([wanted, Pinned(words={1: 3})], steering=Steering(top_k=1), rows=40, hard=False)
     assert {t[:2] for t in found} == {(rare, 3)} and rare != int(odds(1)[0, 0].argmax())
-    found, _, _ = masked([Contains(phrases=((0, 3),))], push=Push(top_k=1), rows=400, hard=False)
+    found, _, _ = masked([Contains(phrases=((0, 3),))], steering=Steering(top_k=1), rows=400, hard=False)
     assert len(found) > 4, "what is told by no classifier leaves all tokens possible"
     beside = Classified(log_p=lambda view: torch.zeros(len(view.noised.z)).double())
     assert masked([Contains(phrases=((0, 3),)), beside], rows=400, hard=False)[0] == found
@@ -365,15 +368,17 @@ def test_a_classifier_is_not_asked_of_tokens_that_are_next_to_impossible(wanted,
         asked.update(view.noised.z[:, 0].tolist())
         return torch.where(view.noised.z[:, 0] == wanted, 0.0, -40.0).double()
 
-    found, _, _ = masked([Classified(log_p=read)], rows=60, p=p, push=Push(strength=1.0))
+    found, _, _ = masked([Classified(log_p=read)], rows=60, p=p, steering=Steering(strength=1.0))
     assert asked == {0, 1, V} and {text[0] for text in found} <= written
     assert wanted != 1 or {text[0] for text in found} == {1}
 
 
-@pytest.mark.parametrize(("push", "sentence"), [(Push(strength=1e300), "strength"), (Push(top_k=-1), "top_k")])
-def test_strengths_that_are_none_are_refused(push, sentence):
-    with pytest.raises(UsageError, match=f"push.{sentence} must"):
-        Settings.checked({"push": push})
+@pytest.mark.parametrize(
+    ("steering", "sentence"), [(Steering(strength=1e300), "strength"), (Steering(top_k=-1), "top_k")]
+)
+def test_strengths_that_are_none_are_refused(steering, sentence):
+    with pytest.raises(UsageError, match=f"steering.{sentence} must"):
+        Settings.checked({"steering": steering})
 
 
 def test_a_token_put_into_a_state_changes_one_place_of_what_is_read():
@@ -441,8 +446,8 @@ def test_places_of_what_is_contained_are_drawn_by_the_odds_and_always_kept():
     part, rows = Contains(phrases=((1,), (2, 3))), 3000
     p, control = odds(1).expand(rows, -1, -1), Constraints([part])
     mask, process = V, Absorbing(LogLinear(), V)
-    canvas = control.placed(blank(rows, L), said(p), mask, Rng(0, range(rows)))
-    denoise = control.leaned(control.within(said(p)), mask)
+    canvas = control.place_words(blank(rows, L), said(p), mask, Rng(0, range(rows)))
+    denoise = control.guided(control.excluding(said(p)), mask)
     *_, last = drive(denoise, Reveal(process), canvas, 1, Rng(1, range(rows)), torch.zeros(rows, dtype=torch.int64))
     assert bool(part.holds(last.ids, blank(rows, L)).all())
     times = {
@@ -458,9 +463,9 @@ def test_places_of_what_is_contained_are_drawn_by_the_odds_and_always_kept():
 def test_what_is_there_already_gets_no_second_place():
     canvas = Constraints([Pinned(words={1: 2})]).canvas(blank(4, L), V)
     control = Constraints([Contains(phrases=((2,), (3,)))])
-    assert torch.equal(control.placed(canvas, said(odds(4)), V, Rng(0, range(4))).given, canvas.given)
+    assert torch.equal(control.place_words(canvas, said(odds(4)), V, Rng(0, range(4))).given, canvas.given)
     assert not bool(
-        Constraints(control.parts, hard=False).placed(blank(4, L), said(odds(4)), V, Rng(0, range(4))).given.any()
+        Constraints(control.parts, hard=False).place_words(blank(4, L), said(odds(4)), V, Rng(0, range(4))).given.any()
     )
 
 

@@ -23,18 +23,18 @@ from mezzotint.data.canvas import free
 from mezzotint.data.labelled import IGNORED, labelled, labels_of
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.trees import cells, read_tree
-from mezzotint.guidance.choose import Choose, most_wanted
+from mezzotint.guidance.choose import ControlRanking, most_wanted
+from mezzotint.guidance.classifier import Classifiers
 from mezzotint.guidance.constraint import Classified, View
-from mezzotint.guidance.lengths import leaned_lengths
-from mezzotint.guidance.reading import Reader
-from mezzotint.net.annotator import Annotator
+from mezzotint.guidance.lengths import tilted_lengths
+from mezzotint.net.classifier import ClassifierNet
 from mezzotint.process.gaussian import Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.space.learned import LearnedEmbedding
-from mezzotint.spec.controller import ControllerSpec, Labels
+from mezzotint.spec.classifier import ClassifierSpec, Labels
 from mezzotint.spec.transformer import Positions, TransformerSpec
-from mezzotint.training.annotation import Lesson
-from mezzotint.types import Noised, Push
+from mezzotint.training.classifier import ClassifierTask
+from mezzotint.types import Noised, Steering
 from tests.oracle import GaussianOracle, blank
 from tests.trained import SETTINGS, few
 
@@ -103,11 +103,11 @@ def test_labels_are_those_of_each_text_and_nothing_else():
 # ---- what is read ----------------------------------------------------------------------------------------------------
 
 
-def reader(vocab: int = 0) -> Reader:
+def reader(vocab: int = 0) -> Classifiers:
     labels = Labels({"a": ("", "x", "y"), "b": ("", "z")}, ("D", "N", "V"), ("", "NP", "S+NP"))
-    net = Annotator(ControllerSpec(width=4, canvas=8, vocab=vocab, net=NET), labels)
+    net = ClassifierNet(ClassifierSpec(width=4, canvas=8, vocab=vocab, net=NET), labels)
     net.initialise(torch.Generator().manual_seed(1))
-    return Reader(net, labels, None if vocab else lambda ids: torch.zeros(*ids.shape, 4))
+    return Classifiers(net, labels, None if vocab else lambda ids: torch.zeros(*ids.shape, 4))
 
 
 def noisy(rows: int = 3, length: int = 2) -> View:
@@ -173,9 +173,9 @@ def test_a_trained_classifier_says_what_bayes_rule_says_of_noisy_texts():
     ids = torch.tensor([t for t, n in zip(TEXTS, WEIGHTS, strict=True) for _ in range(n * 8)])
     texts = [Annotated("", {"x": "1"} if row[0] == 0 else {"x": "2"}) for row in ids.tolist()]
     labels = labels_of(texts)
-    net = Annotator(ControllerSpec(width=4, canvas=3, vocab=0, net=NET), labels)
+    net = ClassifierNet(ClassifierSpec(width=4, canvas=3, vocab=0, net=NET), labels)
     net.initialise(torch.Generator().manual_seed(0))
-    lesson, optimiser = Lesson(system, net), torch.optim.Adam(net.parameters(), lr=1e-2)
+    lesson, optimiser = ClassifierTask(system, net), torch.optim.Adam(net.parameters(), lr=1e-2)
     canvas = blank(len(ids), 3)
     batch = labelled(mezzotint.Canvas(ids, canvas.given, canvas.real, canvas.index), texts, [3] * len(ids), labels)
     for step in range(300):
@@ -185,7 +185,7 @@ def test_a_trained_classifier_says_what_bayes_rule_says_of_noisy_texts():
         (loss.total / loss.count).backward()
         optimiser.step()
     oracle = GaussianOracle(TEXTS, WEIGHTS, space.vectors.detach(), process)
-    told = Reader(net, labels, lesson.clean)
+    told = Classifiers(net, labels, lesson.clean)
     for t in (0.05, 0.2, 0.5, 0.95):
         view = lesson.view(batch, torch.full((len(ids),), t).double(), Rng(9, range(len(ids))))
         exact = oracle.posterior(Noised(view.noised.z.double(), view.noised.t), canvas.free)[:, :2].sum(1)
@@ -204,10 +204,10 @@ def test_what_one_word_says_is_learned_wherever_it_stands():
     process, space = Gaussian(SqrtVariance()), LearnedEmbedding(60, 8)
     space.initialise(torch.Generator().manual_seed(0))
     labels = labels_of(texts)
-    spec = ControllerSpec(width=8, canvas=12, vocab=0, net=replace(NET, dim=32), words=60)
-    net = Annotator(spec, labels)
+    spec = ClassifierSpec(width=8, canvas=12, vocab=0, net=replace(NET, dim=32), words=60)
+    net = ClassifierNet(spec, labels)
     net.initialise(torch.Generator().manual_seed(0))
-    lesson = Lesson(SimpleNamespace(process=process, net=SimpleNamespace(space=space)), net)
+    lesson = ClassifierTask(SimpleNamespace(process=process, net=SimpleNamespace(space=space)), net)
     blank_ = blank(128, 12)
     batch = labelled(mezzotint.Canvas(ids, blank_.given, blank_.real, blank_.index), texts, [12] * 128, labels)
     optimiser = torch.optim.Adam(net.parameters(), lr=8e-3)
@@ -306,7 +306,7 @@ def test_a_text_is_as_long_as_its_condition_lets_expect(runs, name, monkeypatch)
 
     for strength in (0.0, 2.0):
         seen.clear()
-        found, nfe = lengths(push=Push(strength=strength))
+        found, nfe = lengths(steering=Steering(strength=strength))
         expected = [law.tilted(every, [-0.5 * strength * n for n in every]).draw(each) for each in u]
         assert found == expected
         first = seen[0]
@@ -328,7 +328,7 @@ def test_many_lengths_are_asked_of_evenly_and_the_rest_lies_between():
         return View(Noised(canvas.ids, torch.ones(len(lengths))), canvas, lambda: torch.empty(0))
 
     slope = Classified(log_p=lambda view: -0.01 * view.canvas.real.sum(1), weight=2.0)
-    leaned, asked = leaned_lengths(law, [slope, slope], begun, 3.0)
+    leaned, asked = tilted_lengths(law, [slope, slope], begun, 3.0)
     assert asked == len(seen) == 32 and (seen[0], seen[-1]) == (9, 200)
     assert max(b - a for a, b in itertools.pairwise(seen)) <= 7
     for n in range(10, 201):
@@ -354,7 +354,7 @@ def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs, t
 
 def test_what_classifiers_find_in_a_finished_text_is_said(runs, monkeypatch):
     monkeypatch.setattr(
-        Reader, "field", lambda self, view, name: torch.eye(3)[1].double().expand(len(view.noised.z), 3)
+        Classifiers, "field", lambda self, view, name: torch.eye(3)[1].double().expand(len(view.noised.z), 3)
     )
     monkeypatch.setattr(runs["mdlm"].system, "denoise", runs["mdlm"].system.denoise)
     held = runs["mdlm"].generate(4, steps=2, wanted=Wanted(says=(("what", "pub"),)))
@@ -388,18 +388,18 @@ def test_a_template_has_to_have_room_for_a_phrase(runs, name):
 
 
 @pytest.mark.parametrize(
-    ("push", "sentence"),
+    ("steering", "sentence"),
     [
-        ({"times": 0}, "push.times must be at least 1"),
-        ({"rate": -0.1}, "push.rate must be above 0"),
-        ({"rate": math.nan}, "push.rate must be above 0"),
-        ({"fluency": -5.0}, "push.fluency must be at least 0"),
-        ({"until": 2.0}, "push.until and push.since are times"),
+        ({"updates": 0}, "steering.updates must be at least 1"),
+        ({"rate": -0.1}, "steering.rate must be above 0"),
+        ({"rate": math.nan}, "steering.rate must be above 0"),
+        ({"fluency": -5.0}, "steering.fluency must be at least 0"),
+        ({"t_min": 2.0}, "steering.t_min and steering.t_max are times"),
     ],
 )
-def test_pushes_that_make_no_sense_are_refused(runs, push, sentence):
+def test_steerings_that_make_no_sense_are_refused(runs, steering, sentence):
     with pytest.raises(UsageError, match=sentence):
-        runs["qe"].generate(1, steps=2, wanted=Wanted(length=3), push=Push(**push))
+        runs["qe"].generate(1, steps=2, wanted=Wanted(length=3), steering=Steering(**steering))
 
 
 def test_runs_without_classifiers_name_the_command_that_makes_them(runs, tmp_path, capsys):
@@ -523,20 +523,20 @@ def test_a_run_that_writes_from_left_to_right_is_led_by_what_it_has_begun(runs, 
     with pytest.MonkeyPatch.context() as patch:
         said = run.tokenizer.encode("pub")[0]
 
-        def sure(self: Reader, view: View, name: str) -> torch.Tensor:
+        def sure(self: Classifiers, view: View, name: str) -> torch.Tensor:
             has = (view.noised.z == said).any(1)
             odds = torch.where(has[:, None], torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.0, 0.5]))
             return (odds.double() + 1e-9).log()
 
-        patch.setattr(Reader, "field", sure)
+        patch.setattr(Classifiers, "field", sure)
         led = run.generate(6, wanted=Wanted(says=(("what", "pub"),)))
         assert all(sample.ids[0] == said and sample.unmet == () for sample in led)
 
 
 def test_a_length_is_led_to_where_classifiers_tell_ends_and_kept_where_there_are_none(runs, tmp_path, monkeypatch):
     """So that a text of a length comes to its end, and is not only cut off at it."""
-    asked, ends = [], Reader.ends
-    monkeypatch.setattr(Reader, "ends", lambda self, view: asked.append(view) or ends(self, view))
+    asked, ends = [], Classifiers.ends
+    monkeypatch.setattr(Classifiers, "ends", lambda self, view: asked.append(view) or ends(self, view))
     wanted = {"wanted": Wanted(length=4), "steps": 2}
     for how, led in (({}, True), ({"soft": False}, False), ({"hard": False}, True)):
         asked.clear()
@@ -608,10 +608,10 @@ def test_what_cannot_be_chosen_by_is_refused(runs, how, sentence):
 
 def test_the_chosen_text_misses_least_and_then_is_the_surest_or_the_most_like_the_others():
     texts = ["a b c", "a b d", "x y z", "a b c d"]
-    assert most_wanted(texts, [1, 1, 0, 1], [0.0, 0.0, -9.0, 0.0], Choose.BEST) == 2
-    assert most_wanted(texts, [0, 0, 0, 1], [-3.0, -1.0, -2.0, 0.0], Choose.BEST) == 1
-    assert most_wanted(texts, [0, 0, 0, 0], [0.0] * 4, Choose.MBR) in (0, 3)
-    assert most_wanted(texts, [1, 1, 0, 1], [0.0] * 4, Choose.MBR) == 2
+    assert most_wanted(texts, [1, 1, 0, 1], [0.0, 0.0, -9.0, 0.0], ControlRanking.BEST) == 2
+    assert most_wanted(texts, [0, 0, 0, 1], [-3.0, -1.0, -2.0, 0.0], ControlRanking.BEST) == 1
+    assert most_wanted(texts, [0, 0, 0, 0], [0.0] * 4, ControlRanking.MBR) in (0, 3)
+    assert most_wanted(texts, [1, 1, 0, 1], [0.0] * 4, ControlRanking.MBR) == 2
 
 
 def test_the_command_leads_and_chooses_from_left_to_right(runs, capsys):

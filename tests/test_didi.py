@@ -21,7 +21,7 @@ from mezzotint.rng import Rng
 from mezzotint.training.build import Start, build_trainer
 from mezzotint.training.checkpoint import read_weights
 from mezzotint.training.folder import CHECKPOINTS, steps_saved
-from mezzotint.types import Canvas, Founded
+from mezzotint.types import Canvas, HasFrozen
 from tests import checkpoints
 from tests.test_training import same
 
@@ -81,7 +81,7 @@ def test_student_and_critic_start_as_the_teacher(made):
         start=given(made / "teacher/model.safetensors"),
     )
     system, teacher = trainer.system, load_file(made / "teacher/model.safetensors")
-    assert isinstance(system, Founded) and recipe.spec.net.dim == 16
+    assert isinstance(system, HasFrozen) and recipe.spec.net.dim == 16
     student, critic = (system.players[name].state_dict() for name in ("student", "critic"))
     assert all(torch.equal(student[k.removeprefix("model.")], v) for k, v in teacher.items())
     shared = [k for k in critic if not k.startswith("head.")]

@@ -23,7 +23,7 @@ from mezzotint.judge import Judge
 needs_mauve = pytest.mark.skipif(find_spec("mauve") is None, reason="mauve-text is an extra")
 
 
-class Reader:
+class Classifiers:
     """Its vector of a text is what the text says."""
 
     name, sha8 = "reader", "0123abcd"
@@ -49,7 +49,7 @@ def kinds(*times: int) -> list[str]:
 def test_the_score_is_exact_where_clusters_are_certain() -> None:
     p, q = kinds(250, 125, 125, 0), kinds(125, 125, 0, 250)
     shares = (np.array(counts) / 500 for counts in ((250, 125, 125, 0), (125, 125, 0, 250)))
-    found = divergence(p, q, Reader())
+    found = divergence(p, q, Classifiers())
     assert found.value == pytest.approx(float(area(*shares)), abs=1e-9)
     assert (found.name, found.n, found.judge) == ("mauve[judge]", 500, "reader 0123abcd")
     assert "features of judge reader 0123abcd" in found.note
@@ -58,13 +58,13 @@ def test_the_score_is_exact_where_clusters_are_certain() -> None:
 @needs_mauve
 def test_two_samples_of_one_law_are_near_and_two_laws_far() -> None:
     one, other, far = cloud(500, 0), cloud(500, 1), cloud(500, 2, middle=40.0)
-    near, apart = divergence(one, other, Reader()), divergence(one, far, Reader())
+    near, apart = divergence(one, other, Classifiers()), divergence(one, far, Classifiers())
     assert near.value > 0.9 and apart.value < 0.01
     assert near.stderr is not None and 0 < near.stderr < 0.05
     mixed = np.random.default_rng(0).permutation(500)
-    again = divergence([other[i] for i in mixed], [one[i] for i in mixed[::-1]], Reader())
+    again = divergence([other[i] for i in mixed], [one[i] for i in mixed[::-1]], Classifiers())
     assert again == near, "neither the order of texts nor which sample is which has a say"
-    assert divergence(one, one[::-1], Reader()).value == pytest.approx(1.0)
+    assert divergence(one, one[::-1], Classifiers()).value == pytest.approx(1.0)
 
 
 def test_the_area_has_known_values() -> None:
@@ -88,7 +88,7 @@ def test_the_standard_error_is_the_spread_of_samples_drawn_anew() -> None:
 
 def test_too_few_texts_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 500 texts; here one has 499"):
-        divergence(cloud(499, 0), cloud(500, 1), Reader())
+        divergence(cloud(499, 0), cloud(500, 1), Classifiers())
 
 
 def test_a_call_that_lacks_something_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

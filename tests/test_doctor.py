@@ -15,8 +15,8 @@ import mezzotint
 from mezzotint import CapabilityError, Run, UsageError, Verdict
 from mezzotint.cli.main import main
 from mezzotint.doctor import examination, speed
+from mezzotint.doctor.checked import CheckedRun
 from mezzotint.doctor.examination import CHECKS, examine, examined
-from mezzotint.doctor.patient import Patient
 from tests.trained import few, translator
 
 Spoil = Callable[[Run], None]
@@ -29,18 +29,18 @@ def runs(tmp_path_factory):
     return made | {"de-en": translator(root)}
 
 
-def patient(
+def checked(
     run: Run, spoil: Spoil = lambda run: None, texts: tuple[str, ...] = ("The old river", "A pub near by")
-) -> Patient:
+) -> CheckedRun:
     def load() -> Run:
         loaded = mezzotint.load(run.folder)
         spoil(loaded)
         return loaded
 
-    return Patient(load, texts)
+    return CheckedRun(load, texts)
 
 
-def verdict(who: Patient, check: str) -> Verdict:
+def verdict(who: CheckedRun, check: str) -> Verdict:
     (finding,) = examined(who, [check])
     return finding.verdict
 
@@ -48,7 +48,7 @@ def verdict(who: Patient, check: str) -> Verdict:
 @pytest.mark.parametrize("name", ["mdlm", "ar", "sed", "fill", "de-en"])
 def test_nothing_is_wrong_with_a_run_of_ours(runs, name, monkeypatch):
     monkeypatch.setattr(speed, "gflops", lambda device: 1e-3)  # so that a network of one layer is not too slow
-    found = {finding.check: finding.verdict for finding in examined(patient(runs[name]))}
+    found = {finding.check: finding.verdict for finding in examined(checked(runs[name]))}
     assert Verdict.BAD not in found.values() and list(found) == list(CHECKS)
     skipped = {check for check, one in found.items() if one is Verdict.SKIPPED}
     assert skipped == {"fill": {"padding"}, "de-en": {"law", "throughput"}, "sed": {"law"}}.get(name, set())
@@ -87,8 +87,8 @@ def draws_from_the_world(run: Run) -> None:
 
 
 def forgets_the_seed(run: Run) -> None:
-    task = run.desk.tasks
-    run.desk.tasks = lambda *words: task(*words[:-1], {**words[-1], "seed": 7})
+    task = run.task_builder.tasks
+    run.task_builder.tasks = lambda *words: task(*words[:-1], {**words[-1], "seed": 7})
 
 
 def has_other_weights_than_its_file(run: Run) -> None:
@@ -130,16 +130,16 @@ def fails(run: Run) -> None:
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_a_broken_system_is_noticed(runs, check, spoil):
-    assert verdict(patient(runs["mdlm"]), check) is Verdict.OK
-    assert verdict(patient(runs["mdlm"], spoil), check) is Verdict.BAD
+    assert verdict(checked(runs["mdlm"]), check) is Verdict.OK
+    assert verdict(checked(runs["mdlm"], spoil), check) is Verdict.BAD
 
 
 def test_the_law_of_a_writer_from_left_to_right_is_checked_too(runs):
-    assert verdict(patient(runs["ar"], lambda run: asking(run, lambda r: replace(r, top_p=0.1))), "law") is Verdict.BAD
+    assert verdict(checked(runs["ar"], lambda run: asking(run, lambda r: replace(r, top_p=0.1))), "law") is Verdict.BAD
 
 
 def test_a_training_that_remembers_more_than_its_checkpoint_is_noticed(runs):
-    sound = patient(runs["mdlm"])
+    sound = checked(runs["mdlm"])
 
     def begun(run):
         trainer = sound.trainer()
@@ -153,11 +153,11 @@ def test_a_training_that_remembers_more_than_its_checkpoint_is_noticed(runs):
         return trainer
 
     assert verdict(sound, "resume") is Verdict.OK
-    assert verdict(replace(patient(runs["mdlm"]), begun=begun), "resume") is Verdict.BAD
+    assert verdict(replace(checked(runs["mdlm"]), begun=begun), "resume") is Verdict.BAD
 
 
 def test_time_that_is_not_the_networks_is_noticed(runs, monkeypatch):
-    who, clock = patient(runs["mdlm"]), [0.0]
+    who, clock = checked(runs["mdlm"]), [0.0]
     monkeypatch.setattr(speed, "gflops", lambda device: 1.0)
     monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     with speed.Work() as work:
@@ -184,10 +184,10 @@ def test_products_of_matrices_are_counted():
 
 def test_texts_with_unknown_words_do_not_count_against_the_tokenizer(runs):
     texts = ("The old pub is cold", "Zyx is warm")
-    (finding,) = examined(patient(runs["mdlm"], texts=texts), ["tokenizer"])
+    (finding,) = examined(checked(runs["mdlm"], texts=texts), ["tokenizer"])
     assert finding.verdict is Verdict.OK and "1 more have words" in finding.sentence
-    assert verdict(patient(runs["mdlm"], texts=("Zyx",)), "tokenizer") is Verdict.BAD
-    assert verdict(patient(runs["mdlm"], texts=()), "tokenizer") is Verdict.SKIPPED
+    assert verdict(checked(runs["mdlm"], texts=("Zyx",)), "tokenizer") is Verdict.BAD
+    assert verdict(checked(runs["mdlm"], texts=()), "tokenizer") is Verdict.SKIPPED
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

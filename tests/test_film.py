@@ -40,7 +40,7 @@ def kept(long: int = 1) -> mezzotint.Film:
     return film
 
 
-class Reader(HTMLParser):
+class Classifiers(HTMLParser):
     """The elements of a page and what stands in them, as a browser reads it."""
 
     def __init__(self, text: str) -> None:
@@ -65,7 +65,7 @@ class Reader(HTMLParser):
 
 def test_the_page_holds_every_draft_as_text() -> None:
     text = page(kept())
-    read = Reader(text)
+    read = Classifiers(text)
     (data, frames), (_, script) = read.of("script")
     assert data["type"] == "application/json"
     stills = json.loads(frames)

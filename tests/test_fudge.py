@@ -18,14 +18,14 @@ from mezzotint.guidance.constraint import Classified, Length, View
 from mezzotint.guidance.control import Constraints
 from mezzotint.guidance.fudge import begun, foreseen
 from mezzotint.guidance.phrases import Absent
-from mezzotint.net.annotator import Annotator
+from mezzotint.net.classifier import ClassifierNet
 from mezzotint.process.truncated import UNWRITTEN, Truncated
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
-from mezzotint.spec.controller import ControllerSpec
+from mezzotint.spec.classifier import ClassifierSpec
 from mezzotint.spec.transformer import Positions, TransformerSpec
-from mezzotint.training.annotation import Lesson
-from mezzotint.types import Bend, Canvas, Ending, Push
+from mezzotint.training.classifier import ClassifierTask
+from mezzotint.types import Canvas, Ending, LogitsProcessor, Steering
 from tests.oracle import chi_square_p
 
 END, PAD, V, L = 0, 1, 5, 4
@@ -74,7 +74,7 @@ class Exact:
         return {text: w / sum(kept.values()) for text, w in kept.items()}
 
 
-def written(exact: Exact, bend: Bend | None, rows: int, canvas: Canvas | None = None) -> Counter[Text]:
+def written(exact: Exact, processor: LogitsProcessor | None, rows: int, canvas: Canvas | None = None) -> Counter[Text]:
     """Texts by the loop that writes for users."""
     before = torch.empty(rows, 0, dtype=torch.int64)
 
@@ -86,7 +86,7 @@ def written(exact: Exact, bend: Bend | None, rows: int, canvas: Canvas | None = 
 
     canvas = canvas or free([L] * rows, list(range(rows)), PAD)
     how = {"start": END, "end": END, "pad": PAD, "temperature": 1.0, "top_p": 1.0, "spaced": None}
-    *_, last = write(next_logits, canvas, Rng(0, range(rows)), bend=bend, **how)
+    *_, last = write(next_logits, canvas, Rng(0, range(rows)), processor=processor, **how)
     return Counter(tuple(i for i in row if i not in (END, PAD)) for row in last.ids.tolist())
 
 
@@ -118,8 +118,10 @@ def test_the_samples_of_the_loop_follow_it(what):
         return read(torch.arange(len(view.noised.z)), view.noised.z[:, :m])
 
     canvas = free([L] * rows, list(range(rows)), PAD)
-    bend = Constraints([Classified(log_p=log_p)], Push(strength=1.0), hard=False).ahead(canvas, END, V)
-    found = written(exact, bend, rows)
+    processor = Constraints([Classified(log_p=log_p)], Steering(strength=1.0), hard=False).logits_processor(
+        canvas, END, V
+    )
+    found = written(exact, processor, rows)
     assert chi_square_p(found, exact.law(SAYS[what])) > 1e-3
     # Unguided, the corpus itself: the test can tell the two apart.
     assert chi_square_p(found, exact.law()) < 1e-6
@@ -139,10 +141,10 @@ def test_a_length_that_is_followed_is_bayes_rule_where_its_ends_are_told_exactly
         reached = (here + beyond).clamp(min=1e-300)
         return torch.stack([(beyond / reached).log(), (here / reached).log()], -1)
 
-    control = Constraints([Length(tokens=2, end=END, ends=ends)], Push(strength=1.0), hard=hard)
+    control = Constraints([Length(tokens=2, end=END, ends=ends)], Steering(strength=1.0), hard=hard)
     canvas = control.canvas(free([L] * rows, list(range(rows)), PAD), V, (PAD,))
     assert canvas.ids.shape[1] == (2 if hard else L)
-    found = written(exact, control.ahead(canvas, END, V), rows, canvas)
+    found = written(exact, control.logits_processor(canvas, END, V), rows, canvas)
     assert chi_square_p(found, exact.law(lambda text: len(text) == 2)) > 1e-3
 
 
@@ -172,7 +174,7 @@ def test_hard_means_bar_the_end_before_a_length_and_the_last_word_of_a_phrase():
     control = Constraints([Length(tokens=2, end=END), Absent(phrases=((2, 3), (4, 4)))], soft=False)
     canvas = control.canvas(free([L] * rows, list(range(rows)), PAD), V, (PAD,))
     assert canvas.ids.shape == (rows, 2)
-    found = written(exact, control.ahead(canvas, END, V), rows, canvas)
+    found = written(exact, control.logits_processor(canvas, END, V), rows, canvas)
     assert set(found) == {(2, 4), (3, 2), (4, 3)}
 
 
@@ -193,17 +195,19 @@ def test_a_row_is_read_as_far_as_it_may_go_and_what_ends_short_is_not_so():
         seen.append(view)
         return torch.zeros_like(view.noised.t)
 
-    control = Constraints([Classified(log_p=log_p, words=2)], Push(strength=1.0), hard=False)
-    bend = control.ahead(free([L], [0], PAD), END, V)
-    moved, view = bend(torch.zeros(1, V), torch.tensor([0]), torch.tensor([[2]])), seen.pop()
+    control = Constraints([Classified(log_p=log_p, words=2)], Steering(strength=1.0), hard=False)
+    processor = control.logits_processor(free([L], [0], PAD), END, V)
+    moved, view = processor(torch.zeros(1, V), torch.tensor([0]), torch.tensor([[2]])), seen.pop()
     assert moved[0, END] == -inf and bool(moved[0, PAD:].isfinite().all())
     ended = view.noised.z[:, 1] == END
     assert view.noised.z.shape == (V, 3) and view.canvas.real.sum(1).tolist() == [2 if e else 3 for e in ended]
     # Behind the words that are told of, a text may end.
-    assert bool(bend(torch.zeros(1, V), torch.tensor([0]), torch.tensor([[2, 3]])).isfinite().all())
+    assert bool(processor(torch.zeros(1, V), torch.tensor([0]), torch.tensor([[2, 3]])).isfinite().all())
     # Where lengths are drawn first, no row goes beyond its own.
     rows = free([L, 1, L], [0, 1, 2], PAD)
-    control.ahead(rows, None, V)(torch.zeros(2, V), torch.tensor([1, 2]), torch.empty(2, 0, dtype=torch.int64))
+    control.logits_processor(rows, None, V)(
+        torch.zeros(2, V), torch.tensor([1, 2]), torch.empty(2, 0, dtype=torch.int64)
+    )
     assert seen.pop().canvas.real.sum(1).tolist() == [1] * V + [2] * V
 
 
@@ -227,10 +231,10 @@ def test_a_trained_classifier_says_of_prefixes_what_bayes_rule_says():
     notes = [Annotated("", {"x": "yes" if SAYS["ends like 3"](text) else "no"}) for text in texts]
     labels, n = labels_of(notes), len(texts)
     net_spec = TransformerSpec(dim=64, depth=1, heads=2, positions=Positions.START, neighbours=5)
-    net = Annotator(ControllerSpec(width=8, canvas=L, vocab=V, net=net_spec, words=V, prefixes=True), labels)
+    net = ClassifierNet(ClassifierSpec(width=8, canvas=L, vocab=V, net=net_spec, words=V, prefixes=True), labels)
     net.initialise(torch.Generator().manual_seed(0))
     system = SimpleNamespace(process=Truncated(), spec=SimpleNamespace(ending=Ending.SYMBOL))
-    lesson = Lesson(system, net)
+    lesson = ClassifierTask(system, net)
     rows = [torch.tensor(text).numpy() for text in texts]
     canvas = widened(pack(rows, range(n), Ending.SYMBOL, L, END, PAD), L, PAD)
     batch = labelled(canvas, notes, [len(text) for text in texts], labels)

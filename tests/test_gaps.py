@@ -23,7 +23,7 @@ from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.rng import Rng
 from mezzotint.run import Run
 from mezzotint.sampler import lengths as choosing
-from mezzotint.sampler.lengths import Chooser, combinations, log_evidence, middle
+from mezzotint.sampler.lengths import GapLengthSampler, combinations, log_evidence, middle
 from mezzotint.spec.mdlm import MDLMSpec
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.mdlm import MDLM
@@ -159,12 +159,12 @@ def test_a_row_of_any_length_meets_the_same_draws():
 # -- the choice -------------------------------------------------------------------------------------------------------
 
 
-def chooser(weights: dict[tuple[int, ...], float], gaps: list[Gap], room: int = 99) -> tuple[Chooser, list]:
+def chooser(weights: dict[tuple[int, ...], float], gaps: list[Gap], room: int = 99) -> tuple[GapLengthSampler, list]:
     asked = []
-    return Chooser(gaps, room, lambda lengths: asked.append(lengths) or weights[lengths], calls=5), asked
+    return GapLengthSampler(gaps, room, lambda lengths: asked.append(lengths) or weights[lengths], calls=5), asked
 
 
-def drawn(choose: Chooser, n: int, seed: int = 0, **how) -> list:
+def drawn(choose: GapLengthSampler, n: int, seed: int = 0, **how) -> list:
     return choose(Rng(seed, range(n)), **how)
 
 
@@ -199,9 +199,9 @@ def test_too_many_are_drawn_gap_by_gap_given_the_other_gaps(monkeypatch, room):
 
 def test_more_than_64_combinations_are_not_weighed_together():
     for many, weighed in (([Gap(1, 8)] * 2, 64), ([Gap(1, 8)] * 3, 8 + 7 + 7), ([Gap(1, 65), Gap(1, 1)], 65)):
-        choose = Chooser(many, 999, lambda lengths: -float(sum(lengths)), calls=1)
+        choose = GapLengthSampler(many, 999, lambda lengths: -float(sum(lengths)), calls=1)
         assert [choice.nfe for choice in drawn(choose, 4)] == [weighed] * 4
-    separable = Chooser([Gap(1, 8)] * 3, 999, lambda lengths: -0.5 * lengths[0] + 0.3 * lengths[2], calls=1)
+    separable = GapLengthSampler([Gap(1, 8)] * 3, 999, lambda lengths: -0.5 * lengths[0] + 0.3 * lengths[2], calls=1)
     found = Counter(choice.lengths for choice in drawn(separable, 1200))
     expected = normal({c: math.exp(-0.5 * c[0] + 0.3 * c[2]) for c in combinations([Gap(1, 8)] * 3, 99)})
     assert chi_square_p(found, expected) > 1e-3

@@ -20,7 +20,7 @@ from mezzotint.process.gaussian import (
 )
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import Estimate, Walk, ancestral, ddim, multistep
+from mezzotint.sampler.gaussian import Estimate, GaussianStep, ancestral, ddim, multistep
 from mezzotint.types import Canvas, Noised, Prediction
 from tests.oracle import GaussianOracle, blank, chi_square_p
 
@@ -42,7 +42,7 @@ def vectors(vocab: int = 3, dim: int = 4) -> torch.Tensor:
 def write(process, denoise, solver, rows: int, steps: int, canvas: Canvas | None = None):
     canvas = blank(rows, 3) if canvas is None else canvas
     counted = Counted(denoise, canvas)
-    step = Walk(process, solver, vectors()[canvas.ids])
+    step = GaussianStep(process, solver, vectors()[canvas.ids])
     *_, last = drive(counted, step, canvas, steps, Rng(0, canvas.index.tolist()), counted.calls)
     return last
 
@@ -143,7 +143,7 @@ def test_multistep_is_of_second_order_and_ddim_of_first():
     canvas, rng = blank(50, 3), Rng(0, range(50))
 
     def end(solver, steps):
-        walk = Walk(process, solver, vectors()[canvas.ids])
+        walk = GaussianStep(process, solver, vectors()[canvas.ids])
         grid, state = walk.begin(canvas, torch.linspace(0.9, 0.3, steps + 1, dtype=torch.float64), rng)
         for t, s in zip(grid.t, grid.s, strict=True):
             state = walk(oracle, replace(state, noised=Noised(state.noised.z, t)), s, canvas, rng)

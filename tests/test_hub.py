@@ -17,7 +17,7 @@ import mezzotint
 from mezzotint import hub as library
 from mezzotint.checks import check_run, located
 from mezzotint.errors import HubError, MezzotintError, RunError, UsageError
-from mezzotint.training.release import model_card, without_paths
+from mezzotint.training.export import model_card, without_paths
 from tests.fake_hub import Hub, reach, serving
 
 PUBLISHED = ["README.md", "config.json", "lengths.json", "model.safetensors", "tokenizer.json"]
@@ -139,7 +139,7 @@ def test_a_folder_that_holds_something_is_left_alone(trained: mezzotint.Run, tmp
 def test_saving_that_fails_leaves_nothing(
     trained: mezzotint.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mezzotint.training.release.model_card", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("mezzotint.training.export.model_card", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(RunError, match=r"kept cannot be written \(full\)"):
         trained.save_pretrained(tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []

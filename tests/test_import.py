@@ -304,7 +304,7 @@ def test_an_import_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, place):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(creation.files, place, full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunError, match="No space"):
         mezzotint.import_checkpoint(folder(tmp_path / "hf", weights()), out=tmp_path / "runs" / "run")
     assert list((tmp_path / "runs").iterdir()) == []
 

@@ -159,7 +159,7 @@ def test_equal_beginnings_go_on_differently_and_as_the_gap_begins(workshop, monk
     begin, end = each.spans[0]
     for spaced, demand in ((True, 1), (False, -1)):
         monkeypatch.setattr(run.tokenizer, "spaced", [spaced] * run.tokenizer.size)
-        monkeypatch.setattr(run.desk, "_request", lambda canvas, *_: Request(canvas))
+        monkeypatch.setattr(run.task_builder, "_request", lambda canvas, *_: Request(canvas))
         canvas = infilling.exactly(run, each.ids, begin, end, how).canvas
         assert canvas.start.tolist() == [[0] * begin + [demand] + [0] * (end - begin - 1)]
 

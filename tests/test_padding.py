@@ -200,6 +200,6 @@ def test_gaps_are_filled_with_tokens_and_what_is_given_comes_back(tmp_path, monk
 
 def ids_of(run: Run, n: int) -> list[list[int]]:
     """What the sampler wrote, before any of it is taken away."""
-    (task,) = run.desk.tasks(n, None, None, n, {"steps": 4})
+    (task,) = run.task_builder.tasks(n, None, None, n, {"steps": 4})
     *_, last = run.system.sample(task.request)
     return last.ids.tolist()

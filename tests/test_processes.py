@@ -18,7 +18,7 @@ import mezzotint
 from mezzotint.errors import ElsewhereError, UsageError
 from mezzotint.training.device import pick_device
 from mezzotint.training.folder import CHECKPOINTS, steps_saved
-from mezzotint.training.team import ALONE, Place, Team, launched, tells
+from mezzotint.training.team import ALONE, Place, Team, launched, should_report
 from tests import pair
 
 STEPS, CUT = 20, 10
@@ -271,6 +271,6 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
 
 
 def test_one_process_alone_is_a_team():
-    assert ALONE.sum([1, 2.5]) == [1, 2.5] and ALONE.gather("a") == ["a"] and ALONE.deal("ab", str.upper) == ["A", "B"]
-    assert ALONE.once(int, "3") == 3 and ALONE.ahead(lambda: 4) == 4
-    assert tells(UsageError("mine")) and not tells(ElsewhereError("another's"))
+    assert ALONE.sum([1, 2.5]) == [1, 2.5] and ALONE.gather("a") == ["a"] and ALONE.map("ab", str.upper) == ["A", "B"]
+    assert ALONE.on_first(int, "3") == 3 and ALONE.first_then_rest(lambda: 4) == 4
+    assert should_report(UsageError("mine")) and not should_report(ElsewhereError("another's"))

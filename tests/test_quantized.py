@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from mezzotint.errors import RunError, UsageError
-from mezzotint.net.packed import pack
+from mezzotint.net.codes import pack
 from mezzotint.net.quantized import (
     Binary,
     Levels,
@@ -22,7 +22,7 @@ from mezzotint.net.quantized import (
 )
 from mezzotint.space.quantized import QuantizedEmbedding
 from mezzotint.spec.quantize import Kind, Quantize, QuantizeSpec
-from mezzotint.training.packed import read_packed, write_packed
+from mezzotint.training.quantized_file import read_packed, write_packed
 
 KINDS = [Binary(), Ternary(), PowersOfTwo(0, 4), Levels(4)]
 

@@ -86,7 +86,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report(fill(tmp_path_factory.mktemp("runs") / "reviews-1")).read_text(encoding="utf-8")
 
 
-class Reader(HTMLParser):
+class Classifiers(HTMLParser):
     """What a page is made of."""
 
     def __init__(self, page: str) -> None:
@@ -129,7 +129,7 @@ def numbers(value: Any) -> Iterator[float]:
 
 
 def test_every_number_given_is_there(whole: str) -> None:
-    page = Reader(whole)
+    page = Classifiers(whole)
     said = " ".join([*page.pieces, *page.values("title")]).replace(",", "")
     found = {float(number) for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])", said)}
     validations = [{k: line[k] for k in ("step", "elapsed", "loss", "valid")} for line in LOG if "valid" in line]
@@ -137,13 +137,13 @@ def test_every_number_given_is_there(whole: str) -> None:
 
 
 def test_every_fact_and_note_is_there(whole: str) -> None:
-    text = Reader(whole).text
+    text = Classifiers(whole).text
     for said in ("data/reviews.txt", "5e" * 32, "2.13.0", "two cores of something", "judge a 12ab34cd", "not reached"):
         assert said in text
 
 
 def test_the_page_is_well_formed_and_its_identifiers_are_unique(whole: str) -> None:
-    page = Reader(whole)
+    page = Classifiers(whole)
     assert page.open == []
     assert [name for name, times in Counter(page.values("id")).items() if times > 1] == []
     assert {ref.removeprefix("#") for ref in page.values("href")} <= set(page.values("id"))
@@ -151,7 +151,7 @@ def test_the_page_is_well_formed_and_its_identifiers_are_unique(whole: str) -> N
 
 
 def test_the_page_loads_nothing(whole: str) -> None:
-    page = Reader(whole)
+    page = Classifiers(whole)
     assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "embed", "image", "base"}
     assert list(page.values("src")) == []
     assert all(ref.startswith("#") for ref in page.values("href"))
@@ -181,7 +181,7 @@ def test_everything_from_a_file_is_escaped(tmp_path: Path) -> None:
         samples={"samples": [{"steps": 1, "texts": [NASTY]}], "curve": [{"nfe": 1, NASTY: 2}, {"nfe": 2, NASTY: 2}]},
         film=[[{"text": NASTY, "known": True, "confidence": 1}]],
     )
-    page = Reader(report(folder).read_text(encoding="utf-8"))
+    page = Classifiers(report(folder).read_text(encoding="utf-8"))
     assert page.open == []
     assert "script" not in {tag for tag, _ in page.tags}
     assert page.text.count(NASTY) >= 9
@@ -200,7 +200,7 @@ def test_a_piece_that_is_missing_or_damaged_is_left_out_with_a_sentence(
         (folder / name).unlink()
     else:
         (folder / name).write_text((folder / name).read_text()[:3])
-    page = Reader(report(folder).read_text(encoding="utf-8"))
+    page = Classifiers(report(folder).read_text(encoding="utf-8"))
     sentences = [attributes for _, attributes in page.tags if attributes.get("class") == "missing"]
     assert len(sentences) == (2 if name == "samples.json" else 1)
 
@@ -222,7 +222,7 @@ def test_no_content_of_a_file_is_an_error(tmp_path: Path, junk: Any) -> None:
     (folder / "log.jsonl").write_bytes(
         json.dumps(junk).encode() + b'\n{"step": "x"}\n{"step": 4, "loss": null}\n\xff\n{"st'
     )
-    assert Reader(report(folder).read_text(encoding="utf-8")).open == []
+    assert Classifiers(report(folder).read_text(encoding="utf-8")).open == []
 
 
 def test_an_empty_folder_has_a_report_and_no_folder_has_none(tmp_path: Path) -> None:

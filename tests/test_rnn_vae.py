@@ -15,8 +15,8 @@ from mezzotint import Verdict
 from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack
 from mezzotint.doctor import speed
+from mezzotint.doctor.checked import CheckedRun
 from mezzotint.doctor.examination import examined
-from mezzotint.doctor.patient import Patient
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.latent import log_weights
 from mezzotint.objective.elbo import divergence, importance_bound
@@ -206,14 +206,14 @@ def test_many_draws_come_to_the_integral_over_the_latent():
 
 def test_at_full_weight_with_nothing_free_the_loss_is_the_bound():
     made, batch, rng = system(free=FreeBits.NONE), texts(), Rng(0, range(4))
-    made.pace(1.0)
+    made.schedule(1.0)
     (loss,) = made.losses(batch, rng)
     assert loss.total.item() == pytest.approx(made.nll(batch, rng).sum().item(), rel=1e-6)
     assert loss.count == float(batch.real.sum()), "every token and every end"
     assert float(sum(loss.parts.values())) == pytest.approx(loss.total.item(), rel=1e-6)
     loss.total.backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in made.net.parameters()), "all of it learns"
-    made.pace(0.0)
+    made.schedule(0.0)
     (silent,) = made.losses(batch, rng)
     assert silent.total.item() == pytest.approx(float(loss.parts["reconstruction"]), rel=1e-6)
     made.net.zero_grad()
@@ -222,14 +222,14 @@ def test_at_full_weight_with_nothing_free_the_loss_is_the_bound():
     kl, symbols = divergence(made.posterior(batch)).sum(1), batch.real.sum(1)
     for settings, paid in (({"bits": 100.0}, 400.0 + 0 * kl), ({"weigh": Weigh.TOKEN, "bits": 0.0}, kl * symbols)):
         other = system(**settings)
-        other.pace(1.0)
+        other.schedule(1.0)
         (charged,) = other.losses(batch, rng)
         assert float((charged.total - silent.total).detach()) == pytest.approx(float(paid.sum().detach()), rel=1e-5)
 
 
 def test_the_weight_follows_its_course():
     made = system(cycles=1, silent=0.5, rising=0.5, beta=0.5)
-    assert [made.pace(share) or made.weight for share in (0.25, 0.75, 1.0)] == [0.0, 0.25, 0.5]
+    assert [made.schedule(share) or made.weight for share in (0.25, 0.75, 1.0)] == [0.0, 0.25, 0.5]
 
 
 # ---- word dropout ----------------------------------------------------------------------------------------------------
@@ -335,7 +335,8 @@ def test_the_doctor_counts_the_products_of_a_layer_that_is_one_call():
 def test_nothing_is_wrong_with_a_run_of_it(root, monkeypatch):
     monkeypatch.setattr(speed, "gflops", lambda device: 1e-6)  # so that a network of twelve numbers is not too slow
     found = {
-        each.check: each.verdict for each in examined(Patient(lambda: mezzotint.load(root / "run"), ("the old pub",)))
+        each.check: each.verdict
+        for each in examined(CheckedRun(lambda: mezzotint.load(root / "run"), ("the old pub",)))
     }
     assert Verdict.BAD not in found.values()
     assert {check for check, verdict in found.items() if verdict is Verdict.SKIPPED} == {"law"}

@@ -15,7 +15,7 @@ from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.sed import SED
-from mezzotint.tasks import Desk
+from mezzotint.tasks import TaskBuilder
 from mezzotint.types import Can, Ending, Layout
 
 
@@ -80,17 +80,17 @@ def test_beta1_is_that_of_the_noise_and_leaves_adam_s_alone():
 def test_which_estimate_is_carried_is_asked_for_in_words_and_only_where_there_is_guidance():
     tokenizer = train_tokenizer("word", ["a b c d e"] * 2, [])
     made = SED(replace(system().spec, vocab=tokenizer.size), None)
-    desk = Desk({"data": {}}, made, tokenizer, None, torch.device("cpu"), lambda: None)
+    task_builder = TaskBuilder({"data": {}}, made, tokenizer, None, torch.device("cpu"), lambda: None)
     for carried in (True, False):
-        (task,) = desk.tasks(1, "a [2] c", None, 1, {"guidance": 2.0, "carry_guided": carried})
+        (task,) = task_builder.tasks(1, "a [2] c", None, 1, {"guidance": 2.0, "carry_guided": carried})
         assert task.request.carry_guided is carried
     with pytest.raises(UsageError, match="carry_guided must be True or False, not 'plain'"):
-        list(desk.tasks(1, None, None, 1, {"carry_guided": "plain"}))
+        list(task_builder.tasks(1, None, None, 1, {"carry_guided": "plain"}))
     with pytest.raises(UsageError, match="guidance must be from 0 to 100, not 1e\\+30"):
-        list(desk.tasks(1, "a [2] c", None, 1, {"guidance": 1e30}))
+        list(task_builder.tasks(1, "a [2] c", None, 1, {"guidance": 1e30}))
     made.card = replace(CARD, can=CARD.can - {Can.GUIDE})
     with pytest.raises(CapabilityError, match="cannot guide"):
-        list(desk.tasks(1, None, None, 1, {"carry_guided": False}))
+        list(task_builder.tasks(1, None, None, 1, {"carry_guided": False}))
 
 
 def test_the_faithful_settings_are_the_paper_s():

@@ -16,7 +16,7 @@ import pytest
 import mezzotint
 from mezzotint import Run, UsageError, checks
 from mezzotint.checks import bundled_runs
-from mezzotint.serve.settings import Door, Limits, check_serving
+from mezzotint.serve.settings import Access, Limits, check_serving
 from tests.trained import few, latent, translator
 
 for library in ("fastapi", "uvicorn", "httpx", "openai"):
@@ -45,8 +45,8 @@ def client(runs: dict[str, Run]) -> Iterator[TestClient]:
         yield found
 
 
-def taped(tape: Tape, door: Door | None = None, **limits: Any) -> TestClient:
-    return TestClient(make_app([tape], door, Limits(**limits)), HOME, raise_server_exceptions=False)  # type: ignore[list-item]
+def taped(tape: Tape, access: Access | None = None, **limits: Any) -> TestClient:
+    return TestClient(make_app([tape], access, Limits(**limits)), HOME, raise_server_exceptions=False)  # type: ignore[list-item]
 
 
 def events(body: str) -> list[Any]:
@@ -162,7 +162,7 @@ def test_what_a_run_can_tell_can_be_wanted(runs: dict[str, Run], tmp_path: Path)
             assert text["unmet"] in ([], ["saying food=Thai"])
         asked |= {"n": 1, "wanted": {"says": {"food": "Thai"}, "strength": 100}}
         strong = mezzotint.load(run.folder).generate(
-            1, steps=3, wanted=mezzotint.Wanted(says=(("food", "Thai"),)), push=mezzotint.Push(strength=100)
+            1, steps=3, wanted=mezzotint.Wanted(says=(("food", "Thai"),)), steering=mezzotint.Steering(strength=100)
         )
         assert client.post("/v1/canvas", json=asked).json()["texts"][0]["text"] == strong[0].text
         asked["wanted"] = {"says": {"food": "Tahi"}}
@@ -346,7 +346,7 @@ def test_five_hundred_malformed_requests_break_nothing(client: TestClient) -> No
 def test_a_server_with_a_key_asks_for_it() -> None:
     tape = Tape()
     tape.gate.set()
-    with taped(tape, Door("0.0.0.0", 8000, KEY)) as client:
+    with taped(tape, Access("0.0.0.0", 8000, KEY)) as client:
         for shown in (None, "Bearer", "Bearer wrong", f"Basic {KEY}", f"Bearer {KEY}x", "Bearer é".encode("latin-1")):
             answer = client.get("/v1/models", headers={} if shown is None else {"Authorization": shown})  # type: ignore[arg-type]
             assert "asks for its key" in error(answer, 401) and answer.headers["www-authenticate"] == "Bearer"

@@ -11,7 +11,7 @@ import torch
 import mezzotint
 from mezzotint import CapabilityError, RunError, UsageError
 from mezzotint.cli.main import main
-from mezzotint.launch import finetune_run
+from mezzotint.descendants import finetune_run
 from mezzotint.net.attention import Attention
 from mezzotint.rng import Rng
 from mezzotint.training import tuning

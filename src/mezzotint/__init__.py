@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, paced, score_table, showcase, weighed
+    from mezzotint.assess import evaluate_run, score_table, showcase, size_and_bound, throughput
     from mezzotint.checks import (
         bundled_runs,
         check_adapter,
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     )
     from mezzotint.claims.measure import Outcome, reproduce
     from mezzotint.claims.table import Claim, check_claims
-    from mezzotint.comparison.asked import check_compared
     from mezzotint.comparison.measure import compare
     from mezzotint.comparison.page import write_page
     from mezzotint.comparison.record import Comparison
+    from mezzotint.comparison.request import check_compared
     from mezzotint.comparison.tables import tables
     from mezzotint.course import Progress
     from mezzotint.data.template import literal, parse_template
     from mezzotint.data.trees import read_tree
+    from mezzotint.descendants import distill_run, finetune_run
     from mezzotint.doctor.examination import examine
     from mezzotint.doctor.finding import Finding, Verdict
     from mezzotint.errors import (
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from mezzotint.film.reel import Film, check_film
     from mezzotint.held_out import labelled, own_texts
     from mezzotint.judge import bundled_judge
-    from mezzotint.launch import distill_run, finetune_run, resume, train
+    from mezzotint.launch import resume, train
     from mezzotint.plans import check_quantized, check_settings, lesson, tuning
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
@@ -65,12 +66,12 @@ if TYPE_CHECKING:
     from mezzotint.tasks import Task
     from mezzotint.training.folder import check_new, is_finished
     from mezzotint.training.forecast import Forecast
-    from mezzotint.training.team import Team, is_first, join, launched, tells
+    from mezzotint.training.team import Team, is_first, join, launched, should_report
     from mezzotint.translation.write import Translation, asked_of, translate, translating
-    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Push, Request, System, Towards, Update
+    from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, Steering, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "paced", "score_table", "showcase", "weighed"),
+    "assess": ("evaluate_run", "throughput", "score_table", "showcase", "size_and_bound"),
     "checks": (
         "bundled_runs",
         "check_adapter",
@@ -88,7 +89,7 @@ _HOMES = {
     ),
     "claims.measure": ("Outcome", "reproduce"),
     "claims.table": ("Claim", "check_claims"),
-    "comparison.asked": ("check_compared",),
+    "comparison.request": ("check_compared",),
     "comparison.measure": ("compare",),
     "comparison.page": ("write_page",),
     "comparison.record": ("Comparison",),
@@ -112,7 +113,8 @@ _HOMES = {
     "held_out": ("labelled", "own_texts"),
     "judge": ("bundled_judge",),
     "course": ("Progress",),
-    "launch": ("distill_run", "finetune_run", "resume", "train"),
+    "descendants": ("distill_run", "finetune_run"),
+    "launch": ("resume", "train"),
     "plans": ("check_quantized", "check_settings", "lesson", "tuning"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
@@ -126,9 +128,21 @@ _HOMES = {
     "tasks": ("Task",),
     "training.folder": ("check_new", "is_finished"),
     "training.forecast": ("Forecast",),
-    "training.team": ("Team", "is_first", "join", "launched", "tells"),
+    "training.team": ("Team", "is_first", "join", "launched", "should_report"),
     "translation.write": ("Translation", "asked_of", "translate", "translating"),
-    "types": ("Can", "Canvas", "Card", "Decoder", "Frame", "Loss", "Push", "Request", "System", "Towards", "Update"),
+    "types": (
+        "Can",
+        "Canvas",
+        "Card",
+        "Decoder",
+        "Frame",
+        "Loss",
+        "Steering",
+        "Request",
+        "System",
+        "Towards",
+        "Update",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -155,12 +169,12 @@ __all__ = [
     "Outcome",
     "Piece",
     "Progress",
-    "Push",
     "Request",
     "Run",
     "RunError",
     "Sample",
     "Score",
+    "Steering",
     "System",
     "Task",
     "Team",
@@ -212,7 +226,6 @@ __all__ = [
     "load",
     "next_out",
     "own_texts",
-    "paced",
     "parse_template",
     "plugin_faults",
     "read_tree",
@@ -220,15 +233,16 @@ __all__ = [
     "resume",
     "score_table",
     "serve_runs",
+    "should_report",
     "showcase",
+    "size_and_bound",
     "tables",
-    "tells",
+    "throughput",
     "train",
     "translate",
     "translating",
     "tuning",
     "unknown",
-    "weighed",
     "write_page",
 ]
 

@@ -70,12 +70,12 @@ def evaluate_run(
     and the report are written, unless the run is a published one. `team` is what `join()` gave, where the processes of
     a launch are to share the work.
     """
-    with team.agreed():
+    with team.fail_together():
         run = load(path, device=device, team=team)
     if Can.TRANSLATE in run.card.can:
         yield from _of_pairs(run, data, judge, seed, team)
         return
-    with team.agreed():
+    with team.fail_together():
         if mauve:
             check_mauve(run.config, judge)
         chosen = _judge(run, judge, device)
@@ -88,7 +88,7 @@ def evaluate_run(
         yield column, score
     walks = walks_between(run, held_out.some(SAMPLES), SHOWN)
     if not run.is_published:
-        team.once(_write, run.folder, columns, walks)
+        team.on_first(_write, run.folder, columns, walks)
 
 
 def _number(held_out: Texts, n: int | None) -> int:
@@ -155,7 +155,7 @@ def of_texts(
 def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Score]:
     """The run's likelihood of held-out texts. The autoregressive one is exact and needs one draw."""
     drawn = 1 if run.card.exact else draws
-    parts = run.team.deal(held_out.batches(), lambda batch: costs(run.system, [batch], drawn, seed).tolist())
+    parts = run.team.map(held_out.batches(), lambda batch: costs(run.system, [batch], drawn, seed).tolist())
     nats = np.array([row for part in parts for row in part])
     what = "exact" if run.card.exact else f"{run.card.bound}, {draws} draws a text"
     if run.has_latent:
@@ -164,7 +164,7 @@ def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> It
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
 
 
-def weighed(path: str | Path, data: Sequence[str | Path] = (), *, device: str = "auto") -> Iterator[Score]:
+def size_and_bound(path: str | Path, data: Sequence[str | Path] = (), *, device: str = "auto") -> Iterator[Score]:
     """What a run costs and is worth: megabytes (10^6 bytes) of its weights on disk, and its bound on `data`.
 
     Without `data` on the run's own held-out texts; where it has no files of them, the size alone.
@@ -178,7 +178,7 @@ def weighed(path: str | Path, data: Sequence[str | Path] = (), *, device: str = 
         yield from bound(run, Texts(run, held_out))
 
 
-def paced(
+def throughput(
     runs: Mapping[str, str | Path],
     *,
     batches: Sequence[int] = PACED,
@@ -224,7 +224,7 @@ def of_latents(
     if not isinstance(system, Latent) or not run.has_latent:
         return
     few = held_out.some(n)
-    parts = run.team.deal(few.batches(), lambda batch: [t.tolist() for t in log_weights(system, batch, draws, seed)])
+    parts = run.team.map(few.batches(), lambda batch: [t.tolist() for t in log_weights(system, batch, draws, seed)])
     weights, costs = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
     yield importance(weights, few.symbols)
     yield Score.mean(
@@ -235,7 +235,7 @@ def of_latents(
         q = posterior(system, batch)
         return [q.mean.tolist(), q.logvar.tolist()]
 
-    parts = run.team.deal(held_out.batches(), both)
+    parts = run.team.map(held_out.batches(), both)
     means, logvars = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
     yield from of_posteriors(Posterior(means, logvars), seed, len({row.tobytes() for row in held_out.rows}))
     yield returned(run, few)

@@ -18,9 +18,8 @@ from safetensors.torch import save as serialise
 
 from mezzotint.data.batches import Batches
 from mezzotint.errors import RunError
-from mezzotint.prepare import Prepared, packed
+from mezzotint.prepare import Prepared, batch_canvas
 from mezzotint.rng import Rng
-from mezzotint.spec.recipe import Recipe
 from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training import folder as files
 from mezzotint.training.best import Best
@@ -31,7 +30,7 @@ from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
 from mezzotint.training.signals import asked_to_end
 from mezzotint.training.tuning import merged
-from mezzotint.types import Canvas, Layout, Watchful
+from mezzotint.types import Canvas, Layout, Monitored
 
 VALIDATION_ROWS = 512
 
@@ -62,25 +61,25 @@ class Progress:
     """What the training would take, where only that was asked."""
 
 
-def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
+def run_to_end(out: Path, trainer: Trainer, data: Prepared) -> Iterator[Progress]:
     """Train from the last checkpoint in the folder, if there is one; yields how it stands."""
     team, notes, told = trainer.team, list(data.notes), set[str]()
-    with team.agreed():
+    with team.fail_together():
         found = checkpoints.newest(out)
-    team.same("checkpoints", None if found is None else found[0].counters)
+    team.check_equal("checkpoints", None if found is None else found[0].counters)
     if found is not None:
         checkpoint, passed = found
-        with team.agreed():
+        with team.fail_together():
             trainer.restore(checkpoint, str(out / files.CHECKPOINTS / str(checkpoint.counters["step"])))
         notes += [f"{sentence}; going on from step {trainer.step}" for sentence in passed]
-    best = Best(out, recipe.training.average_best)
-    team.once(_forget_after, out / files.LOG, best, trainer.step)
+    best = Best(out, trainer.spec.average_best)
+    team.on_first(_forget_after, out / files.LOG, best, trainer.step)
     yield from (_progress(trainer, note=note) for note in notes)
     advice = f"`mezzotint resume {out}` goes on from the last checkpoint"
     with asked_to_end() as caught, team.connected(advice):
-        for tick in trainer.run(_batches(recipe, data, seed)):
-            valid = held_out(trainer, recipe, data, seed) if tick.validate else None
-            asked = int(team.most([caught[0] if caught else 0])[0])
+        for tick in trainer.run(_batches(trainer, data)):
+            valid = validation_loss(trainer, data) if tick.validate else None
+            asked = int(team.max([caught[0] if caught else 0])[0])
             state = trainer.checkpoint() if tick.save or asked else None
             candidate = trainer.averaged() if tick.validate and best.count else None
             stopped = None
@@ -88,8 +87,8 @@ def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed
                 name = signal.Signals(asked).name
                 stopped = f"stopped by {name} at step {tick.step}; `mezzotint resume {out}` goes on from there"
             if candidate is not None and valid is not None:
-                team.once(best.add, tick.step, valid, candidate)
-            team.once(_write, out, tick, valid, state, best, stopped is not None or tick.fraction >= 1)
+                team.on_first(best.add, tick.step, valid, candidate)
+            team.on_first(_write, out, tick, valid, state, best, stopped is not None or tick.fraction >= 1)
             saved = out / files.CHECKPOINTS / str(tick.step) if state is not None else None
             yield from (_progress(trainer, note=note) for note in _faults(trainer, tick, told))
             yield _progress_of(tick, valid, saved, stopped)
@@ -97,54 +96,56 @@ def run_to_end(out: Path, trainer: Trainer, recipe: Recipe, data: Prepared, seed
                 return
 
 
-def rehearsal(trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> Iterator[Progress]:
+def dry_run(trainer: Trainer, data: Prepared) -> Iterator[Progress]:
     """What is to be said of the data, and one record of what a training would take; nothing is written."""
     yield from (_progress(trainer, note=note) for note in data.notes)
-    batches = _batches(recipe, data, seed)
-    found = forecast(trainer, batches, data.train.sizes, lambda: held_out(trainer, recipe, data, seed))
+    batches = _batches(trainer, data)
+    found = forecast(trainer, batches, data.train.sizes, lambda: validation_loss(trainer, data))
     yield replace(_progress(trainer, note=None), forecast=found)
 
 
 def _faults(trainer: Trainer, tick: Tick, told: set[str]) -> Iterator[str]:
     """What a system has to say of its own figures, each kind once; RunError where going on is of no use."""
-    if not isinstance(trainer.system, Watchful):
+    if not isinstance(trainer.system, Monitored):
         return
     try:
-        found = trainer.system.faults(tick.parts)
+        found = trainer.system.warnings(tick.parts)
     except RunError as e:
-        raise trainer.team.ours(e) from None
+        raise trainer.team.shared_error(e) from None
     yield from (f"at step {tick.step}, {sentence}" for kind, sentence in found.items() if kind not in told)
     told.update(found)
 
 
-def _batches(recipe: Recipe, data: Prepared, seed: int) -> Batch:
-    order = Batches(data.train.sizes, recipe.training.batch, seed)
+def _batches(trainer: Trainer, data: Prepared) -> Batch:
+    order, spec = Batches(data.train.sizes, trainer.spec.batch, trainer.seed), trainer.system.spec
 
     def batch(step: int, first: int, count: int) -> Canvas:
-        return packed(data.train, order.rows(step, first, count), range(first, first + count), recipe, data)
+        return batch_canvas(
+            data.train, order.rows(step, first, count), range(first, first + count), spec, data.tokenizer
+        )
 
     return batch
 
 
-def held_out(trainer: Trainer, recipe: Recipe, data: Prepared, seed: int) -> float:
+def validation_loss(trainer: Trainer, data: Prepared) -> float:
     """Nats per symbol of up to 512 held-out rows under the averaged weights, with the same noise every time."""
     system = trainer.system
     raw = {k: v.clone() for k, v in named(system.players).items()}
     fill(system.players, trainer.ema, "the averaged weights")
     for module in system.players.values():
         module.eval()
-    size = recipe.training.batch
+    size = trainer.spec.batch
     closing = int(data.layout is Layout.TEXTS)  # the end of a text is one more symbol
     order = sorted(range(min(len(data.valid), VALIDATION_ROWS)), key=lambda i: int(data.valid.lengths[i]))
     count = sum(int(data.valid.lengths[i]) + closing for i in order)
 
     def nats(begin: int) -> float:
         rows = order[begin : begin + size]
-        batch = packed(data.valid, rows, rows, recipe, data).to(trainer.device)
-        return float(system.nll(batch, Rng(seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
+        batch = batch_canvas(data.valid, rows, rows, system.spec, data.tokenizer).to(trainer.device)
+        return float(system.nll(batch, Rng(trainer.seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
 
     with torch.no_grad(), trainer.autocast(), trainer.weights.whole():
-        total: float = sum(trainer.team.deal(range(0, len(order), size), nats))
+        total: float = sum(trainer.team.map(range(0, len(order), size), nats))
     fill(system.players, raw, "the raw weights")
     for module in system.players.values():
         module.train()

@@ -51,7 +51,7 @@ class Judge:
         pieces = [(i, piece) for i, ids in enumerate(self.run.tokenizer.encode_all(texts)) for piece in self._cut(ids)]
         pieces.sort(key=lambda piece: -len(piece[1]))  # a text's last piece, the only short one, stays its last
         parts = [pieces[begin : begin + ROWS] for begin in range(0, len(pieces), ROWS)]
-        dealt = self.run.team.deal(parts, lambda part: read(self._packed([ids for _, ids in part])))
+        dealt = self.run.team.map(parts, lambda part: read(self._packed([ids for _, ids in part])))
         for part, found in zip(parts, dealt, strict=True):
             for (i, _), answer in zip(part, found, strict=True):
                 answers[i].append(np.array(answer))

@@ -7,7 +7,7 @@ batch; the first one writes the files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -27,45 +27,40 @@ from mezzotint.checks import (
     check_sides,
     check_tokenizer,
     layout_named,
-    located,
 )
-from mezzotint.controllers import train_control, unannotated
-from mezzotint.course import Progress, rehearsal, run_to_end
-from mezzotint.data.canvas import room
+from mezzotint.classifiers import train_to_end
+from mezzotint.course import Progress, dry_run
 from mezzotint.data.corpus import Corpus, Source
 from mezzotint.data.pairs import Columns
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
-from mezzotint.plans import lesson, plan, tuning
+from mezzotint.errors import DataError, RunError
+from mezzotint.plans import plan
 from mezzotint.prepare import Prepared, corpus_of, prepare, tokenizer_named
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.training.build import Start, build_trainer
-from mezzotint.training.checkpoint import counts, named, read_tensors, read_weights
-from mezzotint.training.create import Beginning, create
+from mezzotint.training.checkpoint import counts, named, read_weights
+from mezzotint.training.create import NewRun, create
 from mezzotint.training.device import pick_device
-from mezzotint.training.loop import Trainer
 from mezzotint.training.team import Team, join
-from mezzotint.training.tuning import begin, plain, ready, tuned_spec
-from mezzotint.types import Founded, System
+from mezzotint.training.tuning import ready
+from mezzotint.types import HasFrozen, System
 from mezzotint.vectors import Vectors, kept_table, vectors_of
 
-PART = 3
-"""Of a training's minutes or steps its classifiers take one part in so many, after it."""
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingInputs:
+    """All that a new run is trained from."""
 
-@dataclass(frozen=True)
-class Base:
-    """Networks that a system starts from."""
-
-    fill: Callable[[Mapping[str, nn.Module]], None] | None
-    """Puts their weights into the system's `frozen`."""
-    record: Mapping[str, Any]
-    """What a run's configuration says of them."""
-    tuned: Callable[[Mapping[str, nn.Module]], None] | None = None
-    """Puts them into what the system trains, with what is to be tuned."""
+    recipe: Recipe
+    data: Prepared
+    source: Mapping[str, Any]
+    """Where the text came from, as the run's configuration has it."""
+    start: Start = field(default_factory=Start)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the configuration: what the run starts from."""
 
 
 def train(
@@ -103,10 +98,9 @@ def train(
     are timed, the last record holds what the training would take, and nothing is written. Raises the errors of
     `mezzotint.errors`.
     """
-    out = Path(out) if Path(out).name else Path(out).absolute()
-    team = join()
+    out, team = files.output_path(out), join()
 
-    def read() -> tuple[Recipe, Prepared, dict[str, Any], Base | None]:
+    def read() -> TrainingInputs:
         if not dry_run:
             files.check_new(out)
         check_seed(seed)
@@ -125,206 +119,46 @@ def train(
             recipe = stands.fitted(recipe, settings or {})
         words = _tokenizer(tokenizer, corpus, vectors, stands)
         recipe, prepared = prepare(recipe, corpus, layout_named(layout), words)
-        told = _source(corpus, prepared, data, valid, field)
+        origin = described(corpus, prepared, data, valid, field)
         if columns is not None:
-            told["pair"] = asdict(columns)
+            origin["pair"] = asdict(columns)
+        table = None
         if vectors is not None:
-            prepared = replace(prepared, table=vectors.of(recipe.spec))
-            told["embeddings"] = vectors.origin(recipe.spec)
-        base = None if stands is None else Base(stands.fill, {"backbone": stands.record})
-        return recipe, prepared, told, base
+            table = vectors.of(recipe.spec)
+            origin["embeddings"] = vectors.origin(recipe.spec)
+        more = {} if stands is None else {"backbone": stands.record}
+        start = Start(table, None if stands is None else stands.fill)
+        return TrainingInputs(recipe=recipe, data=prepared, source=origin, start=start, more=more)
 
-    return _begun(None if dry_run else out, system, seed, device, team, *team.ahead(read))
-
-
-def distill_run(
-    teacher: str | Path,
-    *,
-    out: str | Path,
-    system: str = "didi-instruct",
-    data: Sequence[str | Path] | None = None,
-    field: str | None = None,
-    valid: Sequence[str | Path] | None = None,
-    minutes: float | None = None,
-    max_steps: int | None = None,
-    batch_size: int | None = None,
-    save_every: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    settings: Mapping[str, str] | None = None,
-) -> Iterator[Progress]:
-    """Train a student of a run, which starts from its weights, tokenizer, canvas and lengths; yields as `train` does.
-
-    The texts are those that the teacher was trained on, unless `data` names others; an imported run has none. The new
-    run keeps a copy of the teacher's weights and needs the teacher's folder no more.
-    """
-    out = Path(out) if Path(out).name else Path(out).absolute()
-    team = join()
-    folder = team.ahead(lambda: located(teacher))
-
-    def read() -> tuple[Recipe, Prepared, dict[str, Any], Base]:
-        files.check_new(out)
-        check_seed(seed)
-        pick_device(device)
-        config = check_run(folder)
-        weights = _weights(folder)
-        if config.get("packed"):
-            raise CapabilityError(f"{teacher} was quantised; a student starts from weights in full")
-        recipe = lesson(
-            system, teacher, config, settings or {},
-            minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
-        )  # fmt: skip
-        texts, held, named_field = data, valid, field
-        if texts is None:
-            if config.get("published") or not config["data"]["files"]:
-                raise UsageError(f"{teacher} does not say which texts it was trained on; name some with --data")
-            texts, held, named_field = (config["data"][key] for key in ("files", "valid", "field"))
-        corpus = corpus_of(texts, held, named_field, layout_named(config["data"]["layout"]))
-        words = Tokenizer.load(folder / files.TOKENIZER)
-        recipe, prepared = prepare(recipe, corpus, layout_named(config["data"]["layout"]), words, folder)
-        told = {"teacher": {"run": str(folder.absolute()), "sha256": files.digest(weights)}}
-        base = Base(partial(read_weights, weights), told)
-        return recipe, prepared, _source(corpus, prepared, texts, held, named_field), base
-
-    return _begun(out, system, seed, device, team, *team.ahead(read))
+    return start_run(None if dry_run else out, system, seed, device, team, team.first_then_rest(read))
 
 
-def finetune_run(
-    run: str | Path,
-    *,
-    out: str | Path,
-    data: Sequence[str | Path],
-    adapter: str = "lora",
-    field: str | None = None,
-    valid: Sequence[str | Path] | None = None,
-    minutes: float | None = None,
-    max_steps: int | None = None,
-    batch_size: int | None = None,
-    save_every: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    settings: Mapping[str, str] | None = None,
-) -> Iterator[Progress]:
-    """Tune a run to other texts and leave a run folder of its own at `out`; yields as `train` does.
-
-    Tokenizer and canvas stay those of the run; lengths are those of the new texts. `adapter`: "lora" (factors of low
-    rank beside attention, merged in what is written; takes the extra `lora`), "ina" (gates), "none" (all weights).
-    """
-    out = Path(out) if Path(out).name else Path(out).absolute()
-    team = join()
-    folder = team.ahead(lambda: located(run))
-
-    def read() -> tuple[Recipe, Prepared, dict[str, Any], Base]:
-        files.check_new(out)
-        check_seed(seed)
-        pick_device(device)
-        adapt = check_adapter(adapter)
-        config = check_run(folder)
-        recipe = tuning(
-            folder, config, settings or {},
-            minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
-        )  # fmt: skip
-        weights = _weights(folder)
-        layout = layout_named(config["data"]["layout"])
-        corpus = corpus_of(data, valid, field, layout)
-        words = Tokenizer.load(folder / files.TOKENIZER)
-        recipe, prepared = prepare(recipe, corpus, layout, words, folder)
-        recipe = replace(recipe, spec=tuned_spec(recipe.spec, adapt))
-        spec: Any = recipe.spec
-        prepared = prepared.tuned(room(spec.canvas, spec.ending))
-        told = {"tuned": {"run": str(folder.absolute()), "sha256": files.digest(weights), "adapter": adapt.value}}
-        tensors = read_tensors(weights)
-        base = Base(None, told, partial(begin, tensors=tensors, source=str(weights), adapt=adapt, seed=seed))
-        return recipe, prepared, _source(corpus, prepared, data, valid, field), base
-
-    system = team.ahead(lambda: str(check_run(folder)["system"]))
-    return _begun(out, system, seed, device, team, *team.ahead(read))
-
-
-def _weights(folder: Path) -> Path:
-    """The file of a run's weights; RunError where there is none."""
-    weights = folder / files.MODEL
-    if not weights.exists():
-        raise RunError(f"{weights} is missing; a trained run has one")
-    return weights
-
-
-def _begun(
-    out: Path | None,
-    system: str,
-    seed: int,
-    device: str,
-    team: Team,
-    recipe: Recipe,
-    prepared: Prepared,
-    told: Mapping[str, Any],
-    base: Base | None = None,
+def start_run(
+    out: Path | None, system: str, seed: int, device: str, team: Team, inputs: TrainingInputs
 ) -> Iterator[Progress]:
     """A new run folder, and its training; without a folder, what the training would take."""
-    team.same(
-        "texts to train on",
-        [[s["sha256"] for s in told["sources"]], prepared.tokenizer.fingerprint, len(prepared.train)],
-    )
-    team.same("vectors of tokens", prepared.table is not None and sha256(prepared.table.numpy().tobytes()).hexdigest())
-    with team.agreed():
-        start = Start(prepared.table) if base is None else Start(prepared.table, base.fill, base.tuned)
-        trainer = build_trainer(system, recipe, prepared.lengths, seed, device, team, start)
+    recipe, data, start = inputs.recipe, inputs.data, inputs.start
+    texts = [[source["sha256"] for source in inputs.source["sources"]], data.tokenizer.fingerprint, len(data.train)]
+    team.check_equal("texts to train on", texts)
+    table = start.table
+    team.check_equal("vectors of tokens", table is not None and sha256(table.numpy().tobytes()).hexdigest())
+    with team.fail_together():
+        trainer = build_trainer(system, recipe, data.lengths, seed, device, team, start)
     if out is None:
-        return rehearsal(trainer, recipe, prepared, seed)
+        return dry_run(trainer, data)
     model = trainer.system
-    beginning = Beginning(
-        system=system, spec=recipe.spec, training=recipe.training, data=told, seed=seed,
-        tokenizer=prepared.tokenizer, lengths=prepared.lengths, table=prepared.table, processes=team.size,
-        frozen=named(model.frozen) if base is not None and isinstance(model, Founded) else None,
-        more={} if base is None else base.record,
+    run = NewRun(
+        system=system, spec=recipe.spec, training=recipe.training, data=inputs.source, seed=seed,
+        tokenizer=data.tokenizer, lengths=data.lengths, table=table, processes=team.size,
+        frozen=named(model.frozen) if isinstance(model, HasFrozen) else None, more=inputs.more,
     )  # fmt: skip
-    team.once(create, out, beginning)
-    if base is not None:
-        prepared = replace(prepared, notes=(*prepared.notes, _shares(model)))
-    return _to_the_end(out, trainer, recipe, prepared, seed, told)
+    team.on_first(create, out, run)
+    if start.frozen is not None or start.tuned is not None:
+        data = replace(data, notes=(*data.notes, _shares(model)))
+    return train_to_end(out, trainer, data, inputs.source)
 
 
-def _to_the_end(
-    out: Path, trainer: Trainer, recipe: Recipe, prepared: Prepared, seed: int, source: Mapping[str, Any]
-) -> Iterator[Progress]:
-    """The training, and that of the system's classifiers where it has some and the texts are annotated."""
-    if not trainer.system.card.classifiers:
-        return run_to_end(out, trainer, recipe, prepared, seed)
-    why = (
-        "one process trains them, and several were launched"
-        if trainer.team.size > 1
-        else unannotated(source["files"], source["field"])
-    )
-    sentence = f"no classifiers are trained for control ({why}); `mezzotint train-control {out} --data FILE` does it"
-    if why is None:
-        sentence = f"then its classifiers are trained, for 1/{PART} of this training"
-        if prepared.tokenizer.kind != "word":
-            sentence += "; of parts of speech and phrases with --tokenizer word only, since these are of words"
-    prepared = replace(prepared, notes=(*prepared.notes, sentence))
-    records = run_to_end(out, trainer, recipe, prepared, seed)
-    return records if why is not None else _with_classifiers(records, out, trainer, prepared.tokenizer, source)
-
-
-def _with_classifiers(
-    records: Iterator[Progress], out: Path, trainer: Trainer, words: Tokenizer, source: Mapping[str, Any]
-) -> Iterator[Progress]:
-    """The records of a training and, unless it was stopped, those of its classifiers'."""
-    for record in records:
-        yield record
-        if record.stopped is not None:
-            return
-    plain(trainer.system.players)
-    read_weights(out / files.MODEL, trainer.system.players)
-    for module in trainer.system.players.values():
-        module.eval().requires_grad_(False)
-    asked = trainer.spec
-    yield from train_control(
-        out, trainer.system, words, trainer.device, source["files"], field=source["field"], seed=trainer.seed,
-        minutes=asked.minutes / PART, max_steps=max(1, asked.max_steps // PART) if asked.max_steps else None,
-    )  # fmt: skip
-
-
-def _source(
+def described(
     corpus: Corpus,
     prepared: Prepared,
     data: Sequence[str | Path],
@@ -351,7 +185,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     """
     out = Path(out)
     team = join()
-    with team.agreed():
+    with team.fail_together():
         finished = files.is_finished(out)
         config = check_run(out)
         if config["training"] is None:
@@ -361,7 +195,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
             raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
         if not files.steps_saved(out) and (out / files.MODEL).exists():
             raise RunError(f"{out} has weights but no checkpoint to go on from; they stay as they are")
-    team.same("run folders", [config["data"], config["training"], finished])
+    team.check_equal("run folders", [config["data"], config["training"], finished])
     if finished:
         return iter(())
     found = entry(config["system"])
@@ -378,16 +212,16 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
                 raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
         spec = files.read_spec(out, config, found.load(found.spec))
         recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
-        recipe, prepared = prepare(recipe, corpus, layout, Tokenizer.load(out / files.TOKENIZER), out)
-        return recipe, replace(prepared, table=kept_table(out) if source.get("embeddings") else None)
+        return prepare(recipe, corpus, layout, Tokenizer.load(out / files.TOKENIZER), out)
 
-    recipe, prepared = team.ahead(read)
-    with team.agreed():
+    recipe, prepared = team.first_then_rest(read)
+    with team.fail_together():
         card = found.load(found.card)
-        starts = card.teachers or card.backbone
-        start = Start(prepared.table, partial(read_weights, out / files.FROZEN) if starts else None, _again(config))
+        frozen = partial(read_weights, out / files.FROZEN) if card.teachers or card.backbone else None
+        table = kept_table(out) if config["data"].get("embeddings") else None
+        start = Start(table, frozen, _again(config))
         trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
-    return _to_the_end(out, trainer, recipe, prepared, config["seed"], config["data"])
+    return train_to_end(out, trainer, prepared, config["data"])
 
 
 def _again(config: Mapping[str, Any]) -> Callable[[Mapping[str, nn.Module]], None] | None:

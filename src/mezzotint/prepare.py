@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from mezzotint import hub
 from mezzotint.checks import BISTRO, KINDS, check_tokenizer
 from mezzotint.data import bistro
@@ -38,8 +36,6 @@ class Prepared:
     layout: Layout
     notes: tuple[str, ...] = ()
     """Sentences about what was left out."""
-    table: Tensor | None = None
-    """(V, width): vectors of tokens that training begins with, where it was given some."""
 
     def tuned(self, most: int) -> Prepared:
         """For a run that is tuned to these texts: their own lengths, at most `most`, instead of the run's; and a note
@@ -149,10 +145,10 @@ def _told(spec: Any, tokenizer: Tokenizer) -> Any:
     return replace(spec, **{name: fact for name, fact in facts.items() if name in spec.settings()})
 
 
-def packed(tokens: Tokens | Pairs, rows: Sequence[int], index: Sequence[int], recipe: Recipe, data: Prepared) -> Canvas:
+def batch_canvas(
+    tokens: Tokens | Pairs, rows: Sequence[int], index: Sequence[int], spec: Any, tokenizer: Tokenizer
+) -> Canvas:
     """The canvas of some rows of `tokens`, with the random streams `index`."""
-    spec: Any = recipe.spec
-    tokenizer = data.tokenizer
     texts = tokens.target if isinstance(tokens, Pairs) else tokens
     canvas = pack([texts[i] for i in rows], index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad)
     if not isinstance(tokens, Pairs):

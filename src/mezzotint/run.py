@@ -22,26 +22,26 @@ from torch import Tensor
 
 from mezzotint import hub
 from mezzotint.checks import check_run, located
-from mezzotint.controllers import read_control, train_control
+from mezzotint.classifiers import read_control, train_control
 from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, unknown
-from mezzotint.guidance.choose import Choose, most_wanted
-from mezzotint.guidance.reading import Reader
+from mezzotint.guidance.choose import ControlRanking, most_wanted
+from mezzotint.guidance.classifier import Classifiers
 from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
 from mezzotint.settings import CANDIDATES, check_choice
 from mezzotint.spec.quantize import Few
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
-from mezzotint.tasks import Desk, Task
+from mezzotint.tasks import Task, TaskBuilder
+from mezzotint.training import export
 from mezzotint.training import folder as files
-from mezzotint.training import release
 from mezzotint.training.checkpoint import networks, read_frozen, read_weights
 from mezzotint.training.device import pick_device, pick_precision
-from mezzotint.training.packed import quantised, read_packed
 from mezzotint.training.prior import read_prior
+from mezzotint.training.quantized_file import quantised, read_packed
 from mezzotint.training.small import write_quantized
 from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Card, Frame, Latent, System
@@ -123,7 +123,7 @@ class Run:
         self.lengths = lengths
         self.team = team
         self.spec: Any = system.spec
-        self.desk = Desk(config, system, tokenizer, lengths, device, lambda: self.reader)
+        self.task_builder = TaskBuilder(config, system, tokenizer, lengths, device, lambda: self.reader)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -146,7 +146,7 @@ class Run:
         return LatentSpace(self.system, self.tokenizer, self.device, self._at, self.folder)
 
     @cached_property
-    def reader(self) -> Reader:
+    def reader(self) -> Classifiers:
         """Its classifiers of noisy texts; RunError, naming the command that trains some, where there are none."""
         return read_control(self.folder, self.system, self.device)
 
@@ -192,7 +192,7 @@ class Run:
 
         No checkpoint, no log, no path of this machine. RunError where the folder holds something already.
         """
-        release.publish(self.folder, Path(folder), self.card, Path(folder).absolute().name)
+        export.publish(self.folder, Path(folder), self.card, Path(folder).absolute().name)
 
     def push_to_hub(self, name: str, *, private: bool = True) -> str:
         """Put what `save_pretrained` writes into the hub's repository `owner/name`; returns the commit's address.
@@ -200,7 +200,7 @@ class Run:
         A repository that is not there yet is made, for nobody else to see unless `private` is False. HubError.
         """
         with TemporaryDirectory() as aside:
-            release.publish(self.folder, Path(aside) / "run", self.card, name)
+            export.publish(self.folder, Path(aside) / "run", self.card, name)
             return hub.push(Path(aside) / "run", name, private=private, message=f"A run of {self.card.name}")
 
     def generate(
@@ -226,8 +226,8 @@ class Run:
         For runs of windows: length, above the run's canvas, which is written `block` tokens at a time (a quarter of the
         canvas), with `steps` steps each; `reuse` is faster and approximate.
         wanted (a `Wanted`): what every text is to be like; what cannot be is refused, and a sample says what it misses.
-        With it, push (a `Push`): how texts are moved there; hard, soft (True): what can be settled or excluded is, the
-        rest is followed by its probability.
+        With it, steering (a `Steering`): how texts are moved there; hard, soft (True): what can be settled or excluded
+        is, the rest is followed by its probability.
         choose, with wanted: each text is taken from `candidates` (8), from those that miss the least of it: the one of
         which classifiers are surest ("best"), or that agrees most with the others ("mbr"). Systems that cannot be
         controlled can be asked that way. Its nfe is that of all its candidates.
@@ -260,22 +260,22 @@ class Run:
 
         In a team of processes each goes the whole way.
         """
-        for task in self.desk.tasks(n, template, prefix, batch_size, how):
+        for task in self.task_builder.tasks(n, template, prefix, batch_size, how):
             yield from (draft for [draft] in self.together([task]))
 
     def task(self, n: int, *, template: str | None = None, prefix: str | None = None, **how: Any) -> Task:
         """What `stream` would write, to be written by `together`. Raises what `stream` raises."""
-        (task,) = self.desk.tasks(n, template, prefix, n, how)
+        (task,) = self.task_builder.tasks(n, template, prefix, n, how)
         return task
 
     def together(self, tasks: Sequence[Task]) -> Iterator[list[Draft]]:
-        """The drafts of tasks that are alike (`desk.likeness`), one each; evaluations of the network are shared.
+        """The drafts of tasks that are alike (`TaskBuilder.likeness`), one each; network evaluations are shared.
 
         A text has the numbers that it has by itself. As those of any batch, its rounding can depend on the others.
         """
         firsts = list(accumulate((len(task.canvas.ids) for task in tasks), initial=0))
         spans = [slice(first, last) for first, last in pairwise(firsts)]
-        for frame in self.system.sample(self.desk.joined(tasks)):
+        for frame in self.system.sample(self.task_builder.joined(tasks)):
             yield [
                 self.draft(task, frame.part(span, task.canvas.ids.shape[1]))
                 for task, span in zip(tasks, spans, strict=True)
@@ -303,10 +303,10 @@ class Run:
             return [asdict(sample) for frame in frames if frame.done for sample in self._samples(task, frame)]
 
         size = min(batch_size, ceil(n / self.team.size)) if self.team.size > 1 else batch_size
-        tasks = self.desk.tasks(n, template, prefix, size, how)
+        tasks = self.task_builder.tasks(n, template, prefix, size, how)
         return [
             Sample(**{**sample, "gaps": tuple(sample["gaps"]), "unmet": tuple(sample["unmet"])})
-            for samples in self.team.deal(tasks, written)
+            for samples in self.team.map(tasks, written)
             for sample in samples
         ]
 
@@ -363,7 +363,7 @@ class Run:
         return len(ids)
 
 
-def _taken(candidates: Sequence[Sample], by: Choose) -> Sample:
+def _taken(candidates: Sequence[Sample], by: ControlRanking) -> Sample:
     """The candidate that is chosen, at the cost of all."""
     missed, chances = [len(one.unmet) for one in candidates], [one.chance for one in candidates]
     one = candidates[most_wanted([one.text for one in candidates], missed, chances, by)]

@@ -10,9 +10,9 @@ from typing import Any
 
 from mezzotint.checks import decoder_named, guide_named
 from mezzotint.errors import UsageError, unknown
-from mezzotint.guidance.choose import Choose
+from mezzotint.guidance.choose import ControlRanking
 from mezzotint.spec.wanted import Wanted
-from mezzotint.types import Decoder, Push, Towards
+from mezzotint.types import Decoder, Steering, Towards
 
 CANDIDATES = 8
 """Texts that are written for each one that is chosen."""
@@ -36,7 +36,7 @@ class Settings:
     carry_guided: bool = True
     guide: Towards = Towards.NOTHING
     wanted: Wanted = field(default_factory=Wanted)
-    push: Push = field(default_factory=Push)
+    steering: Steering = field(default_factory=Steering)
     hard: bool = True
     soft: bool = True
     chosen: bool = False
@@ -63,7 +63,7 @@ class Settings:
             ("guidance", (int, float), "a number"),
             ("carry_guided", bool, "True or False"),
             ("wanted", Wanted, "a Wanted"),
-            ("push", Push, "a Push"),
+            ("steering", Steering, "a Steering"),
             ("hard", bool, "True or False"),
             ("soft", bool, "True or False"),
             ("chosen", bool, "True or False"),
@@ -78,15 +78,21 @@ class Settings:
             ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
             (0 <= settings.guidance <= 100, f"guidance must be from 0 to 100, not {settings.guidance}"),
             (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
-            (0 <= settings.push.strength <= 100, f"push.strength must be from 0 to 100, not {settings.push.strength}"),
-            (settings.push.top_k >= 0, f"push.top_k must not be negative, not {settings.push.top_k}"),
-            (settings.push.times >= 1, f"push.times must be at least 1, not {settings.push.times}"),
-            (0 < settings.push.rate < inf, f"push.rate must be above 0, not {settings.push.rate}"),
-            (0 <= settings.push.fluency < inf, f"push.fluency must be at least 0, not {settings.push.fluency}"),
             (
-                0 <= settings.push.until < settings.push.since <= 1,
-                "push.until and push.since are times, the first the less, both from 0 to 1, not "
-                f"{settings.push.until} and {settings.push.since}",
+                0 <= settings.steering.strength <= 100,
+                f"steering.strength must be from 0 to 100, not {settings.steering.strength}",
+            ),
+            (settings.steering.top_k >= 0, f"steering.top_k must not be negative, not {settings.steering.top_k}"),
+            (settings.steering.updates >= 1, f"steering.updates must be at least 1, not {settings.steering.updates}"),
+            (0 < settings.steering.rate < inf, f"steering.rate must be above 0, not {settings.steering.rate}"),
+            (
+                0 <= settings.steering.fluency < inf,
+                f"steering.fluency must be at least 0, not {settings.steering.fluency}",
+            ),
+            (
+                0 <= settings.steering.t_min < settings.steering.t_max <= 1,
+                "steering.t_min and steering.t_max are times, the first the less, both from 0 to 1, not "
+                f"{settings.steering.t_min} and {settings.steering.t_max}",
             ),
         ):
             if not holds:
@@ -94,12 +100,12 @@ class Settings:
         return settings
 
 
-def check_choice(choose: str, candidates: int, wanted: object) -> Choose:
+def check_choice(choose: str, candidates: int, wanted: object) -> ControlRanking:
     """How one of several texts is chosen; UsageError unless there is something to choose by."""
-    if choose not in (known := [by.value for by in Choose]):
+    if choose not in (known := [by.value for by in ControlRanking]):
         raise unknown("way to choose", choose, known)
     if type(candidates) is not int or candidates < 1:
         raise UsageError(f"candidates must be a whole number of at least 1, not {candidates!r}")
     if not isinstance(wanted, Wanted) or not wanted.is_anything:
         raise UsageError("nothing is wanted that a text could be chosen for; say what with wanted")
-    return Choose(choose)
+    return ControlRanking(choose)

@@ -15,13 +15,13 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, UsageError
+from mezzotint.guidance.classifier import Classifiers
 from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.guidance.control import Constraints
-from mezzotint.guidance.lengths import leaned_lengths
-from mezzotint.guidance.reading import Reader
+from mezzotint.guidance.lengths import tilted_lengths
 from mezzotint.guidance.wanted import constraints_of, least_tokens
 from mezzotint.rng import Rng
-from mezzotint.sampler.lengths import DRAWS, Choice, Chooser, log_evidence
+from mezzotint.sampler.lengths import DRAWS, GapLengths, GapLengthSampler, log_evidence
 from mezzotint.settings import Settings
 from mezzotint.spec.wanted import Wanted
 from mezzotint.types import Can, Canvas, Ending, Infiller, Layout, Request, System, Towards
@@ -34,7 +34,7 @@ class Task:
     canvas: Canvas
     request: Request
     template: Template | None = None
-    choices: Sequence[Choice] = ()
+    choices: Sequence[GapLengths] = ()
     """How long each row's gaps are; empty without a template."""
     prefix: str = ""
     """The given beginning, as typed; a space at its end belongs to the next token."""
@@ -101,11 +101,11 @@ def controlled(task: Task, parts: Sequence[Constraint], how: Settings, led: bool
     task = replace(task, wanted=how.wanted, judged=judged, end=end)
     if not led:
         return task
-    control = Constraints(parts, how.push, how.hard, how.soft)
+    control = Constraints(parts, how.steering, how.hard, how.soft)
     return replace(task, request=replace(task.request, control=control))
 
 
-class Desk:
+class TaskBuilder:
     """Where tasks are made for one trained system."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Desk:
         tokenizer: Tokenizer,
         lengths: Lengths | None,
         device: torch.device,
-        read: Callable[[], Reader],
+        read: Callable[[], Classifiers],
     ) -> None:
         """`read` gives the run's classifiers of noisy texts, or says how to make some."""
         self.config = config
@@ -294,7 +294,7 @@ class Desk:
         def begun(lengths: Sequence[int]) -> View:
             return begin(laid(lengths, range(len(lengths))).to(self.device))
 
-        law, asked = leaned_lengths(law, judged, begun, how.push.strength)
+        law, asked = tilted_lengths(law, judged, begun, how.steering.strength)
         # Vectors of noise are read as they are; of masks the network is asked what stands under them.
         return law, asked if reader.clean is None else 0
 
@@ -321,7 +321,7 @@ class Desk:
                 canvas = closed(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad)
             yield Task(canvas, self._request(canvas, how, self.tokenizer.special), template, choices)
 
-    def _chooser(self, template: Template, seed: int) -> Chooser:
+    def _chooser(self, template: Template, seed: int) -> GapLengthSampler:
         """What chooses the lengths of the gaps; UsageError where they do not fit even at their shortest."""
         _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
         least = sum(given) + sum(gap.low for gap in template.gaps)
@@ -340,7 +340,7 @@ class Desk:
                 raise CapabilityError(f"{name} cannot choose the lengths of gaps; write [3] for a gap of three tokens")
             return log_evidence(self.system, canvas.to(self.device), seed, draws)
 
-        return Chooser(template.gaps, self.room - sum(given), weigh, draws)
+        return GapLengthSampler(template.gaps, self.room - sum(given), weigh, draws)
 
 
 def _drawn(law: Lengths | int, rows: range, seed: int) -> list[int]:

@@ -181,7 +181,7 @@ class Canvas:
         source = None if self.source is None else self.source.rows(rows)
         return Canvas(self.ids[rows], self.given[rows], self.real[rows], index, start, source)
 
-    def heeded(self, logits: Tensor, spaced_V: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def respect_spacing(self, logits: Tensor, spaced_V: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """logits (K, V) at the pairs `at`, else (B, L, V), minus infinity for ids that go against `start`.
 
         spaced_V (V,) bool says which ids begin with a space. A demand that no possible id meets is dropped.
@@ -298,19 +298,19 @@ class Update(Enum):
 
 
 @dataclass(frozen=True)
-class Push:
+class Steering:
     """How a text is moved towards what it is to be: the states of a walk through vectors (Diffusion-LM, §5), or the
     tokens that are written next, under masks or from left to right (FUDGE, §3)."""
 
     update: Update = Update.SIGN
-    times: int = 3
+    updates: int = 3
     """Updates a step."""
     rate: float = 0.1
     fluency: float = 0.01
     """Weight of the distance from where the walk went by itself."""
-    since: float = 1.0
-    until: float = 0.05
-    """Steps that end at a time above `since` or below `until` are left as they are: published are the last 10
+    t_max: float = 1.0
+    t_min: float = 0.05
+    """Steps that end at a time above `t_max` or below `t_min` are left as they are: published are the last 10
     of 200."""
     strength: float = 3.0
     """Where tokens are weighed: by what log p(condition | state and token) is multiplied (FUDGE). 1 is Bayes' rule, if
@@ -320,17 +320,17 @@ class Push:
     32 under masks, where the slope says which are promising."""
 
     @property
-    def ahead(self) -> int:
+    def k_left_to_right(self) -> int:
         """How many are weighed from left to right."""
         return self.top_k or 200
 
     @property
-    def beside(self) -> int:
+    def k_masked(self) -> int:
         """How many are weighed under masks."""
         return self.top_k or 32
 
 
-class Bend(Protocol):
+class LogitsProcessor(Protocol):
     """What moves the logits of the next tokens of texts that are written from left to right."""
 
     def __call__(self, logits: Tensor, rows: Tensor, before: Tensor) -> Tensor:
@@ -342,7 +342,7 @@ class Control(Protocol):
     """What a text is to be like, as systems meet it (`guidance/constraint`)."""
 
     @property
-    def push(self) -> Push:
+    def steering(self) -> Steering:
         """How states of vectors are moved, and how tokens are weighed."""
         ...
 
@@ -350,15 +350,15 @@ class Control(Protocol):
         """The canvas with all in place that is settled before the first step; UsageError where nothing can satisfy."""
         ...
 
-    def placed(self, canvas: Canvas, denoise: Denoiser, mask: int, rng: Rng) -> Canvas:
+    def place_words(self, canvas: Canvas, denoise: Denoiser, mask: int, rng: Rng) -> Canvas:
         """The canvas of masks with words that are to be somewhere put where the denoiser has them likeliest."""
         ...
 
-    def within(self, denoise: Denoiser) -> Denoiser:
+    def excluding(self, denoise: Denoiser) -> Denoiser:
         """The denoiser under which what is excluded outright has probability zero."""
         ...
 
-    def leaned(self, denoise: Denoiser, mask: int) -> Denoiser:
+    def guided(self, denoise: Denoiser, mask: int) -> Denoiser:
         """The denoiser of states with masks that knows the rest, too."""
         ...
 
@@ -366,7 +366,7 @@ class Control(Protocol):
         """(state of vectors, canvas) -> (B,) nats, with a gradient; None where nothing is left to be learned."""
         ...
 
-    def ahead(self, canvas: Canvas, end: int | None, vocab: int) -> Bend:
+    def logits_processor(self, canvas: Canvas, end: int | None, vocab: int) -> LogitsProcessor:
         """What knows of the next tokens of a canvas where they lead; `end` closes a text, where a token does."""
         ...
 
@@ -450,7 +450,7 @@ class System(Protocol):
 
 
 @runtime_checkable
-class Embedded(System, Protocol):
+class AcceptsEmbeddings(System, Protocol):
     """A system over vectors of tokens that can be given them."""
 
     def embed(self, table: Tensor) -> None:
@@ -459,7 +459,7 @@ class Embedded(System, Protocol):
 
 
 @runtime_checkable
-class Founded(System, Protocol):
+class HasFrozen(System, Protocol):
     """A system that starts from networks that are there already, such as a teacher's or a backbone."""
 
     frozen: Mapping[str, nn.Module]
@@ -468,20 +468,20 @@ class Founded(System, Protocol):
 
 
 @runtime_checkable
-class Paced(Protocol):
+class Scheduled(Protocol):
     """A system whose losses, or whose players' learning rates, follow the course of a run."""
 
-    def pace(self, fraction: float) -> Mapping[str, float]:
+    def schedule(self, fraction: float) -> Mapping[str, float]:
         """Told before every step how much of the run is done, 0 to 1; returns each player's learning rate in that of
         the run, 1 for who is not named."""
         ...
 
 
 @runtime_checkable
-class Watchful(Protocol):
+class Monitored(Protocol):
     """A system whose training can go wrong in ways of its own."""
 
-    def faults(self, parts: Mapping[str, float]) -> Mapping[str, str]:
+    def warnings(self, parts: Mapping[str, float]) -> Mapping[str, str]:
         """Sentences on the figures of a stretch of training (`Loss.parts`, over their counts), each under its kind.
 
         Each kind is told once. RunError where going on is of no use.

@@ -104,7 +104,7 @@ class Markov:
         shape, device = (*canvas.ids.shape, self.spec.vocab), canvas.ids.device
         allowed = torch.zeros(shape, dtype=torch.float64, device=device)
         allowed = allowed.index_fill(-1, torch.tensor(forbidden, dtype=torch.int64, device=device), -torch.inf)
-        allowed = allowed if spaced is None else canvas.heeded(allowed, spaced)
+        allowed = allowed if spaced is None else canvas.respect_spacing(allowed, spaced)
         only = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
         only.scatter_(-1, canvas.ids[..., None], 0.0)
         return torch.where(canvas.given[..., None], only, allowed)

@@ -35,9 +35,10 @@ from mezzotint.claims.table import (
     Written,
     check_claims,
 )
+from mezzotint.descendants import distill_run
 from mezzotint.held_out import Texts, training_text
 from mezzotint.judge import Judge, bundled_judge
-from mezzotint.launch import distill_run, resume, train
+from mezzotint.launch import resume, train
 from mezzotint.prepare import bistro_texts
 from mezzotint.run import Run, load
 from mezzotint.training import folder as files
@@ -81,14 +82,14 @@ def reproduce(
 
 def _reproduced(chosen: Sequence[Claim], folder: str | Path | None, seed: int) -> Iterator[Outcome]:
     with TemporaryDirectory(prefix="mezzotint-") as aside:
-        shop = Workshop(Path(folder or aside), seed)
+        shop = ClaimRunner(Path(folder or aside), seed)
         for claim in chosen:
             began = time.perf_counter()
             seen = shop.figure(claim.figure)
             yield Outcome(claim, seen, time.perf_counter() - began)
 
 
-class Workshop:
+class ClaimRunner:
     """The runs that claims stand on, made when first needed, and what is measured of them."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:

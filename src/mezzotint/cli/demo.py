@@ -11,7 +11,7 @@ import mezzotint
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, progress, say, stderr
-from mezzotint.cli.saying import after_training, report_of, scored, show, texts, write
+from mezzotint.cli.output import after_training, report_of, scored, show, texts, write
 
 if TYPE_CHECKING:
     from mezzotint import Progress

@@ -11,7 +11,7 @@ from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, progress, stderr
-from mezzotint.cli.saying import card_of, demand, lines_of_stdin, report_of, write
+from mezzotint.cli.output import card_of, demand, lines_of_stdin, report_of, write
 
 if TYPE_CHECKING:
     from mezzotint import Run, Sample

@@ -13,36 +13,36 @@ from typing import Any
 
 import mezzotint
 from mezzotint import MezzotintError, UsageError, unknown
-from mezzotint.cli import flags, keeping, latent, making, proving, saying, writing
+from mezzotint.cli import checking, flags, generating, latent, output, runs, training
 from mezzotint.cli.demo import demo
 from mezzotint.cli.draw import say
 from mezzotint.cli.parse import Command, asks_help, help_of, overview, parse
 
 COMMANDS: Mapping[str, tuple[type[Command], Callable[[Any], int]]] = {
     "demo": (flags.Demo, demo),
-    "train": (flags.Train, making.train),
-    "train-embeddings": (flags.TrainEmbeddings, making.train_embeddings),
-    "train-control": (flags.TrainControl, making.train_control),
-    "resume": (flags.Resume, making.resume),
-    "distill": (flags.Distill, making.distill),
-    "finetune": (flags.Finetune, making.finetune),
-    "sample": (flags.Sample, writing.sample),
-    "infill": (flags.Infill, writing.infill),
-    "control": (flags.Control, writing.control),
-    "translate": (flags.Translate, writing.translate),
-    "evaluate": (flags.Evaluate, keeping.evaluate),
-    "compare": (flags.Compare, proving.compare),
-    "doctor": (flags.Doctor, proving.doctor),
-    "reproduce": (flags.Reproduce, proving.reproduce),
+    "train": (flags.Train, training.train),
+    "train-embeddings": (flags.TrainEmbeddings, training.train_embeddings),
+    "train-control": (flags.TrainControl, training.train_control),
+    "resume": (flags.Resume, training.resume),
+    "distill": (flags.Distill, training.distill),
+    "finetune": (flags.Finetune, training.finetune),
+    "sample": (flags.Sample, generating.sample),
+    "infill": (flags.Infill, generating.infill),
+    "control": (flags.Control, generating.control),
+    "translate": (flags.Translate, generating.translate),
+    "evaluate": (flags.Evaluate, checking.evaluate),
+    "compare": (flags.Compare, checking.compare),
+    "doctor": (flags.Doctor, checking.doctor),
+    "reproduce": (flags.Reproduce, checking.reproduce),
     "latent sample": (flags.LatentSample, latent.sample),
     "latent prior": (flags.LatentPrior, latent.prior),
     "latent walk": (flags.LatentWalk, latent.walk),
     "latent analogy": (flags.LatentAnalogy, latent.analogy),
     "latent transfer": (flags.LatentTransfer, latent.transfer),
-    "quantize": (flags.Quantize, keeping.quantize),
-    "import": (flags.Import, keeping.bring),
-    "serve": (flags.Serve, keeping.serve),
-    "systems": (flags.Systems, keeping.systems),
+    "quantize": (flags.Quantize, runs.quantize),
+    "import": (flags.Import, runs.import_run),
+    "serve": (flags.Serve, runs.serve),
+    "systems": (flags.Systems, runs.systems),
 }
 
 TOGETHER = ("train", "train-embeddings", "resume", "distill", "finetune", "sample", "evaluate")
@@ -62,12 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except MezzotintError as error:
-        if mezzotint.tells(error):
+        if mezzotint.should_report(error):
             say("mezzotint: " + " ".join(str(error).splitlines()), whoever=True)
         return WRONG_CALL
     except KeyboardInterrupt:
         say("mezzotint: interrupted")
-        return saying.INTERRUPTED
+        return output.INTERRUPTED
     except BrokenPipeError:
         return 0  # whoever read the output has enough
     except OSError as error:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from mezzotint.assess import bound, of_texts
-from mezzotint.comparison.asked import Asked, check_compared
 from mezzotint.comparison.footprint import footprint
 from mezzotint.comparison.record import Compared, Comparison, Point
+from mezzotint.comparison.request import ComparisonRequest, check_compared
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.diversity import TrainingText
 from mezzotint.evaluate.fluency import Swept, matched_sweep
@@ -68,7 +68,7 @@ def compare(
     whole = [_whole(name, run, memory) for name, run in loaded.items()]
     if asked.translators:
         return _of_translators(asked, loaded, whole, seed, tell)
-    bench = Bench(loaded, asked.data, _judge(loaded, judge, device), n, seed, tell)
+    bench = ComparisonRun(loaded, asked.data, _judge(loaded, judge, device), n, seed, tell)
     chosen = tuple(sorted(set(steps))) or (CURVE if curve else STEPS)
     compared = [replace(each, scores=scores) for each, scores in zip(whole, bench.bounds(), strict=True)]
     points = bench.points(chosen)
@@ -80,7 +80,7 @@ def compare(
     return Comparison(filled, own, about, bench.notes)
 
 
-class Bench:
+class ComparisonRun:
     """Some runs, and all that they are measured by."""
 
     def __init__(
@@ -213,7 +213,7 @@ def _plan(run: Run, steps: Sequence[int]) -> list[int | None]:
 
 
 def _of_translators(
-    asked: Asked, runs: dict[str, Run], whole: Sequence[Compared], seed: int, tell: Callable[[str], None]
+    asked: ComparisonRequest, runs: dict[str, Run], whole: Sequence[Compared], seed: int, tell: Callable[[str], None]
 ) -> Comparison:
     compared = []
     for each, run in zip(whole, runs.values(), strict=True):

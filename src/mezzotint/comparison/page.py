@@ -7,8 +7,8 @@ from html import escape
 from math import isfinite
 from pathlib import Path
 
-from mezzotint.comparison.asked import MARK
 from mezzotint.comparison.record import Compared, Comparison, Point
+from mezzotint.comparison.request import MARK
 from mezzotint.comparison.tables import Cell, Table, called, tables
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.table import Score

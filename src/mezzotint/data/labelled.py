@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mezzotint.data.annotated import Annotated
 from mezzotint.data.trees import cells
-from mezzotint.spec.controller import Labels
+from mezzotint.spec.classifier import Labels
 from mezzotint.types import Canvas
 
 FEWEST = 3

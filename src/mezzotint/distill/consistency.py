@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mezzotint.distill.rollout import Asked
+from mezzotint.distill.rollout import StateLogits
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf
@@ -18,7 +18,7 @@ from mezzotint.types import Denoiser, Noised
 
 
 @torch.no_grad()
-def two_step_targets(teacher: Denoiser, process: Absorbing, asked: Asked, middle: Tensor, rng: Rng) -> Tensor:
+def two_step_targets(teacher: Denoiser, process: Absorbing, asked: StateLogits, middle: Tensor, rng: Rng) -> Tensor:
     """(K, V) logits at the masked pairs of a state, whose teacher goes by way of the times middle (B,), one a row."""
     z, rows = asked.noised.z, asked.at[0]
     said = teacher(asked.noised, asked.canvas, None, asked.at).logits

@@ -21,7 +21,7 @@ from mezzotint.types import Canvas, Denoiser, Noised
 
 
 @dataclass(frozen=True)
-class Asked:
+class StateLogits:
     """A state, where it is masked, and what the student says there."""
 
     noised: Noised
@@ -42,9 +42,9 @@ class Rollout:
     """(R, L)"""
     log_prob: Tensor
     """(R,) nats, with the gradient: of the tokens, given who is revealed when."""
-    first: Asked
+    first: StateLogits
     """All masked: B rows, each of which stands for its group."""
-    second: Asked
+    second: StateLogits
     """The state at the split: R rows."""
 
 
@@ -85,10 +85,10 @@ def roll_out(denoise: Denoiser, process: Absorbing, canvas: Canvas, split: Tenso
     return Rollout(rows, z.index_put(second.at, ids), total, first, second)
 
 
-def _ask(denoise: Denoiser, noised: Noised, canvas: Canvas, masked: Tensor) -> Asked:
+def _ask(denoise: Denoiser, noised: Noised, canvas: Canvas, masked: Tensor) -> StateLogits:
     rows, positions = masked.nonzero(as_tuple=True)
     logits = denoise(noised, canvas, None, (rows, positions)).logits
-    return Asked(noised, canvas, (rows, positions), logits)
+    return StateLogits(noised, canvas, (rows, positions), logits)
 
 
 def _drawn(logits: Tensor, quantile: Tensor) -> tuple[Tensor, Tensor]:

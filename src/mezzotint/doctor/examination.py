@@ -1,4 +1,4 @@
-"""The checks in their order, and a patient for them: a run, or a system fresh from its recipe."""
+"""The checks in their order, and what they are made on: a run, or a system fresh from its recipe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 from mezzotint.checks import BISTRO
 from mezzotint.data.corpus import read
-from mezzotint.doctor import invariance, keeping, law, speed
+from mezzotint.doctor import invariance, law, roundtrip, speed
+from mezzotint.doctor.checked import CheckedRun
 from mezzotint.doctor.finding import Finding, Skip, Verdict
-from mezzotint.doctor.patient import Patient
 from mezzotint.errors import DataError, HubError, MezzotintError, UsageError
 from mezzotint.held_out import own_texts
 from mezzotint.launch import train
@@ -20,13 +20,13 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import cards, entry
 from mezzotint.types import Can, Layout
 
-CHECKS: Mapping[str, Callable[[Patient], tuple[Verdict, str]]] = {
+CHECKS: Mapping[str, Callable[[CheckedRun], tuple[Verdict, str]]] = {
     "padding": invariance.padding,
     "batch": invariance.batch,
     "seed": invariance.seed,
-    "save and load": keeping.saved,
-    "resume": keeping.resumed,
-    "tokenizer": keeping.tokens,
+    "save and load": roundtrip.saved,
+    "resume": roundtrip.resumed,
+    "tokenizer": roundtrip.tokens,
     "law": law.written_as_priced,
     "throughput": speed.throughput,
 }
@@ -53,16 +53,16 @@ def examine(
 
 
 def _examined(folder: str | Path, data: Sequence[str | Path], device: str, checks: Sequence[str]) -> Iterator[Finding]:
-    patient = Patient(lambda: load(folder, device=device))
-    patient.texts = _texts(patient.run, data)
-    yield from examined(patient, checks)
+    checked = CheckedRun(lambda: load(folder, device=device))
+    checked.texts = _texts(checked.run, data)
+    yield from examined(checked, checks)
 
 
-def examined(patient: Patient, checks: Sequence[str] = ()) -> Iterator[Finding]:
-    """The findings on a patient."""
+def examined(checked: CheckedRun, checks: Sequence[str] = ()) -> Iterator[Finding]:
+    """The findings on a run."""
     for name in checks or CHECKS:
         try:
-            yield Finding(name, *CHECKS[name](patient))
+            yield Finding(name, *CHECKS[name](checked))
         except Skip as reason:
             yield Finding(name, Verdict.SKIPPED, str(reason))
         except MezzotintError as error:

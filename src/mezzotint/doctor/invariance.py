@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch.nn.functional import pad as pad_last
 
+from mezzotint.doctor.checked import ROWS, SEED, CheckedRun
 from mezzotint.doctor.finding import Skip, Verdict, found
-from mezzotint.doctor.patient import ROWS, SEED, Patient
 from mezzotint.types import Canvas, Ending
 
 CLOSE = 1e-9
 """Relative difference in float64 that rounding can make."""
 
 
-def padding(patient: Patient) -> tuple[Verdict, str]:
+def padding(checked: CheckedRun) -> tuple[Verdict, str]:
     """What a text costs must not depend on how much padding stands behind it, or on what is in it."""
-    if patient.run.spec.ending is Ending.FILL:
+    if checked.run.spec.ending is Ending.FILL:
         raise Skip("this run fills whole canvases, and padding is part of what it predicts")
-    packed = patient.canvas(patient.rows())
-    width = patient.run.spec.canvas
-    off = _apart(patient.nats(packed), patient.nats(_widened(packed, width, patient.run.spec.vocab)))
+    packed = checked.canvas(checked.rows())
+    width = checked.run.spec.canvas
+    off = _apart(checked.nats(packed), checked.nats(_widened(packed, width, checked.run.spec.vocab)))
     return found(
         off <= CLOSE,
         f"{ROWS} texts cost the same with padding up to {width} positions, whatever ids stand in it",
@@ -31,16 +31,16 @@ def padding(patient: Patient) -> tuple[Verdict, str]:
     )
 
 
-def batch(patient: Patient) -> tuple[Verdict, str]:
+def batch(checked: CheckedRun) -> tuple[Verdict, str]:
     """A text's cost and its writing must not depend on which other rows are in its batch."""
-    canvas = patient.canvas(patient.rows())
-    alone = [patient.nats(canvas.rows(slice(i, i + 1)))[0] for i in range(ROWS)]
-    off = _apart(patient.nats(canvas), alone)
+    canvas = checked.canvas(checked.rows())
+    alone = [checked.nats(canvas.rows(slice(i, i + 1)))[0] for i in range(ROWS)]
+    off = _apart(checked.nats(canvas), alone)
     if off > CLOSE:
         return Verdict.BAD, f"a text costs something else beside other texts than alone, by {off:.1e} of it"
-    request = patient.request()
+    request = checked.request()
     single = [replace(request, canvas=request.canvas.rows(slice(i, i + 1)), read=None) for i in range(ROWS)]
-    together, apart = patient.written(request), [patient.written(each)[0] for each in single]
+    together, apart = checked.written(request), [checked.written(each)[0] for each in single]
     same = sum(a == b for a, b in zip(together, apart, strict=True))
     return found(
         same == ROWS,
@@ -49,16 +49,16 @@ def batch(patient: Patient) -> tuple[Verdict, str]:
     )
 
 
-def seed(patient: Patient) -> tuple[Verdict, str]:
+def seed(checked: CheckedRun) -> tuple[Verdict, str]:
     """The same seed gives the same texts, now and after a while; another seed gives others."""
-    first = patient.written(patient.request())
+    first = checked.written(checked.request())
     torch.rand(7)  # what others draw meanwhile
     np.random.rand(7)
-    if patient.written(patient.request()) != first:
+    if checked.written(checked.request()) != first:
         return Verdict.BAD, "the same seed gave other texts the second time: something draws from a global generator"
-    if patient.translates:
+    if checked.translates:
         return Verdict.OK, "the same seed gives the same texts"
-    other = patient.written(patient.request(seed=SEED + 1))
+    other = checked.written(checked.request(seed=SEED + 1))
     return found(
         other != first,
         "the same seed gives the same texts, and another one others",

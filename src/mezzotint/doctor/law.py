@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from mezzotint.data.canvas import closed
+from mezzotint.doctor.checked import SEED, CheckedRun
 from mezzotint.doctor.finding import Skip, Verdict, found
-from mezzotint.doctor.patient import SEED, Patient
 from mezzotint.evaluate.likelihood import costs
 from mezzotint.types import Can, Canvas, Ending, Request
 
@@ -38,13 +38,13 @@ Above the first there is no verdict: a bound can lie far above -log p, by more f
 """
 
 
-def written_as_priced(patient: Patient) -> tuple[Verdict, str]:
+def written_as_priced(checked: CheckedRun) -> tuple[Verdict, str]:
     """What is written in one gap follows the law that the bound gives it."""
-    run = patient.exact
+    run = checked.exact
     if run.spec.vocab > MOST:
         raise Skip(f"the vocabulary has {run.spec.vocab:,} entries, too many to price them all")
-    canvas, place = gap(patient)
-    p, counts = _law(patient, canvas, place), _counts(patient, canvas, place)
+    canvas, place = gap(checked)
+    p, counts = _law(checked, canvas, place), _counts(checked, canvas, place)
     divergence = _divergence(counts, p)
     again = np.random.default_rng(SEED).multinomial(SAMPLES, p / p.sum(), SIMULATED)
     noise = float(np.mean([_divergence(each, p) for each in again]))
@@ -67,16 +67,16 @@ def _divergence(counts: NDArray[Any], p: NDArray[np.float64]) -> float:
     return float((seen[used] * (np.log(seen[used]) - np.log(p[used]))).sum())
 
 
-def gap(patient: Patient) -> tuple[Canvas, int]:
+def gap(checked: CheckedRun) -> tuple[Canvas, int]:
     """A text of which one position is free, and where that is."""
-    run, can = patient.exact, patient.exact.card.can
+    run, can = checked.exact, checked.exact.card.can
     if Can.TRANSLATE in can or not can & {Can.INFILL, Can.CONTINUE}:
         raise Skip(f"{run.card.name} can be given no text of which one position is left open")
-    texts = [ids for ids in patient.written(patient.request(steps=STEPS)) if len(ids) > 1]
+    texts = [ids for ids in checked.written(checked.request(steps=STEPS)) if len(ids) > 1]
     plain = [[i for i in ids if i not in run.tokenizer.special] for ids in texts]
     ids = max(plain, key=len, default=[])[:LONGEST]
     if len(ids) < 2:
-        ids = patient.rows()[-1].tolist()[:LONGEST]
+        ids = checked.rows()[-1].tolist()[:LONGEST]
     place = len(ids) // 2 if Can.INFILL in can else len(ids) - 1
     row = torch.tensor([ids])
     real = torch.ones_like(row, dtype=torch.bool)
@@ -93,9 +93,9 @@ def _repeated(canvas: Canvas, first: int, count: int) -> Canvas:
     return replace(rows, ids=rows.ids.clone(), index=torch.arange(first, first + count))
 
 
-def _law(patient: Patient, canvas: Canvas, place: int) -> NDArray[np.float64]:
+def _law(checked: CheckedRun, canvas: Canvas, place: int) -> NDArray[np.float64]:
     """(V,): the law of the free token as the bound has it."""
-    run = patient.exact
+    run = checked.exact
     vocab, nats = run.spec.vocab, []
     for first in range(0, vocab, TOGETHER):
         rows = _repeated(canvas, first, min(TOGETHER, vocab - first))
@@ -108,11 +108,11 @@ def _law(patient: Patient, canvas: Canvas, place: int) -> NDArray[np.float64]:
     return law
 
 
-def _counts(patient: Patient, canvas: Canvas, place: int) -> NDArray[np.float64]:
+def _counts(checked: CheckedRun, canvas: Canvas, place: int) -> NDArray[np.float64]:
     """(V,): how often each token was written there."""
-    counts = np.zeros(patient.exact.spec.vocab)
+    counts = np.zeros(checked.exact.spec.vocab)
     for first in range(0, SAMPLES, TOGETHER):
-        rows = _repeated(canvas, first, min(TOGETHER, SAMPLES - first)).to(patient.exact.device)
-        *_, frame = patient.exact.system.sample(Request(rows, steps=STEPS, seed=SEED + 1, drafts=False))
+        rows = _repeated(canvas, first, min(TOGETHER, SAMPLES - first)).to(checked.exact.device)
+        *_, frame = checked.exact.system.sample(Request(rows, steps=STEPS, seed=SEED + 1, drafts=False))
         np.add.at(counts, frame.ids[:, place].cpu().numpy(), 1)
     return counts

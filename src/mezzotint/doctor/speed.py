@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from mezzotint.doctor.checked import CheckedRun
 from mezzotint.doctor.finding import Skip, Verdict, found
-from mezzotint.doctor.patient import Patient
 
 M, K, N = 4096, 256, 1024
 TEXTS, STEPS, REPEATS = 64, 16, 3
@@ -60,11 +60,11 @@ class Work(TorchDispatchMode):
         return out
 
 
-def throughput(patient: Patient) -> tuple[Verdict, str]:
+def throughput(checked: CheckedRun) -> tuple[Verdict, str]:
     """Products of matrices a second while texts are written, over those that the machine can make."""
-    if patient.translates:
-        raise Skip(f"{patient.run.card.name} writes from a source, and how fast is for `mezzotint evaluate` to say")
-    run = patient.run
+    if checked.translates:
+        raise Skip(f"{checked.run.card.name} writes from a source, and how fast is for `mezzotint evaluate` to say")
+    run = checked.run
     with Work() as work:
         texts = run.generate(TEXTS, steps=STEPS)
     seconds, limit = [], gflops(run.device)

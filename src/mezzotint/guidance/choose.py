@@ -17,7 +17,7 @@ Utility = Callable[[str, str], float]
 """(hypothesis, reference) -> how good, more being better."""
 
 
-class Choose(Enum):
+class ControlRanking(Enum):
     """How one of several texts is chosen of which something is wanted: among those that miss the least of it."""
 
     BEST = "best"
@@ -26,7 +26,7 @@ class Choose(Enum):
     """The one that agrees most with the others."""
 
 
-class Chooser(Enum):
+class TranslationRanking(Enum):
     """How one of several candidates is chosen."""
 
     MBR = "mbr"
@@ -49,11 +49,11 @@ def most_agreed(texts: Sequence[str], utility: Utility) -> int:
     return texts.index(max(least, key=least.__getitem__))
 
 
-def most_wanted(texts: Sequence[str], missed: Sequence[int], chances: Sequence[float], by: Choose) -> int:
+def most_wanted(texts: Sequence[str], missed: Sequence[int], chances: Sequence[float], by: ControlRanking) -> int:
     """The place of the text that is taken, the first of equals: of each is given how much of what was wanted it misses,
     and the log-probability (nats) that it is so."""
     least = [place for place, count in enumerate(missed) if count == min(missed)]
-    if by is Choose.BEST:
+    if by is ControlRanking.BEST:
         return least[best_scored([chances[place] for place in least])]
     return least[most_agreed([texts[place] for place in least], sentence_bleu())]
 

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.guidance.constraint import Constraint, Length, View
 from mezzotint.guidance.fudge import begun, foreseen
-from mezzotint.guidance.leaning import leaned
+from mezzotint.guidance.masked import guided
 from mezzotint.guidance.phrases import Contains, placed
 from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.rng import Rng
-from mezzotint.types import Bend, Canvas, Control, Denoiser, Noised, Prediction, Push, Request
+from mezzotint.types import Canvas, Control, Denoiser, LogitsProcessor, Noised, Prediction, Request, Steering
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Constraints:
     """A `Control`. `hard` settles and excludes what can be; `soft` follows probabilities, of what hard leaves open."""
 
     parts: Sequence[Constraint]
-    push: Push = field(default_factory=Push)
+    steering: Steering = field(default_factory=Steering)
     hard: bool = True
     soft: bool = True
 
@@ -67,7 +67,7 @@ class Constraints:
                 excluded |= ban[0][..., None] & _among(ban[1], vocab, canvas.ids.device)
         return excluded
 
-    def within(self, denoise: Denoiser) -> Denoiser:
+    def excluding(self, denoise: Denoiser) -> Denoiser:
         if not self.hard:
             return denoise
 
@@ -91,7 +91,7 @@ class Constraints:
             return []
         return [p for p in self.parts if not self.hard or not p.seen_to]
 
-    def placed(self, canvas: Canvas, denoise: Denoiser, mask: int, rng: Rng) -> Canvas:
+    def place_words(self, canvas: Canvas, denoise: Denoiser, mask: int, rng: Rng) -> Canvas:
         """With `hard`: all that is to be contained has its place in every row, where there is one; long phrases first.
 
         One evaluation each, at t = 1.
@@ -109,10 +109,10 @@ class Constraints:
             canvas = placed(part, canvas, odds, rng.at(f"place{number}").uniform())
         return canvas
 
-    def leaned(self, denoise: Denoiser, mask: int) -> Denoiser:
-        """The denoiser of masks that follows the probabilities of what is wanted (guidance/leaning.py)."""
+    def guided(self, denoise: Denoiser, mask: int) -> Denoiser:
+        """The denoiser of masks that follows the probabilities of what is wanted (guidance/masked.py)."""
         barring = [part for part in self.parts if self.hard and not part.seen_to]
-        return leaned(denoise, mask, self._led, barring, self.push)
+        return guided(denoise, mask, self._led, barring, self.steering)
 
     def loss(self, denoise: Denoiser) -> Callable[[Noised, Canvas], Tensor] | None:
         """The weighted sum of -log p(condition | state); the denoiser is asked once, and only if odds are wanted."""
@@ -134,7 +134,7 @@ class Constraints:
 
         return summed
 
-    def ahead(self, canvas: Canvas, end: int | None, vocab: int) -> Bend:
+    def logits_processor(self, canvas: Canvas, end: int | None, vocab: int) -> LogitsProcessor:
         """What bars tokens from next places, and weighs the others by where they lead (guidance/fudge.py).
 
         That a word will come later is told by nothing, so what is to be contained is not followed. That a text will be
@@ -146,7 +146,7 @@ class Constraints:
         far = reach + 1 if reach and end is not None else reach
         most = lengths if end is None else lengths.clamp(min=far)
 
-        def bend(logits: Tensor, rows: Tensor, before: Tensor) -> Tensor:
+        def processor(logits: Tensor, rows: Tensor, before: Tensor) -> Tensor:
             place = before.shape[1]
             if self.hard:
                 logits = self._barred(logits, canvas.rows(rows), before)
@@ -155,9 +155,13 @@ class Constraints:
                 view = begun(prefixes, most[rows[some]], max(place + 1, far), end, vocab)
                 return sum((_foretold(part, view, end) for part in led), torch.zeros_like(view.noised.t))
 
-            return foreseen(logits, before, chance, self.push.ahead, self.push.strength, end) if led else logits
+            return (
+                foreseen(logits, before, chance, self.steering.k_left_to_right, self.steering.strength, end)
+                if led
+                else logits
+            )
 
-        return bend
+        return processor
 
     def _barred(self, logits: Tensor, canvas: Canvas, before: Tensor) -> Tensor:
         """Logits (R, V) of the tokens behind `before` (R, m), minus infinity for those that break a rule."""
@@ -210,9 +214,9 @@ def settled_request(request: Request, vocab: int) -> Request:
     return replace(request, canvas=request.control.canvas(request.canvas, vocab, request.forbidden))
 
 
-def within(denoise: Denoiser, control: Control | None) -> Denoiser:
+def excluding(denoise: Denoiser, control: Control | None) -> Denoiser:
     """The denoiser under which what a control excludes has probability zero."""
-    return denoise if control is None else control.within(denoise)
+    return denoise if control is None else control.excluding(denoise)
 
 
 # ---- what cannot be --------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Where a length is drawn first, p(length | condition) is proportional to p(length) p(condition | length), and what the
 second is can be asked of classifiers: they are shown texts of each length of which nothing is written yet. Without it
 many lengths leave no room for what is wanted, whatever stands there.
-Departure: the second factor to the power by which tokens are weighed (`Push.strength`), as everywhere else.
+Departure: the second factor to the power by which tokens are weighed (`Steering.strength`), as everywhere else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST = 32
 
 
 @torch.no_grad()
-def leaned_lengths(
+def tilted_lengths(
     law: Lengths, parts: Sequence[Classified], begun: Callable[[Sequence[int]], View], strength: float
 ) -> tuple[Lengths, int]:
     """The lengths of texts that are as `parts` say, and of how many lengths those were asked.

@@ -41,7 +41,7 @@ def spaces(denoise: Denoiser, spaced_V: Tensor | None) -> Denoiser:
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         prediction = denoise(noised, cond, previous, at)
-        logits = cond.heeded(prediction.logits, spaced_V, at)
+        logits = cond.respect_spacing(prediction.logits, spaced_V, at)
         return Prediction(logits, prediction.estimate, prediction.carry)
 
     return demanding

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import unknown
+from mezzotint.guidance.classifier import Classifiers
 from mezzotint.guidance.constraint import Constraint, Length, Unended
 from mezzotint.guidance.phrases import Absent, Contains
-from mezzotint.guidance.reading import Reader
 from mezzotint.spec.wanted import Wanted, spellings
 from mezzotint.types import Ending
 
@@ -16,7 +16,7 @@ Phrases = tuple[tuple[int, ...], ...]
 
 
 def constraints_of(
-    wanted: Wanted, tokenizer: Tokenizer, ending: Ending, read: Callable[[], Reader], foreseen: bool = False
+    wanted: Wanted, tokenizer: Tokenizer, ending: Ending, read: Callable[[], Classifiers], foreseen: bool = False
 ) -> list[Constraint]:
     """A constraint for everything wanted; UsageError for a word that the run has never learned to write.
 
@@ -44,7 +44,7 @@ def constraints_of(
     return parts + (_read(wanted, read()) if wanted.is_read else [])
 
 
-def _read(wanted: Wanted, reader: Reader) -> list[Constraint]:
+def _read(wanted: Wanted, reader: Classifiers) -> list[Constraint]:
     """What classifiers are asked for."""
     parts: list[Constraint] = [reader.says(name, value) for name, value in wanted.says]
     if wanted.pos:

@@ -35,7 +35,7 @@ def charged(kl_BZ: Tensor, free: FreeBits, bits: float) -> Tensor:
     return kl_BZ.sum(1)
 
 
-def weighed(
+def weighted_elbo(
     text: Tensor, kl_BZ: Tensor, symbols: Tensor, weight: float, free: FreeBits, bits: float, weigh: Weigh
 ) -> Loss:
     """The loss of texts that cost `text` (B,) nats at a draw of their posteriors and have so many `symbols` (B,).

@@ -33,7 +33,7 @@ from mezzotint.published.weights import (
 from mezzotint.spec.mdlm import Bound, MDLMSpec
 from mezzotint.spec.transformer import Gelu, TransformerSpec
 from mezzotint.training import folder as files
-from mezzotint.training.create import Beginning, create
+from mezzotint.training.create import NewRun, create
 from mezzotint.training.report import report
 from mezzotint.types import Ending, Layout
 
@@ -70,7 +70,7 @@ def import_checkpoint(
     configuration unless given. Nothing in the files is executed. Raises the errors of `mezzotint.errors`, and then
     leaves nothing at `out`.
     """
-    out = Path(out) if Path(out).name else Path(out).absolute()
+    out = files.output_path(out)
     files.check_new(out)
     if weights is not None and weights not in SETS:
         raise unknown("set of weights", weights, SETS)
@@ -91,14 +91,14 @@ def import_checkpoint(
         spec=spec,
         notes=tuple(notes),
     )
-    create(out, _beginning(found, spec, words, tensors, imported))
+    create(out, _new_run(found, spec, words, tensors, imported))
     report(out)
     return imported
 
 
-def _beginning(
+def _new_run(
     found: Source, spec: MDLMSpec, words: Tokenizer, tensors: Mapping[str, Tensor], imported: Imported
-) -> Beginning:
+) -> NewRun:
     paths = [{"path": str(p.absolute()), "sha256": files.digest(p)} for p in found.weights]
     data: dict[str, Any] = {
         "files": [],
@@ -108,7 +108,7 @@ def _beginning(
         "sources": [],
         "notes": [],
     }
-    return Beginning(
+    return NewRun(
         system="mdlm",
         spec=spec,
         training=None,

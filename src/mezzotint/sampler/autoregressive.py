@@ -14,7 +14,7 @@ from torch import Tensor
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.space.odds import tilt
-from mezzotint.types import Bend, Canvas, Frame
+from mezzotint.types import Canvas, Frame, LogitsProcessor
 
 Next = Callable[[Tensor, Tensor], Tensor]
 """(rows still being written (R,) of the last call's rows, their new tokens (R, n)) -> logits (R, V) of what follows."""
@@ -32,12 +32,12 @@ def write(
     temperature: float,
     top_p: float,
     spaced: Tensor | None,
-    bend: Bend | None = None,
+    processor: LogitsProcessor | None = None,
 ) -> Iterator[Frame]:
     """Frames of a canvas whose given positions are a prefix, the same number in every row.
 
     Every row starts after the symbol `start`. A row stops after `end`, or at its last real position if `end` is None.
-    `spaced` (V,) serves the canvas's demands on first tokens; `bend` knows what else is wanted.
+    `spaced` (V,) serves the canvas's demands on first tokens; `processor` knows what else is wanted.
     Frame.t is the share of the canvas not yet written.
     """
     B, L = canvas.ids.shape
@@ -54,9 +54,9 @@ def write(
     for place in range(prefix, L):
         logits = next_logits(keep, fresh)
         if spaced is not None:
-            logits = canvas.heeded(logits, spaced, (rows, torch.full_like(rows, place)))
-        if bend is not None:
-            logits = bend(logits, rows, ids[rows, :place])
+            logits = canvas.respect_spacing(logits, spaced, (rows, torch.full_like(rows, place)))
+        if processor is not None:
+            logits = processor(logits, rows, ids[rows, :place])
         p_KV = tilt(logits, temperature, top_p)
         drawn = inverse_cdf(p_KV, u[rows, place])
         ids[rows, place] = drawn

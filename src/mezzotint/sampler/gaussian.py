@@ -89,14 +89,14 @@ def solver(request: Request, name: str) -> Solver:
 
 
 @dataclass(frozen=True)
-class Walked:
+class GaussianMemory:
     """What a walk remembers: its last estimate, and what the denoiser wants to be told next."""
 
     before: Estimate | None = None
     carry: object = None
 
 
-class Walk:
+class GaussianStep:
     """The step rule: one call of the denoiser a step, all rows at the same times, given positions held in place.
 
     The text of a moment is what the logits of the estimate like best; at the end that is the text.
@@ -132,12 +132,12 @@ class Walk:
         moves = max(1, len(grid) - 1 - int(self.stop * (len(grid) - 1)))
         self.last = float(placed[moves])
         return Grid(grid[:-1][:moves], grid[1:][:moves]), State(
-            noised, canvas.given, canvas.given.float(), Walked(), canvas.ids
+            noised, canvas.given, canvas.given.float(), GaussianMemory(), canvas.ids
         )
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         walked, noised = state.memory, state.noised
-        assert isinstance(walked, Walked)
+        assert isinstance(walked, GaussianMemory)
         reads = self.drafts or bool((s <= self.last).all())
         nowhere = torch.zeros(0, dtype=torch.int64, device=s.device)
         said = denoise(noised, cond, walked.carry, None if reads else (nowhere, nowhere))
@@ -145,7 +145,7 @@ class Walk:
         now = Estimate(said.estimate, noised.t)
         z = self.solver(self.process, noised, s, now, walked.before, rng)
         z = torch.where(cond.free[..., None], z, self.z0)
-        state = State(Noised(z, s), state.known, state.confidence, Walked(now, said.carry), state.ids)
+        state = State(Noised(z, s), state.known, state.confidence, GaussianMemory(now, said.carry), state.ids)
         return self._read(state, said, cond) if reads else state
 
     @staticmethod

@@ -46,7 +46,7 @@ def log_evidence(system: Infiller, canvas: Canvas, seed: int, draws: int = DRAWS
 
 
 @dataclass(frozen=True)
-class Choice:
+class GapLengths:
     """The lengths of a row's gaps."""
 
     lengths: Lengths
@@ -54,7 +54,7 @@ class Choice:
     """Network evaluations that it took, those counted in full that other rows' choices took too."""
 
 
-class Chooser:
+class GapLengthSampler:
     """Draws the lengths of a template's gaps, `room` tokens at most in all.
 
     `weigh` gives log p(length of the text, given tokens) of some lengths, up to a constant, for `calls` network
@@ -68,7 +68,7 @@ class Chooser:
         self.weigh = cache(weigh)
         self.calls = calls
 
-    def __call__(self, rng: Rng, temperature: float = 1.0, top_p: float = 1.0) -> list[Choice]:
+    def __call__(self, rng: Rng, temperature: float = 1.0, top_p: float = 1.0) -> list[GapLengths]:
         """One choice for each row of `rng`, whatever the other rows are.
 
         Temperature and nucleus tilt this choice as they do that of a token; temperature 0 takes the likeliest.
@@ -77,10 +77,10 @@ class Chooser:
         few = list(islice(combinations(self.gaps, self.room), MOST + 1))
         if len(few) <= MOST:
             nfe = self.calls * len(few) if len(few) > 1 else 0
-            return [Choice(lengths, nfe) for lengths in self._drawn(few, u[:, 0], temperature, top_p)]
+            return [GapLengths(lengths, nfe) for lengths in self._drawn(few, u[:, 0], temperature, top_p)]
         return [self._in_turn(row, temperature, top_p) for row in u.split(1)]
 
-    def _in_turn(self, u: Tensor, temperature: float, top_p: float) -> Choice:
+    def _in_turn(self, u: Tensor, temperature: float, top_p: float) -> GapLengths:
         """The choice at the quantiles u (1, gaps)."""
         chosen, weighed = middle(self.gaps, self.room), set[Lengths]()
         for place, gap in enumerate(self.gaps):
@@ -88,7 +88,7 @@ class Chooser:
             options = [(*chosen[:place], n, *chosen[place + 1 :]) for n in range(gap.low, min(gap.high, left) + 1)]
             (chosen,) = self._drawn(options, u[:, place], temperature, top_p)
             weighed |= set(options) if len(options) > 1 else set()
-        return Choice(chosen, self.calls * len(weighed))
+        return GapLengths(chosen, self.calls * len(weighed))
 
     def _drawn(self, options: Sequence[Lengths], u: Tensor, temperature: float, top_p: float) -> list[Lengths]:
         """The options at the quantiles u (B,); the only one is not weighed."""

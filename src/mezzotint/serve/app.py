@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 from mezzotint import Can, MezzotintError, UsageError
 from mezzotint.serve import events, latent, refusals, schema, writing
 from mezzotint.serve.guard import Guard
-from mezzotint.serve.house import House, house_of
 from mezzotint.serve.refusals import Refusal
-from mezzotint.serve.settings import Door, Limits
+from mezzotint.serve.settings import Access, Limits
+from mezzotint.serve.state import ServerState, house_of
 from mezzotint.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def model(request: Request, model: str) -> schema.Model:
 
 
 @api.post("/v1/completions", response_model=schema.Completion, responses={200: {"content": {events.KIND: {}}}})
-async def completions(request: Request, asked: schema.CompletionAsked) -> Any:
+async def completions(request: Request, asked: schema.CompletionRequest) -> Any:
     """Texts that begin with the prompt and, where there is a suffix, end with it; in OpenAI's form.
 
     With `stream`, of each text what is written without a hole from the left, as soon as it is.
@@ -65,7 +65,7 @@ async def completions(request: Request, asked: schema.CompletionAsked) -> Any:
 
 
 @api.post("/v1/canvas", response_model=schema.Written, responses={200: {"content": {events.KIND: {}}}})
-async def canvas(request: Request, asked: schema.CanvasAsked) -> Any:
+async def canvas(request: Request, asked: schema.CanvasRequest) -> Any:
     """Texts with a beginning, with gaps, from a source, or free.
 
     With `stream`, every draft (`canvas.frame`) as a server-sent event, then the texts, then `[DONE]`.
@@ -114,7 +114,7 @@ async def metrics(request: Request) -> str:
 
 
 def make_app(
-    runs: Sequence[Run], door: Door | None = None, limits: Limits | None = None, *, deterministic: bool = False
+    runs: Sequence[Run], access: Access | None = None, limits: Limits | None = None, *, deterministic: bool = False
 ) -> Guard:
     """The server of some runs, which are known by their names; UsageError where two have one name.
 
@@ -125,7 +125,7 @@ def make_app(
         if names.count(name) > 1:
             raise UsageError(f"two runs are called {name}; rename the folder of one of them")
     limits = limits or Limits()
-    house = House(limits, {run.name: Worker(run, limits, deterministic) for run in runs})
+    house = ServerState(limits, {run.name: Worker(run, limits, deterministic) for run in runs})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -147,7 +147,7 @@ def make_app(
     app.add_exception_handler(HTTPException, refusals.on_http)
     app.add_exception_handler(RequestValidationError, refusals.on_misfit)
     app.add_exception_handler(Exception, refusals.on_refusal)
-    return Guard(app, door or Door(), limits, house.answers)
+    return Guard(app, access or Access(), limits, house.answers)
 
 
 def _static(name: str, kind: str) -> Any:

@@ -43,7 +43,7 @@ def _event(one: BaseModel) -> str:
     return f"data: {one.model_dump_json()}\n\n"
 
 
-async def of_canvas(run: Run, asked: schema.CanvasAsked, found: AsyncIterator[Any]) -> AsyncIterator[BaseModel]:
+async def of_canvas(run: Run, asked: schema.CanvasRequest, found: AsyncIterator[Any]) -> AsyncIterator[BaseModel]:
     """Every draft, and the finished texts."""
     async with aclosing(found):  # type: ignore[type-var]
         async for one in found:
@@ -53,7 +53,7 @@ async def of_canvas(run: Run, asked: schema.CanvasAsked, found: AsyncIterator[An
 
 
 async def of_completion(
-    run: Run, asked: schema.CompletionAsked, stop: list[str], found: AsyncIterator[Draft]
+    run: Run, asked: schema.CompletionRequest, stop: list[str], found: AsyncIterator[Draft]
 ) -> AsyncIterator[BaseModel]:
     """What is new in each text, as soon as nothing can change it, and how it ended."""
     head = {"id": writing.named("cmpl"), "created": int(time.time()), "model": asked.model}
@@ -78,7 +78,7 @@ async def of_completion(
                 yield schema.Completion.model_validate({**head, "choices": [], "usage": spent.model_dump()})
 
 
-def _cut(draft: Draft, asked: schema.CompletionAsked, stop: list[str]) -> list[str]:
+def _cut(draft: Draft, asked: schema.CompletionRequest, stop: list[str]) -> list[str]:
     """What of each text can be sent on its way; all at the end where it may be cut by a number of tokens."""
     counted = asked.echo or (asked.max_tokens is not None and not asked.suffix)
     texts = [""] * len(draft.rows) if counted else writing.settled(draft, asked, stop)

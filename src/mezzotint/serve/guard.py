@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mezzotint.serve.refusals import Refusal, refused
-from mezzotint.serve.settings import Door, Limits, is_loopback
+from mezzotint.serve.settings import Access, Limits, is_loopback
 
 OPEN = ("/", "/page.css", "/page.js", "/healthz")
 """What needs no key: the page, which asks for one, and a sign of life."""
@@ -33,9 +33,9 @@ HEADERS: Mapping[bytes, bytes] = {
 class Guard:
     """Around the whole server."""
 
-    def __init__(self, app: ASGIApp, door: Door, limits: Limits, answers: Counter[tuple[str, int]]) -> None:
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, answers: Counter[tuple[str, int]]) -> None:
         self.app = app
-        self.door = door
+        self.access = access
         self.limits = limits
         self.answers = answers
 
@@ -70,15 +70,15 @@ class Guard:
     def _admit(self, headers: Mapping[str, str], path: str) -> None:
         """Refusal of who has no key, and of pages of other sites, which a browser here may have open."""
         host = _hostname(f"//{headers.get('host', '')}")
-        if self.door.is_local and self.door.key is None and not is_loopback(host or ""):
+        if self.access.is_local and self.access.key is None and not is_loopback(host or ""):
             raise Refusal(403, "this server answers to localhost only", "wrong_host")
         origin = headers.get("origin")
         if origin is not None and origin.partition("//")[2].lower() != headers.get("host", "").lower():
             raise Refusal(403, "pages of other sites may not ask this server", "wrong_origin")
-        if self.door.key is None or path in OPEN:
+        if self.access.key is None or path in OPEN:
             return
         scheme, _, shown = headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(shown.strip().encode("latin-1"), self.door.key.encode("latin-1"))
+        same = hmac.compare_digest(shown.strip().encode("latin-1"), self.access.key.encode("latin-1"))
         if scheme.lower() != "bearer" or not same:
             raise Refusal(401, "this server asks for its key, as in `Authorization: Bearer KEY`", "invalid_api_key")
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 
 from mezzotint import UsageError
 from mezzotint.serve import schema, writing
-from mezzotint.serve.house import house_of
+from mezzotint.serve.state import house_of
 
 if TYPE_CHECKING:
     from mezzotint import Run, Sample
@@ -18,7 +18,7 @@ api = APIRouter(responses=schema.FAULTS)
 
 
 @api.post("/v1/latent/encode", response_model=schema.Points)
-async def encode(request: Request, asked: schema.EncodeAsked) -> schema.Points:
+async def encode(request: Request, asked: schema.EncodeRequest) -> schema.Points:
     """Where texts are in a model's latent space."""
 
     def call(run: Run) -> list[Any]:
@@ -29,7 +29,7 @@ async def encode(request: Request, asked: schema.EncodeAsked) -> schema.Points:
 
 
 @api.post("/v1/latent/decode", response_model=schema.Written)
-async def decode(request: Request, asked: schema.DecodeAsked) -> schema.Written:
+async def decode(request: Request, asked: schema.DecodeRequest) -> schema.Written:
     """The texts at points of a model's latent space."""
 
     def call(run: Run) -> list[list[Sample]]:
@@ -46,7 +46,7 @@ async def decode(request: Request, asked: schema.DecodeAsked) -> schema.Written:
 
 
 @api.post("/v1/latent/walk", response_model=schema.Written)
-async def walk(request: Request, asked: schema.WalkAsked) -> schema.Written:
+async def walk(request: Request, asked: schema.WalkRequest) -> schema.Written:
     """The texts on the straight line from one text to another, both ends included."""
 
     def call(run: Run) -> list[list[Sample]]:
@@ -56,7 +56,7 @@ async def walk(request: Request, asked: schema.WalkAsked) -> schema.Written:
     return writing.written(house_of(request).worker(asked.model).run, asked.model, found)
 
 
-def _how(asked: schema.DecodeAsked | schema.WalkAsked) -> dict[str, Any]:
+def _how(asked: schema.DecodeRequest | schema.WalkRequest) -> dict[str, Any]:
     return asked.model_dump(include={"seed", "temperature", "top_p"})
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from mezzotint import Decoder, Towards
-from mezzotint.serve.asking import GREATEST, Asked, Number, Whole
-from mezzotint.serve.wanting import WantedAsked
+from mezzotint.serve.body import GREATEST, Number, RequestBody, Whole
+from mezzotint.serve.wanting import WantedRequest
 
 Temperature = Annotated[Number, Field(ge=0, le=100, allow_inf_nan=False, description="0 takes the likeliest token")]
 TopP = Annotated[Number, Field(gt=0, le=1, allow_inf_nan=False, description="keep the likeliest tokens to this share")]
@@ -26,11 +26,11 @@ Seed = Annotated[
 ]
 
 
-class StreamOptions(Asked):
+class StreamOptions(RequestBody):
     include_usage: bool = False
 
 
-class CompletionAsked(Asked):
+class CompletionRequest(RequestBody):
     """OpenAI's completions; with a suffix, what stands between the two."""
 
     model: str
@@ -52,7 +52,7 @@ class CompletionAsked(Asked):
     steps: Steps = 32
 
 
-class CanvasAsked(Asked):
+class CanvasRequest(RequestBody):
     """Text in its own form: free, with a beginning, or with gaps; and the drafts on the way."""
 
     model: str
@@ -75,7 +75,9 @@ class CanvasAsked(Asked):
     length: Annotated[Whole, Field(ge=1, le=GREATEST)] | None = None
     block: Annotated[Whole, Field(ge=1, le=GREATEST)] | None = None
     reuse: bool = False
-    wanted: Annotated[WantedAsked | None, Field(description="what every text is to be like, of models that can")] = None
+    wanted: Annotated[WantedRequest | None, Field(description="what every text is to be like, of models that can")] = (
+        None
+    )
     stream: Annotated[bool, Field(description="send every draft as a server-sent event")] = False
 
 
@@ -83,14 +85,14 @@ Coordinate = Annotated[Number, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 Greedy = Annotated[Number, Field(ge=0, le=100, allow_inf_nan=False, description="0 takes the likeliest token")]
 
 
-class EncodeAsked(Asked):
+class EncodeRequest(RequestBody):
     """Texts whose places in a latent space are wanted."""
 
     model: str
     texts: Annotated[list[str], Field(min_length=1, description="limited by the server")]
 
 
-class DecodeAsked(Asked):
+class DecodeRequest(RequestBody):
     """Places in a latent space whose texts are wanted."""
 
     model: str
@@ -100,7 +102,7 @@ class DecodeAsked(Asked):
     top_p: TopP = 1.0
 
 
-class WalkAsked(Asked):
+class WalkRequest(RequestBody):
     """Two texts; those on the straight line between them are wanted, both ends included."""
 
     model: str

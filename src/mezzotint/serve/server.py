@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mezzotint
 from mezzotint import UsageError
-from mezzotint.serve.settings import Door, Limits, check_serving
+from mezzotint.serve.settings import Access, Limits, check_serving
 
 
 def serve_runs(
@@ -36,15 +36,17 @@ def serve_runs(
     from mezzotint.serve.app import make_app
 
     with bound(host, port) as listening:
-        door = Door(host, listening.getsockname()[1], key)
-        app = make_app([mezzotint.load(run, device=device) for run in runs], door, limits, deterministic=deterministic)
+        access = Access(host, listening.getsockname()[1], key)
+        app = make_app(
+            [mezzotint.load(run, device=device) for run in runs], access, limits, deterministic=deterministic
+        )
         # h11 and asyncio, which are there wherever uvicorn is, so that every installation behaves alike.
         config = uvicorn.Config(
             app, http="h11", loop="asyncio", ws="none", log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=3,
         )  # fmt: skip
         shown = f"[{host}]" if ":" in host else host
-        ready(f"http://{shown}:{door.port}")
+        ready(f"http://{shown}:{access.port}")
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -39,7 +39,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Door:
+class Access:
     """Where the server listens, and to whom."""
 
     host: str = "127.0.0.1"

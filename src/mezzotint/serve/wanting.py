@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 import mezzotint
-from mezzotint import Push, Wanted
-from mezzotint.serve.asking import Asked, Number, Whole
+from mezzotint import Steering, Wanted
+from mezzotint.serve.body import Number, RequestBody, Whole
 
 PHRASES = 16
 """The most words or phrases of one kind."""
@@ -19,7 +19,7 @@ Phrase = Annotated[str, Field(min_length=1, max_length=200)]
 Place = Annotated[Whole, Field(ge=0, le=PLACE)]
 
 
-class SpanAsked(Asked):
+class SpanRequest(RequestBody):
     """A phrase over some words of a text, counted from 0."""
 
     first: Place
@@ -27,7 +27,7 @@ class SpanAsked(Asked):
     label: Annotated[str, Field(min_length=1, max_length=50, description="as in NP")]
 
 
-class WantedAsked(Asked):
+class WantedRequest(RequestBody):
     """Everything that is to hold of every text at once; a text says of what does not hold that it is `unmet`."""
 
     length: Annotated[
@@ -44,18 +44,18 @@ class WantedAsked(Asked):
         tuple[Phrase, ...],
         Field(max_length=PLACE, description="the part of speech of every word, as in DET NOUN VERB PUNCT"),
     ] = ()
-    spans: Annotated[tuple[SpanAsked, ...], Field(max_length=4 * PHRASES, description="phrases in it")] = ()
+    spans: Annotated[tuple[SpanRequest, ...], Field(max_length=4 * PHRASES, description="phrases in it")] = ()
     tree: Annotated[
         str | None, Field(description="all its phrases, any word for each word, as in (S (NP * *) (VP *) *)")
     ] = None
     strength: Annotated[
         Number,
         Field(ge=0, le=100, allow_inf_nan=False, description="how strongly classifiers are followed; 1: Bayes' rule"),
-    ] = Push().strength
+    ] = Steering().strength
 
-    def push(self) -> Push:
+    def steering(self) -> Steering:
         """How texts are moved there."""
-        return Push(strength=self.strength)
+        return Steering(strength=self.strength)
 
     def wanted(self) -> Wanted:
         """The same for the library; UsageError where it contradicts itself."""

@@ -18,7 +18,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mezzotint import Draft, MezzotintError, Sample
-from mezzotint.serve.apart import singly
+from mezzotint.serve.one_by_one import singly
 from mezzotint.serve.refusals import Refusal
 from mezzotint.serve.settings import Limits
 
@@ -55,7 +55,7 @@ class Job:
                 self.gone.set()
 
 
-Asked = tuple[Job, "list[Task]"]
+RequestBody = tuple[Job, "list[Task]"]
 """A job and its texts: in one task, or each in its own."""
 
 
@@ -141,7 +141,7 @@ class Worker:
     def _full(self) -> bool:
         return sum(job.n for job in self._waiting) >= self.limits.texts
 
-    def _tasks(self, jobs: Sequence[Job]) -> list[Asked]:
+    def _tasks(self, jobs: Sequence[Job]) -> list[RequestBody]:
         tasks = []
         for job in jobs:
             if not callable(job.how) and not job.gone.is_set():
@@ -153,7 +153,7 @@ class Worker:
 
     def _task(self, n: int, template: str | None = None, prefix: str | None = None, **how: Any) -> list[Task]:
         if self.apart:
-            return list(self.run.desk.tasks(n, template, prefix, 1, how))
+            return list(self.run.task_builder.tasks(n, template, prefix, 1, how))
         return [self.run.task(n, template=template, prefix=prefix, **how)]
 
     def _do(self, job: Job, call: Callable[[Run], Iterable[Any]]) -> Iterator[None]:
@@ -173,14 +173,14 @@ class Worker:
         else:
             self.count.batches += 1
 
-    def _drafts(self, alike: Sequence[Asked]) -> Iterable[Sequence[Draft | None]]:
+    def _drafts(self, alike: Sequence[RequestBody]) -> Iterable[Sequence[Draft | None]]:
         """The next draft of each, until all are written or nobody waits; None of one that has had its last."""
         if not self.apart:
             return self.run.together([task for _, (task,) in alike])
         drafts = (singly(self.run, tasks) for _, tasks in alike)
         return zip_longest(*(_wanted(job, some) for (job, _), some in zip(alike, drafts, strict=True)))
 
-    def _write(self, alike: Sequence[Asked]) -> Iterator[None]:
+    def _write(self, alike: Sequence[RequestBody]) -> Iterator[None]:
         """Where several fail together each is tried alone, so that none fails for another's sake."""
         jobs = [job for job, _ in alike]
         try:
@@ -216,10 +216,10 @@ def _wanted(job: Job, drafts: Iterable[Draft]) -> Iterator[Draft]:
             return
 
 
-def _alike(run: Run, asked: Sequence[Asked]) -> list[list[Asked]]:
-    found: dict[Any, list[Asked]] = {}
+def _alike(run: Run, asked: Sequence[RequestBody]) -> list[list[RequestBody]]:
+    found: dict[Any, list[RequestBody]] = {}
     for job, (task,) in asked:
-        found.setdefault(run.desk.likeness(task), []).append((job, [task]))
+        found.setdefault(run.task_builder.likeness(task), []).append((job, [task]))
     return list(found.values())
 
 

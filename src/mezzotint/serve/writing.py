@@ -87,7 +87,7 @@ def bounded(limits: Limits, numbers: Mapping[str, int], *texts: str | None) -> N
 # -- completions ------------------------------------------------------------------------------------------------------
 
 
-def completion_call(asked: schema.CompletionAsked) -> dict[str, Any]:
+def completion_call(asked: schema.CompletionRequest) -> dict[str, Any]:
     """What the library is asked for."""
     how = {"steps": asked.steps, "seed": _or(asked.seed, 0)}
     how |= {"temperature": _or(asked.temperature, 1.0), "top_p": _or(asked.top_p, 1.0)}
@@ -98,7 +98,7 @@ def completion_call(asked: schema.CompletionAsked) -> dict[str, Any]:
     return how | {"template": literal(asked.prompt, gap) + gap + literal(asked.suffix)}
 
 
-def stops(asked: schema.CompletionAsked, limits: Limits) -> list[str]:
+def stops(asked: schema.CompletionRequest, limits: Limits) -> list[str]:
     """The texts at which a completion is cut."""
     found = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
     if len(found) > limits.stops or not all(found):
@@ -106,7 +106,7 @@ def stops(asked: schema.CompletionAsked, limits: Limits) -> list[str]:
     return found
 
 
-def completed(run: Run, asked: schema.CompletionAsked, sample: Sample, stop: list[str]) -> tuple[schema.Choice, int]:
+def completed(run: Run, asked: schema.CompletionRequest, sample: Sample, stop: list[str]) -> tuple[schema.Choice, int]:
     """A finished text as a completion, and its number of tokens."""
     text, tokens, why = _between(sample.text, asked), sum(sample.gaps), "stop"
     if not asked.suffix:
@@ -124,7 +124,7 @@ def completed(run: Run, asked: schema.CompletionAsked, sample: Sample, stop: lis
 
 
 def completion(
-    run: Run, asked: schema.CompletionAsked, stop: list[str], draft: Draft
+    run: Run, asked: schema.CompletionRequest, stop: list[str], draft: Draft
 ) -> tuple[schema.Completion, schema.Usage]:
     """The finished texts as an answer, and what they took."""
     pairs = [completed(run, asked, sample, stop) for sample in draft.samples]
@@ -146,7 +146,7 @@ def usage(run: Run, given: str, samples: Sequence[Sample], tokens: int) -> schem
     )
 
 
-def settled(draft: Draft, asked: schema.CompletionAsked, stop: list[str]) -> list[str]:
+def settled(draft: Draft, asked: schema.CompletionRequest, stop: list[str]) -> list[str]:
     """Of each text, the beginning that no later draft changes: what is written without a hole from the left."""
     longest = max(map(len, stop), default=1)
     texts = []
@@ -164,7 +164,7 @@ def settled(draft: Draft, asked: schema.CompletionAsked, stop: list[str]) -> lis
     return texts
 
 
-def _between(text: str, asked: schema.CompletionAsked) -> str:
+def _between(text: str, asked: schema.CompletionRequest) -> str:
     """A text without the prompt and the suffix that were given."""
     text = text.removesuffix(asked.suffix) if asked.suffix else text
     return text.removeprefix(asked.prompt if text.startswith(asked.prompt) else asked.prompt.removesuffix(" "))
@@ -173,11 +173,11 @@ def _between(text: str, asked: schema.CompletionAsked) -> str:
 # -- canvases ---------------------------------------------------------------------------------------------------------
 
 
-def canvas_call(asked: schema.CanvasAsked) -> dict[str, Any]:
+def canvas_call(asked: schema.CanvasRequest) -> dict[str, Any]:
     """What the library is asked for; what was left alone is left to it."""
     how = asked.model_dump(exclude={"model", "n", "stream", "source", "wanted"}, exclude_none=True)
     if asked.wanted is not None:
-        how |= {"wanted": asked.wanted.wanted(), "push": asked.wanted.push()}
+        how |= {"wanted": asked.wanted.wanted(), "steering": asked.wanted.steering()}
     return {name: value for name, value in how.items() if name != "reuse" or value}
 
 
@@ -200,7 +200,7 @@ def written(run: Run, model: str, samples: Sequence[Sample], given: str = "") ->
     return schema.Written(id=named("canvas"), created=int(time.time()), model=model, texts=texts, usage=spent)
 
 
-def source_call(asked: schema.CanvasAsked) -> Callable[[Run], Iterable[Draft | Translation]]:
+def source_call(asked: schema.CanvasRequest) -> Callable[[Run], Iterable[Draft | Translation]]:
     """What the library is asked for where there is a source; UsageError for what goes with none."""
     source = asked.source or ""
     kept = {"steps", "seed", "temperature"}
@@ -213,14 +213,14 @@ def source_call(asked: schema.CanvasAsked) -> Callable[[Run], Iterable[Draft | T
     return lambda run: mezzotint.translating(run, source, **how)
 
 
-def canvas(run: Run, asked: schema.CanvasAsked, found: Draft | Translation) -> schema.Written:
+def canvas(run: Run, asked: schema.CanvasRequest, found: Draft | Translation) -> schema.Written:
     """What came of a canvas."""
     if isinstance(found, Draft):
         return written(run, asked.model, found.samples, asked.prefix or "")
     return _translated(run, asked, found)
 
 
-def _translated(run: Run, asked: schema.CanvasAsked, found: Translation) -> schema.Written:
+def _translated(run: Run, asked: schema.CanvasRequest, found: Translation) -> schema.Written:
     """A text that was written from a source, and those that it was chosen from."""
     tokens = len(run.tokenizer.encode(found.text)) if found.text else 0
     text = schema.Text(

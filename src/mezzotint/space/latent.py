@@ -98,7 +98,7 @@ class LatentAttention(nn.Module):
         return pooled
 
 
-class Reader(nn.Module):
+class PosteriorHead(nn.Module):
     """Hidden vectors to a posterior: Latent Attention, then a linear map each for mean and log variance."""
 
     def __init__(self, dim: int, latent: int) -> None:

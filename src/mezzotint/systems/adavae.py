@@ -25,10 +25,10 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.net.adapter import Adapter, Graft
 from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
-from mezzotint.objective.elbo import annealed, divergence, weighed
+from mezzotint.objective.elbo import annealed, divergence, weighted_elbo
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
-from mezzotint.space.latent import Infusion, Prior, Reader, draw, standard_normal
+from mezzotint.space.latent import Infusion, PosteriorHead, Prior, draw, standard_normal
 from mezzotint.spec.adavae import CARD, AdaVAESpec, Beside, Infuse, Tune
 from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
 
@@ -41,7 +41,7 @@ class Net(nn.Module):
         dim, depth = spec.net.dim, spec.net.depth
         self.encoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(spec.readers if spec.told else 0))
         self.decoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(depth))
-        self.reader = Reader(dim, spec.latent) if spec.told else None
+        self.reader = PosteriorHead(dim, spec.latent) if spec.told else None
         self.infusion = Infusion(
             spec.latent, dim, depth, spec.net.heads,
             pairs=spec.infuse in (Infuse.ATTENTION, Infuse.BOTH), memory=spec.infuse in (Infuse.MEMORY, Infuse.BOTH),
@@ -86,7 +86,7 @@ class AdaVAE:
                 if name.startswith(("reader", "infusion")):
                     p.zero_() if name.endswith("bias") else p.normal_(0, 0.02, generator=generator)
 
-    def pace(self, fraction: float) -> Mapping[str, float]:
+    def schedule(self, fraction: float) -> Mapping[str, float]:
         """When so much of the training is done: the divergence's weight, and whether the decoder learns yet."""
         spec = self.spec
         self.weight = spec.beta * annealed(fraction, spec.cycles, spec.silent, spec.rising)
@@ -137,7 +137,7 @@ class AdaVAE:
         """The bound with the divergence weighed, annealed and partly free; what it is itself stands in the parts."""
         spec, q = self.spec, self.posterior(batch)
         text = self.token_nll(batch, draw(q, rng.at("latent"))).sum(1)
-        yield weighed(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
+        yield weighted_elbo(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""

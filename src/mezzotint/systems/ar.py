@@ -85,10 +85,10 @@ class AR:
         spec = self.spec
         end = spec.end if spec.ending is Ending.SYMBOL else None
         control, canvas = request.control, request.canvas
-        bend = None if control is None else control.ahead(canvas, end, spec.vocab)
+        processor = None if control is None else control.logits_processor(canvas, end, spec.vocab)
         rng = Rng(request.seed, canvas.index.tolist())
         return write(
             next_logits, canvas, rng,
             start=spec.end, end=end, pad=spec.pad,
-            temperature=request.temperature, top_p=request.top_p, spaced=request.spaced, bend=bend,
+            temperature=request.temperature, top_p=request.top_p, spaced=request.spaced, processor=processor,
         )  # fmt: skip

@@ -29,7 +29,7 @@ from mezzotint.distill.divergence import (
     surrogate,
     token_kl,
 )
-from mezzotint.distill.rollout import Asked, Rollout, roll_out, streams
+from mezzotint.distill.rollout import Rollout, StateLogits, roll_out, streams
 from mezzotint.distill.tokens import matching, said_of
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.reward import tilted
@@ -92,10 +92,10 @@ class DiDiInstruct:
         if self.shadow is not None:
             self.shadow.net.load_state_dict(weights)
 
-    def pace(self, fraction: float) -> Mapping[str, float]:
+    def schedule(self, fraction: float) -> Mapping[str, float]:
         return {"critic": self.spec.critic_pace, "student": float(fraction >= self.spec.critic_alone)}
 
-    def faults(self, parts: Mapping[str, float]) -> Mapping[str, str]:
+    def warnings(self, parts: Mapping[str, float]) -> Mapping[str, str]:
         return faults(parts, self.spec.floor)
 
     # ------------------------------------------------------------ the two players
@@ -194,7 +194,7 @@ class DiDiInstruct:
         varied, theirs = ((spec.group * first[k] + second[k]) / 2 for k in ("entropy", "teacher_entropy"))
         return kl - spec.entropy * varied, {"kl": kl, "entropy": varied, "teacher_entropy": theirs}
 
-    def _near(self, asked: Asked) -> Mapping[str, Tensor]:
+    def _near(self, asked: StateLogits) -> Mapping[str, Tensor]:
         """Sums over rows of means over masked positions, at one state of the rollout."""
         with torch.no_grad():
             teacher = self.teacher.denoise(asked.noised, asked.canvas, None, asked.at).logits

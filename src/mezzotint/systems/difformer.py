@@ -34,7 +34,7 @@ from mezzotint.objective.rounding import token_nll
 from mezzotint.process.gaussian import Gaussian, RescaledVariance, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import Walk, solver
+from mezzotint.sampler.gaussian import GaussianStep, solver
 from mezzotint.space.scaled import ScaledEmbedding
 from mezzotint.spec.difformer import CARD, DifformerSpec, EmbedNorm, Louder, Names
 from mezzotint.types import Canvas, Denoiser, Frame, Loss, Noised, Prediction, Request, Sketch
@@ -171,7 +171,7 @@ class Difformer:
             blank = self.net.space.vectors.new_zeros(*canvas.ids.shape, self.spec.width)
         counted = Counted(self.denoiser(memory), canvas)
         denoise = spaces(forbid(counted, request.forbidden), request.spaced)
-        step = Walk(self.decoding, solver(request, "difformer"), blank, self.spec.early_stop, request.drafts)
+        step = GaussianStep(self.decoding, solver(request, "difformer"), blank, self.spec.early_stop, request.drafts)
         rng = Rng(request.seed, canvas.index.tolist())
         return drive(denoise, step, canvas, request.steps, rng, counted.calls)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.clamp import clamp
-from mezzotint.guidance.control import settled_request, within
+from mezzotint.guidance.control import excluding, settled_request
 from mezzotint.guidance.settled import settled
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.projected import ProjectedTransformer
@@ -29,8 +29,8 @@ from mezzotint.objective.length import LengthCost
 from mezzotint.process.gaussian import Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import Walk, solver
-from mezzotint.sampler.updated import pushed
+from mezzotint.sampler.gaussian import GaussianStep, solver
+from mezzotint.sampler.steered import steered
 from mezzotint.space.learned import LearnedEmbedding
 from mezzotint.spec.diffusion_lm import CARD, Chained, DiffusionLMSpec
 from mezzotint.types import Canvas, Denoiser, Ending, Frame, Loss, Noised, Prediction, Request
@@ -109,8 +109,8 @@ class DiffusionLM:
         a clean vector among noisy ones is. Departure: at the first step too, where the code has it noised."""
         request, space = settled_request(request, self.spec.vocab), self.net.space
         canvas, counted = request.canvas, Counted(self.denoise, request.canvas)
-        said = within(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
+        said = excluding(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
         guided = clamp(said, space.vectors.detach(), space.logits) if self.spec.clamp else said
-        walk = Walk(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
-        step = pushed(walk, said, request)
+        walk = GaussianStep(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
+        step = steered(walk, said, request)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)

@@ -19,7 +19,7 @@ from mezzotint.objective.regression import squared_error
 from mezzotint.process.gaussian import CosineVariance, Gaussian
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import Walk, ancestral
+from mezzotint.sampler.gaussian import GaussianStep, ancestral
 from mezzotint.space.latent import draw
 from mezzotint.spec.adavae import PriorSpec
 from mezzotint.types import Canvas, Loss, Noised, Posterior, Prediction
@@ -96,7 +96,9 @@ class LatentDiffusion:
             last = said.estimate
             return said
 
-        for _ in drive(denoise, Walk(self.process, ancestral, start), canvas, self.spec.steps, rng, counted.calls):
+        for _ in drive(
+            denoise, GaussianStep(self.process, ancestral, start), canvas, self.spec.steps, rng, counted.calls
+        ):
             pass
         # The last step, to t = 0, ends at the estimate itself.
         return self.net.mean + self.net.deviation * last[:, 0]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.guidance.control import settled_request, within
+from mezzotint.guidance.control import excluding, settled_request
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import counted_bound, text_bound, timed_bound, turned
@@ -64,11 +64,11 @@ class MDLM:
         request = settled_request(request, self.spec.vocab)
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
         counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
-        guided = within(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
+        guided = excluding(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
         control = request.control
         if control is not None:
-            canvas = control.placed(canvas, guided, self.process.mask, rng.at("control"))
+            canvas = control.place_words(canvas, guided, self.process.mask, rng.at("control"))
             request = replace(request, canvas=canvas)
-            guided = control.leaned(guided, self.process.mask)
+            guided = control.guided(guided, self.process.mask)
         step = rule(self.process, request)  # eq. 7, unless another rule is asked for
         return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)

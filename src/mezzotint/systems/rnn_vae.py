@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.net.recurrent import RecurrentReader, RecurrentWriter, initialise
-from mezzotint.objective.elbo import annealed, divergence, weighed
+from mezzotint.objective.elbo import annealed, divergence, weighted_elbo
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
 from mezzotint.space.latent import Prior, draw, standard_normal, within_bounds
@@ -74,7 +74,7 @@ class RNNVAE:
                 linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)
                 linear.bias.zero_()
 
-    def pace(self, fraction: float) -> Mapping[str, float]:
+    def schedule(self, fraction: float) -> Mapping[str, float]:
         """The divergence's weight when so much of the training is done."""
         spec = self.spec
         self.weight = spec.beta * annealed(fraction, spec.cycles, spec.silent, spec.rising)
@@ -116,7 +116,7 @@ class RNNVAE:
         """The bound with the divergence weighed, annealed and partly free; what it is itself stands in the parts."""
         spec, q = self.spec, self.posterior(batch)
         text = self.token_nll(batch, draw(q, rng.at("latent")), self._seen(batch, rng.at("seen"))).sum(1)
-        yield weighed(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
+        yield weighted_elbo(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""

@@ -43,7 +43,7 @@ from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Ga
 from mezzotint.process.warp import Warp
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
-from mezzotint.sampler.gaussian import SOLVERS, Walk
+from mezzotint.sampler.gaussian import SOLVERS, GaussianStep
 from mezzotint.space.embedding import Embedding
 from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table, Times
 from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
@@ -218,5 +218,5 @@ class SED:
         elif (request.temperature, request.top_p) != (1, 1):
             raise CapabilityError("a run with speaks=vector has no odds of tokens; leave temperature and top_p at 1")
         guided = classifier_free(denoise, request.guidance, request.carry_guided)
-        step = Walk(self.process, SOLVERS[request.decoder], F.embedding(canvas.ids, vectors), clock=self._times)
+        step = GaussianStep(self.process, SOLVERS[request.decoder], F.embedding(canvas.ids, vectors), clock=self._times)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)

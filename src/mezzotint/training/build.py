@@ -14,7 +14,7 @@ from mezzotint.systems import entry
 from mezzotint.training.device import autocast, pick_device, pick_precision
 from mezzotint.training.loop import Trainer
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Embedded, Founded, System
+from mezzotint.types import AcceptsEmbeddings, HasFrozen, System
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def _begun(model: System, start: Start, seed: int, shard: bool) -> list[nn.Modul
     """Give a system its weights; returns the networks that it starts from, if it does."""
     frozen: list[nn.Module] = []
     if start.frozen is not None:
-        assert isinstance(model, Founded), "only a system that starts from others has a place for them"
+        assert isinstance(model, HasFrozen), "only a system that starts from others has a place for them"
         if shard:
             raise UsageError("shard=true has not been tried with networks that are not trained; leave it out")
         start.frozen(model.frozen)
         frozen = list(model.frozen.values())
     model.initialise(seed)
     if start.table is not None:
-        if not isinstance(model, Embedded):
+        if not isinstance(model, AcceptsEmbeddings):
             raise UsageError(f"{model.card.name} takes no vectors of others; leave embeddings out")
         model.embed(start.table)
     if start.tuned is not None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mezzotint.errors import RunError
 from mezzotint.training.folder import CHECKPOINTS, FROZEN, digest, put_json, read_json, steps_saved, sync
-from mezzotint.types import Founded, System
+from mezzotint.types import HasFrozen, System
 
 KEPT = 2
 FILES = ("weights", "ema", "optimiser")
@@ -141,7 +141,7 @@ def networks(system: System) -> list[nn.Module]:
 
 def _stands_on(system: System) -> Mapping[str, nn.Module]:
     """A teacher is not among them: who only writes needs none."""
-    return system.frozen if system.card.backbone and isinstance(system, Founded) else {}
+    return system.frozen if system.card.backbone and isinstance(system, HasFrozen) else {}
 
 
 def counts(system: System) -> tuple[int, int]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import RunError
 from mezzotint.spec.base import Spec
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
@@ -25,7 +23,7 @@ from mezzotint.training import folder as files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
+class NewRun:
     """What stands in a run folder when it begins."""
 
     system: str
@@ -51,9 +49,9 @@ class Beginning:
     """Further files, as JSON."""
 
 
-def create(out: Path, run: Beginning) -> None:
+def create(out: Path, run: NewRun) -> None:
     """Write a run folder at `out`; RunError where it cannot be made there, and then nothing of it is left."""
-    with _appearing(out) as aside:
+    with files.atomic_folder(out) as aside:
         run.tokenizer.save(aside / files.TOKENIZER)
         if run.lengths is not None:
             files.put_json(aside / files.LENGTHS, run.lengths.to_json())
@@ -76,7 +74,7 @@ def _save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     files.sync(path)
 
 
-def _config(run: Beginning) -> Mapping[str, Any]:
+def _config(run: NewRun) -> Mapping[str, Any]:
     return {
         "format": files.FORMAT,
         "system": run.system,
@@ -90,25 +88,6 @@ def _config(run: Beginning) -> Mapping[str, Any]:
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"
         + (f", {run.processes} processes" if run.processes > 1 else ""),
     }
-
-
-@contextlib.contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes it when all is written, and goes away if anything fails."""
-    aside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-    except OSError as e:
-        raise RunError(f"{out} cannot be made: {e.strerror}; choose another --out") from None
-    try:
-        yield aside
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _versions() -> dict[str, str]:

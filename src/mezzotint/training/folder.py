@@ -18,8 +18,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,6 +118,31 @@ def read_spec(folder: Path, config: Mapping[str, Any], kind: type[S], key: str =
         return kind.from_json(config[key])
     except (UsageError, TypeError, AttributeError) as e:
         raise RunError(f"{folder / CONFIG} does not describe a {config['system']} run: {e}") from None
+
+
+def output_path(out: str | Path) -> Path:
+    """A folder to be written, with a name of its own."""
+    return Path(out) if Path(out).name else Path(out).absolute()
+
+
+@contextmanager
+def atomic_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes it when all is written, and goes away if anything fails.
+
+    RunError where it cannot be made there or written.
+    """
+    aside = out.with_name(f".{out.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written ({error.strerror or error}); name another folder") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_new(out: Path) -> None:

@@ -22,7 +22,7 @@ from mezzotint.spec.training import TrainingSpec
 from mezzotint.training.checkpoint import Checkpoint, fill, named
 from mezzotint.training.parallel import Weights, weights
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Loss, Paced, System
+from mezzotint.types import Canvas, Loss, Scheduled, System
 
 Batches = Callable[[int, int, int], Canvas]
 """(step, first place, places) -> those rows of the step's global batch."""
@@ -70,7 +70,7 @@ class Trainer:
         players: Mapping[str, nn.Module] = self.system.players
         self.weights = weights(self.team, players, self.device, self.spec.shard)
         betas = (self.spec.beta1, self.spec.beta2)
-        self.paces: Mapping[str, float] = {}
+        self.lr_scales: Mapping[str, float] = {}
         self.optimisers = {
             name: torch.optim.AdamW(
                 module.parameters(), lr=self.spec.lr, betas=betas, weight_decay=self.spec.weight_decay, fused=True
@@ -88,7 +88,7 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """The state to be saved, whole on every process; all have to ask for it at once."""
-        full = self.weights.full
+        full = self.weights.gathered
         state: dict[str, Tensor] = {}
         for player, module in self.system.players.items():
             for name, parameter in module.named_parameters():
@@ -100,11 +100,11 @@ class Trainer:
 
     def averaged(self) -> dict[str, Tensor]:
         """The averaged weights, whole on every process; all have to ask for them at once."""
-        return {k: self.weights.full(v) for k, v in self.ema.items()}
+        return {k: self.weights.gathered(v) for k, v in self.ema.items()}
 
     def restore(self, checkpoint: Checkpoint, source: str) -> None:
         """Go on from a saved state, whether one process saved it or many."""
-        placed = self.weights.placed
+        placed = self.weights.local_shard
         fill(self.system.players, checkpoint.weights, source, placed)
         current = named(self.system.players)
         self.ema = {k: placed(v.to(self.device), current[k]) for k, v in checkpoint.ema.items()}
@@ -126,7 +126,7 @@ class Trainer:
             meter.add(self._update(batches))
             now = time.monotonic()
             # Clocks differ, and what follows has to be the same everywhere.
-            spent, due, stale = self.team.told(
+            spent, due, stale = self.team.broadcast(
                 [now - began, meter.seconds >= report_every, now - saved_at >= save_seconds]
             )
             self.elapsed += spent
@@ -145,7 +145,7 @@ class Trainer:
         remaining = self.elapsed / fraction - self.elapsed if fraction else math.inf
         loss, parts, rate = meter.read(self.team)
         if not math.isfinite(loss):
-            raise self.team.ours(
+            raise self.team.shared_error(
                 RunError(
                     f"the loss is {loss} at step {self.step}; the checkpoints are whole, but train with a lower lr"
                 )
@@ -162,7 +162,7 @@ class Trainer:
     def _update(self, batches: Batches) -> list[Loss]:
         """One step of every player; returns each one's loss, summed over all parts of the batch."""
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
-        self.paces = self.system.pace(self.fraction) if isinstance(self.system, Paced) else {}
+        self.lr_scales = self.system.schedule(self.fraction) if isinstance(self.system, Scheduled) else {}
         size = self.spec.batch // self.spec.accumulate
         streams = []
         for part in range(self.spec.accumulate):
@@ -181,13 +181,13 @@ class Trainer:
         losses: list[Loss] = []
         for stream in streams:
             with self.autocast():
-                loss = self.weights.ask(stream)
+                loss = self.weights.next_loss(stream)
             if loss is None:
                 return None
             loss.total.backward()
             losses.append(Loss(loss.total.detach(), loss.parts, loss.count, loss.player))
         combined = _combined(losses)
-        self._move(combined.player, self.weights.added(self.system.players[combined.player], combined.count))
+        self._move(combined.player, self.weights.reduce_gradients(self.system.players[combined.player], combined.count))
         return combined
 
     def _move(self, player: str, count: float) -> None:
@@ -198,7 +198,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(module.parameters(), self.spec.clip)
         optimiser = self.optimisers[player]
         for group in optimiser.param_groups:
-            group["lr"] = self._rate(self.fraction) * self.paces.get(player, 1.0)
+            group["lr"] = self._rate(self.fraction) * self.lr_scales.get(player, 1.0)
         optimiser.step()
         # A loss may reach through another player's network; what it left there is not that player's.
         for each in self.optimisers.values():

@@ -26,11 +26,11 @@ BUCKET = 2**24
 class Weights(Protocol):
     """How the players' weights are held."""
 
-    def ask(self, stream: Iterator[Loss]) -> Loss | None:
+    def next_loss(self, stream: Iterator[Loss]) -> Loss | None:
         """A system's next loss, ready to be back-propagated."""
         ...
 
-    def added(self, player: nn.Module, count: float) -> float:
+    def reduce_gradients(self, player: nn.Module, count: float) -> float:
         """After the backward pass of all parts: adds up the player's gradients and the counts over all processes."""
         ...
 
@@ -38,25 +38,25 @@ class Weights(Protocol):
         """Inside, this process can compute with the weights at its own pace."""
         ...
 
-    def full(self, tensor: Tensor) -> Tensor:
+    def gathered(self, tensor: Tensor) -> Tensor:
         """A weight, or a tensor that belongs to it, whole, as files have it; asked for by all processes at once."""
         ...
 
-    def placed(self, tensor: Tensor, like: Tensor) -> Tensor:
+    def local_shard(self, tensor: Tensor, like: Tensor) -> Tensor:
         """This process's part of a whole tensor, held as `like` is."""
         ...
 
 
-class Copies:
+class Replicated:
     """Every process has all weights, and the gradients are added up after the backward pass (data parallel)."""
 
     def __init__(self, team: Team) -> None:
         self.team = team
 
-    def ask(self, stream: Iterator[Loss]) -> Loss | None:
+    def next_loss(self, stream: Iterator[Loss]) -> Loss | None:
         return next(stream, None)
 
-    def added(self, player: nn.Module, count: float) -> float:
+    def reduce_gradients(self, player: nn.Module, count: float) -> float:
         if self.team.size == 1:
             return count
         trained = [p for p in player.parameters() if p.requires_grad]
@@ -73,10 +73,10 @@ class Copies:
     def whole(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def full(self, tensor: Tensor) -> Tensor:
+    def gathered(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def placed(self, tensor: Tensor, like: Tensor) -> Tensor:
+    def local_shard(self, tensor: Tensor, like: Tensor) -> Tensor:
         return tensor
 
 
@@ -101,7 +101,7 @@ def _add_up(grads: list[Tensor]) -> None:
     torch._foreach_copy_(grads, [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)])
 
 
-class Shards(nn.Module):
+class Sharded(nn.Module):
     """Each process keeps its share of weights, averages and optimiser state (FSDP2, Zhao et al. 2023).
 
     While a loss is computed and back-propagated the weights are whole everywhere, so no process waits for another in
@@ -135,7 +135,7 @@ class Shards(nn.Module):
         loss = next(stream, None)
         return (None if loss is None else loss.total), loss
 
-    def ask(self, stream: Iterator[Loss]) -> Loss | None:
+    def next_loss(self, stream: Iterator[Loss]) -> Loss | None:
         self._gather()
         total, loss = self(stream)
         if loss is None:
@@ -144,7 +144,7 @@ class Shards(nn.Module):
         asked: Loss = replace(loss, total=total)
         return asked
 
-    def added(self, player: nn.Module, count: float) -> float:
+    def reduce_gradients(self, player: nn.Module, count: float) -> float:
         self._scatter()
         return self.team.sum([count])[0]
 
@@ -156,12 +156,12 @@ class Shards(nn.Module):
         finally:
             self._scatter()
 
-    def full(self, tensor: Tensor) -> Tensor:
+    def gathered(self, tensor: Tensor) -> Tensor:
         from torch.distributed.tensor import DTensor
 
         return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
-    def placed(self, tensor: Tensor, like: Tensor) -> Tensor:
+    def local_shard(self, tensor: Tensor, like: Tensor) -> Tensor:
         from torch.distributed.tensor import DTensor, distribute_tensor
 
         if not isinstance(like, DTensor) or tensor.shape != like.shape:
@@ -189,4 +189,4 @@ def weights(team: Team, players: Mapping[str, nn.Module], device: torch.device, 
     """The players' weights as they are to be held; to be made before their optimisers."""
     if team.size > 1 and not shard and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         raise UsageError("accelerate was told --use_fsdp and this run was not; train with --set shard=true as well")
-    return Shards(team, players, device) if shard and team.size > 1 else Copies(team)
+    return Sharded(team, players, device) if shard and team.size > 1 else Replicated(team)

@@ -9,12 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from mezzotint.errors import RunError
 from mezzotint.net.quantized import FEW
 from mezzotint.spec.quantize import Few
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import read_tensors
-from mezzotint.training.packed import write_few
+from mezzotint.training.quantized_file import write_few
 
 
 def write_quantized(
@@ -23,20 +22,10 @@ def write_quantized(
     """Write the run folder `out`, whole or not at all; RunError where it holds something already or cannot be made."""
     files.check_new(out)
     tensors = read_tensors(run / files.MODEL)  # as they were trained; the modules may be in fewer digits
-    aside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
+    with files.atomic_folder(out) as aside:
         for name in (files.TOKENIZER, files.LENGTHS, files.LOG):
             if (run / name).exists():
                 shutil.copyfile(run / name, aside / name)
         write_few(aside / files.MODEL, tensors, modules, FEW[weights]())
         # Not to be trained on: what was rounded away is gone.
         files.put_json(aside / files.CONFIG, {**config, "training": None, "packed": weights.value})
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except OSError as error:
-        raise RunError(f"{out} cannot be written ({error.strerror or error}); name another folder") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -82,9 +82,9 @@ class Team:
     Every method but `share` has to be called by all of them, in the same order.
     """
 
-    def __init__(self, here: Place = Place(), talk: ProcessGroup | None = None) -> None:
+    def __init__(self, here: Place = Place(), group: ProcessGroup | None = None) -> None:
         self.rank, self.size = here.rank, here.size
-        self.talk = talk
+        self.group = group
         self.met = self.size == 1
         """Whether they have agreed once that nobody failed before they met."""
 
@@ -102,11 +102,11 @@ class Team:
         """Each value summed over the processes, in float64."""
         return self._reduced(values, "SUM")
 
-    def most(self, values: Sequence[float]) -> list[float]:
+    def max(self, values: Sequence[float]) -> list[float]:
         """The largest of each value over the processes."""
         return self._reduced(values, "MAX")
 
-    def told(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """The first process's values, for decisions that all have to take alike, such as those by the clock."""
         return self.sum(values if self.first else [0.0] * len(values))
 
@@ -118,21 +118,21 @@ class Team:
         from torch import distributed as dist
 
         sent = torch.frombuffer(bytearray(json.dumps(value), "ascii"), dtype=torch.uint8)
-        most = int(self.most([len(sent)])[0])
+        most = int(self.max([len(sent)])[0])
         found = torch.full((self.size, most), ord(" "), dtype=torch.uint8)
         padded = torch.full((most,), ord(" "), dtype=torch.uint8)
         padded[: len(sent)] = sent
-        dist.all_gather(list(found), padded, group=self.talk)
+        dist.all_gather(list(found), padded, group=self.group)
         return [json.loads(bytes(row.tolist())) for row in found]
 
-    def deal(self, items: Iterable[T], work: Callable[[T], Any]) -> list[Any]:
+    def map(self, items: Iterable[T], work: Callable[[T], Any]) -> list[Any]:
         """`work` of every item, in order and known to all; the processes take the items in turn.
 
         What `work` gives has to be made of JSON.
         """
         if self.size == 1:
             return [work(item) for item in items]
-        with self.agreed():
+        with self.fail_together():
             mine = [work(item) for i, item in enumerate(items) if i % self.size == self.rank]
         parts = self.gather(mine)
         return [parts[i % self.size][i // self.size] for i in range(sum(map(len, parts)))]
@@ -140,8 +140,8 @@ class Team:
     # ------------------------------------------------------------ failing together
 
     @contextmanager
-    def agreed(self) -> Iterator[None]:
-        """A stretch of work that may fail on some: then no process goes on from here, and one tells why."""
+    def fail_together(self) -> Iterator[None]:
+        """A stretch of work that may fail on some: then no process goes on from here, and one should_report why."""
         error: Exception | None = None
         try:
             yield
@@ -151,9 +151,9 @@ class Team:
             if self.size == 1:
                 raise
             error = caught
-        self.settle(error)
+        self.exchange_errors(error)
 
-    def settle(self, error: Exception | None) -> None:
+    def exchange_errors(self, error: Exception | None) -> None:
         """Hear which processes failed. Raises this one's error if it is the lowest of them, else ElsewhereError."""
         self.met = True
         sentences = self.gather(None if error is None else f"{error}" or type(error).__name__)
@@ -164,26 +164,28 @@ class Team:
             raise error
         raise ElsewhereError(sentences[failed[0]]) from error
 
-    def once(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def on_first(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What only the first process does; the others wait until it is done, and fail where it fails."""
-        with self.agreed():
+        with self.fail_together():
             return work(*args, **kwargs) if self.first else None
 
-    def ahead(self, work: Callable[[], T]) -> T:
+    def first_then_rest(self, work: Callable[[], T]) -> T:
         """What every process does, the first before the others: so they find what it leaves in a cache."""
         done: list[T] = []
         for turn in (True, False):
-            with self.agreed():
+            with self.fail_together():
                 if self.first is turn:
                     done.append(work())
         return done[0]
 
-    def same(self, what: str, value: Any) -> None:
+    def check_equal(self, what: str, value: Any) -> None:
         """DataError unless all have the same value, which has to be made of JSON."""
         if len({json.dumps(each) for each in self.gather(value)}) > 1:
-            raise self.ours(DataError(f"the processes of this launch have different {what}; give all the same files"))
+            raise self.shared_error(
+                DataError(f"the processes of this launch have different {what}; give all the same files")
+            )
 
-    def ours(self, error: MezzotintError) -> MezzotintError:
+    def shared_error(self, error: MezzotintError) -> MezzotintError:
         """An error that all processes meet at the same place, to be raised: the first tells it."""
         return error if self.first else ElsewhereError(str(error))
 
@@ -205,7 +207,7 @@ class Team:
         from torch import distributed as dist
 
         reduced = torch.tensor([float(value) for value in values], dtype=torch.float64)
-        dist.all_reduce(reduced, getattr(dist.ReduceOp, how), group=self.talk)
+        dist.all_reduce(reduced, getattr(dist.ReduceOp, how), group=self.group)
         return reduced.tolist()
 
 
@@ -240,7 +242,7 @@ def is_first() -> bool:
         return True
 
 
-def tells(error: MezzotintError) -> bool:
+def should_report(error: MezzotintError) -> bool:
     """Whether this process is the one to tell of an error, so that a launch of many tells it once."""
     if isinstance(error, ElsewhereError):
         return False
@@ -252,7 +254,7 @@ def tells(error: MezzotintError) -> bool:
         return True
     # Before they met, the others may fail alike or wait for this one: their first word to each other is on failures.
     try:
-        join().settle(error)
+        join().exchange_errors(error)
     except ElsewhereError:
         return False
     except MezzotintError:

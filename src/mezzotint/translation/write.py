@@ -19,7 +19,7 @@ import torch
 from mezzotint.checks import check_decoder, decoder_named
 from mezzotint.data.canvas import pack, sources
 from mezzotint.errors import CapabilityError, RunError, UsageError, few, unknown
-from mezzotint.guidance.choose import Chooser, best_scored, most_agreed, sentence_bleu
+from mezzotint.guidance.choose import TranslationRanking, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
 from mezzotint.run import Draft, Run
 from mezzotint.tasks import Task
@@ -36,13 +36,13 @@ class Usual:
     """How a decoder is used where nothing else is asked for."""
 
     candidates: tuple[int, int] = (5, 2)
-    choose: Chooser = Chooser.MBR
+    choose: TranslationRanking = TranslationRanking.MBR
     temperature: float = 1.0
 
 
 USUAL = {
-    Decoder.BEAM: Usual((1, 5), Chooser.LIKELIHOOD),
-    Decoder.MASK_PREDICT: Usual((5, 1), Chooser.LIKELIHOOD, 0.0),
+    Decoder.BEAM: Usual((1, 5), TranslationRanking.LIKELIHOOD),
+    Decoder.MASK_PREDICT: Usual((5, 1), TranslationRanking.LIKELIHOOD, 0.0),
 }
 """A system's own decoder is the first of these that it has, else the exact one; other decoders are used as `Usual()`.
 
@@ -77,12 +77,12 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TranslationSettings:
     """How sources are translated."""
 
     lengths: int
     each: int
-    choose: Chooser
+    choose: TranslationRanking
     decoder: Decoder
     steps: int = 20
     seed: int = 0
@@ -102,7 +102,7 @@ def asked_of(
     decoder: str | None = None,
     scorer: Run | None = None,
     **how: float,
-) -> Asked:
+) -> TranslationSettings:
     """What is asked for, with the usual ways of the run's own decoder where nothing is: two texts of each of five
     lengths, of which the others choose one, unless `USUAL` has others. Raises UsageError or CapabilityError."""
     card = run.card
@@ -116,7 +116,7 @@ def asked_of(
     if min(lengths, each) < 1:
         raise UsageError(f"candidates are at least one length and one text of each, not {lengths}x{each}")
     by = _chooser_named(choose) if choose else usual.choose
-    if by is Chooser.AR and scorer is None:
+    if by is TranslationRanking.AR and scorer is None:
         raise UsageError("to choose by ar, name the run that scores: a run of ar-seq2seq, as scorer")
     if scorer is not None and not (scorer.card.exact and Can.TRANSLATE in scorer.card.can):
         raise RunError(f"{scorer.folder} is a run of {scorer.card.name}; a scorer must be a run of ar-seq2seq")
@@ -125,7 +125,7 @@ def asked_of(
             raise unknown("argument", name, ["steps", "seed", "temperature", "top_p"])
     walks = chosen is Decoder.EXACT and Decoder.DDIM in card.decoders
     temperature = (HUSHED if each > 1 else 0.0) if walks else usual.temperature
-    return Asked(
+    return TranslationSettings(
         lengths, each, by, chosen, int(how.get("steps", 20)), int(how.get("seed", 0)),
         how.get("temperature", temperature), how.get("top_p", 1.0), scorer,
     )  # fmt: skip
@@ -158,7 +158,7 @@ def translating(run: Run, text: str, **how: Any) -> Iterator[Draft | Translation
     yield replace(found, note=note)
 
 
-def _translated(run: Run, texts: Iterable[str], asked: Asked, size: int) -> Iterator[Translation]:
+def _translated(run: Run, texts: Iterable[str], asked: TranslationSettings, size: int) -> Iterator[Translation]:
     numbered = enumerate(texts)
     while chunk := list(islice(numbered, CHUNK)):
         found: dict[int, Translation] = {}
@@ -203,7 +203,7 @@ class Written:
     nfe: int
 
 
-def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Asked) -> list[Written]:
+def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: TranslationSettings) -> list[Written]:
     """The candidates of some sources."""
     sketch, request = _sketched(run, rows, index, asked)
     for frame in run.system.sample(request):
@@ -211,7 +211,9 @@ def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Ask
     return _candidates(run, sketch, last, asked)
 
 
-def _sketched(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: Asked) -> tuple[Sketch, Request]:
+def _sketched(
+    run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: TranslationSettings
+) -> tuple[Sketch, Request]:
     """Where the candidates of some sources are to be written, and how."""
     tokenizer, system = run.tokenizer, run.system
     assert isinstance(system, Translator)
@@ -227,7 +229,7 @@ def _sketched(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: 
     return sketch, request
 
 
-def _candidates(run: Run, sketch: Sketch, frame: Frame, asked: Asked) -> list[Written]:
+def _candidates(run: Run, sketch: Sketch, frame: Frame, asked: TranslationSettings) -> list[Written]:
     """What stands in the last frame, source by source."""
     rows_of = range(0, len(frame.ids), asked.candidates)
     return [_written(run, sketch, frame, slice(begin, begin + asked.candidates)) for begin in rows_of]
@@ -247,12 +249,14 @@ def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:
     return Written(texts, scores, int(frame.nfe[rows].sum()))
 
 
-def _chosen(run: Run, read: Sequence[str], written: Sequence[Written], asked: Asked) -> Iterator[Translation]:
-    by_other = _scored(asked.scorer, read, written) if asked.choose is Chooser.AR and asked.scorer else None
+def _chosen(
+    run: Run, read: Sequence[str], written: Sequence[Written], asked: TranslationSettings
+) -> Iterator[Translation]:
+    by_other = _scored(asked.scorer, read, written) if asked.choose is TranslationRanking.AR and asked.scorer else None
     pick: Callable[[int, Written], int] = {
-        Chooser.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu()),
-        Chooser.AR: lambda row, each: best_scored(by_other[row] if by_other else each.scores),
-        Chooser.LIKELIHOOD: lambda row, each: best_scored(each.scores),
+        TranslationRanking.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu()),
+        TranslationRanking.AR: lambda row, each: best_scored(by_other[row] if by_other else each.scores),
+        TranslationRanking.LIKELIHOOD: lambda row, each: best_scored(each.scores),
     }[asked.choose]
     for row, each in enumerate(written):
         place = pick(row, each)
@@ -293,8 +297,8 @@ def pair_canvas(run: Run, rows: Sequence[tuple[list[int], list[int]]], index: Se
     return replace(texts, source=read).to(run.device)
 
 
-def _chooser_named(name: str) -> Chooser:
+def _chooser_named(name: str) -> TranslationRanking:
     try:
-        return Chooser(name)
+        return TranslationRanking(name)
     except ValueError:
-        raise unknown("chooser", name, [chooser.value for chooser in Chooser]) from None
+        raise unknown("chooser", name, [chooser.value for chooser in TranslationRanking]) from None

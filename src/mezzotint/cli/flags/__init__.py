@@ -5,12 +5,12 @@ A field says its type, its default and, as an annotation, how it is typed; `pars
 
 from __future__ import annotations
 
-from mezzotint.cli.flags.keeping import Evaluate, Import, Quantize, Serve, Systems
+from mezzotint.cli.flags.checking import Compare, Doctor, Evaluate, Reproduce
+from mezzotint.cli.flags.generating import Control, Infill, Sample, Translate, Writing
 from mezzotint.cli.flags.latent import Decoding, LatentAnalogy, LatentPrior, LatentSample, LatentTransfer, LatentWalk
-from mezzotint.cli.flags.making import Demo, Distill, Finetune, Resume, Train, TrainControl, TrainEmbeddings, Training
-from mezzotint.cli.flags.proving import Compare, Doctor, Reproduce
 from mezzotint.cli.flags.readers import BUNDLED
-from mezzotint.cli.flags.writing import Control, Infill, Sample, Translate, Writing
+from mezzotint.cli.flags.runs import Import, Quantize, Serve, Systems
+from mezzotint.cli.flags.training import Demo, Distill, Finetune, Resume, Train, TrainControl, TrainEmbeddings, Training
 
 __all__ = [
     "BUNDLED",

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mezzotint.errors import RunError
-from mezzotint.net.packed import Packed, pack
+from mezzotint.net.codes import CodedMatrix, pack
 from mezzotint.net.quantized import Kept, QuantizedLinear, Quantizer
 from mezzotint.space.quantized import QuantizedEmbedding
 from mezzotint.training.checkpoint import fill, named
@@ -75,7 +75,7 @@ def read_packed(path: Path, modules: Mapping[str, nn.Module]) -> None:
         try:
             codes, values = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.values")
             scales = tensors.pop(f"{name}.scales", None)
-            tensors[name] = Packed(codes, values, scales, (rows, columns)).unpack()
+            tensors[name] = CodedMatrix(codes, values, scales, (rows, columns)).unpack()
         except (KeyError, RuntimeError, IndexError):
             raise RunError(f"{path} is damaged: its codes of {name} are not whole") from None
     fill(modules, tensors, str(path))

@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mezzotint.data.labelled import IGNORED, Labelled
+from mezzotint.guidance.classifier import Classifiers
 from mezzotint.guidance.constraint import View
 from mezzotint.guidance.fudge import certain
-from mezzotint.guidance.reading import Reader
-from mezzotint.net.annotator import Annotator, shown
+from mezzotint.net.classifier import ClassifierNet, shown
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.process.truncated import UNWRITTEN, Truncated
 from mezzotint.rng import Rng
-from mezzotint.spec.controller import Labels
+from mezzotint.spec.classifier import Labels
 from mezzotint.types import Canvas, Ending, Loss, Noised, System
 
 CLEAN = 0.1
@@ -35,10 +35,10 @@ TIMES = (0.0, 0.25, 0.5)
 """When held-out texts are read, where there is noise."""
 
 
-class Lesson:
+class ClassifierTask:
     """What classifiers learn from: labelled texts in the states that a system writes through."""
 
-    def __init__(self, system: System, net: Annotator, led: bool = True) -> None:
+    def __init__(self, system: System, net: ClassifierNet, led: bool = True) -> None:
         """`led`: whether the system writes through states that can be moved."""
         whole: Any = system
         self.process: Any = whole.process if led else None
@@ -60,10 +60,10 @@ class Lesson:
             return _as_they_are
         return None if self.space is None else self.space.clean
 
-    def reader(self, labels: Labels) -> Reader:
+    def reader(self, labels: Labels) -> Classifiers:
         """The classifiers at work."""
         begun = isinstance(self.process, Truncated)
-        return Reader(self.net, labels, self.clean, self.shown, None if begun else self.begin)
+        return Classifiers(self.net, labels, self.clean, self.shown, None if begun else self.begin)
 
     def begin(self, canvas: Canvas) -> View:
         """Texts of which nothing is written yet, at t = 1. Where there is noise, it is the same at the same place of
@@ -140,7 +140,7 @@ class Lesson:
         yield Loss(total, {name: part.detach() for name, part in parts.items()}, float(rows), "control")
 
 
-def told(reader: Reader, view: View, fields: int) -> dict[str, Tensor]:
+def told(reader: Classifiers, view: View, fields: int) -> dict[str, Tensor]:
     """All log-probabilities of a state, by name: `fields/0`, …, `tags`, `phrases`, `ends`; those that are learned."""
     net, h = reader.net, reader.hidden(view)
     found = {f"fields/{k}": reader.numbered(view, k) for k in range(fields)}
@@ -164,7 +164,9 @@ def asked(view: View, name: str, label: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def told_right(lesson: Lesson, labels: Labels, batches: Sequence[Labelled], seed: int) -> dict[str, list[float]]:
+def told_right(
+    lesson: ClassifierTask, labels: Labels, batches: Sequence[Labelled], seed: int
+) -> dict[str, list[float]]:
     """How much is told right at each of the lesson's times: shares of fields and of parts of speech, F1 of phrases."""
     hits: dict[str, list[list[float]]] = {}
     reader = lesson.reader(labels)

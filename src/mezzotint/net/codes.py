@@ -18,7 +18,7 @@ MOST_BITS = 8
 
 
 @dataclass(frozen=True)
-class Packed:
+class CodedMatrix:
     """Codes of 1, 2, 4 or 8 bits into a short list of values."""
 
     codes: Tensor
@@ -50,7 +50,7 @@ class Packed:
 
 
 @torch.no_grad()
-def pack(w_RC: Tensor, quantizer: Quantizer) -> Packed | None:
+def pack(w_RC: Tensor, quantizer: Quantizer) -> CodedMatrix | None:
     """The quantised weights (R, C) as codes; None where they have too many values for codes of MOST_BITS."""
     quantised, scales = quantizer.values(w_RC), quantizer.scales(w_RC)
     units = quantised if scales is None else quantised.sign()
@@ -62,7 +62,7 @@ def pack(w_RC: Tensor, quantizer: Quantizer) -> Packed | None:
     flat = torch.nn.functional.pad(codes.flatten(), (0, -codes.numel() % each)).view(-1, each)
     at = bits * torch.arange(each, device=flat.device)
     rows, columns = w_RC.shape
-    return Packed((flat << at).sum(-1).to(torch.uint8), values, scales, (rows, columns))
+    return CodedMatrix((flat << at).sum(-1).to(torch.uint8), values, scales, (rows, columns))
 
 
 def _bits(values: int) -> int:

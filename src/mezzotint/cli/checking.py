@@ -1,4 +1,4 @@
-"""The commands that set runs side by side, examine one, and check what is said of Mezzotint.
+"""The commands that score runs, set them side by side, examine one, and check what is said of Mezzotint.
 
 Each returns the exit status: 1 where a check was made and something does not hold.
 """
@@ -10,10 +10,33 @@ from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, draw_table, say, stderr
-from mezzotint.cli.saying import next_of, print_line, print_record, report_of
+from mezzotint.cli.output import card_of, next_of, print_line, print_record, report_of, scored, show
 
 DOES_NOT_HOLD = 1
 """The exit status where a check was made and failed."""
+
+
+def evaluate(given: flags.Evaluate) -> int:
+    """Score a run on held-out text."""
+    config = mezzotint.check_run(given.run)
+    mezzotint.check_data(given.data)
+    if given.judge is not None:
+        mezzotint.check_run(given.judge)
+    if given.mauve:
+        mezzotint.check_mauve(config, given.judge)
+    keep_memory()
+    columns = scored(given.run, given.data, given.judge, given.device, mauve=given.mauve)
+    if given.json:
+        for column, scores in columns.items():
+            for score in scores:
+                print_record({"column": column} | score.to_json())
+    else:
+        show(columns)
+    judged = any(score.judge for scores in columns.values() for score in scores)
+    if not judged and mezzotint.Can.TRANSLATE not in card_of(given.run).can:
+        say("fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed")
+    closing(next_of(given.run), report_of(given.run))
+    return 0
 
 
 def doctor(given: flags.Doctor) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mezzotint.guidance.constraint import Classified, Constraint, View
-from mezzotint.types import Canvas, Denoiser, Noised, Prediction, Push
+from mezzotint.types import Canvas, Denoiser, Noised, Prediction, Steering
 
 LEAST = 0.01
 """The least by which the slope of a classifier multiplies the odds of a token: it is not certain."""
@@ -55,15 +55,15 @@ class Filled(View):
         return states
 
 
-def leaned(
-    denoise: Denoiser, mask: int, led: Sequence[Constraint], barring: Sequence[Constraint], push: Push
+def guided(
+    denoise: Denoiser, mask: int, led: Sequence[Constraint], barring: Sequence[Constraint], steering: Steering
 ) -> Denoiser:
     """A denoiser whose tokens lean towards what is `led`, and avoid what `barring` says would break a rule."""
     if not led and not barring:
         return denoise
     close = [part for part in led if isinstance(part, Classified)]
 
-    def leaning(
+    def guided_denoise(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         assert at is not None, "a denoiser of masks is asked about masked positions: say which"
@@ -88,17 +88,22 @@ def leaned(
             plain = logits + sum(
                 gain for part, gain in zip(led, gains, strict=True) if not isinstance(part, Classified)
             )
-            return Prediction(_asked(whole, close, at, moved[number], plain[number], push))
+            return Prediction(_asked(whole, close, at, moved[number], plain[number], steering))
 
-    return leaning
+    return guided_denoise
 
 
 def _asked(
-    whole: View, close: Sequence[Constraint], at: tuple[Tensor, Tensor], ranked: Tensor, logits: Tensor, push: Push
+    whole: View,
+    close: Sequence[Constraint],
+    at: tuple[Tensor, Tensor],
+    ranked: Tensor,
+    logits: Tensor,
+    steering: Steering,
 ) -> Tensor:
     """Logits (K, V) of the positions `at`, those of the tokens ranked highest raised by what `close` say of each, all
     others minus infinity."""
-    best = ranked.topk(min(push.beside, ranked.shape[1]), -1)
+    best = ranked.topk(min(steering.k_masked, ranked.shape[1]), -1)
     ids, asked = best.indices, best.values >= best.values[:, :1] - RANGE
     each, tokens = asked.nonzero()[:, 0], ids[asked]
     chances = []
@@ -108,7 +113,7 @@ def _asked(
         told = [part.weight * log_chance for part in close if (log_chance := part.log_chance(view)) is not None]
         chances.append(sum(told, torch.zeros_like(view.noised.t)))
     gain = torch.cat(chances).to(logits.dtype)
-    gain = torch.where(gain == -inf, gain, push.strength * gain)
+    gain = torch.where(gain == -inf, gain, steering.strength * gain)
     raised = torch.full_like(best.values, -inf)
     raised[asked] = logits.gather(1, ids)[asked] + gain
     moved = torch.full_like(logits, -inf).scatter(1, ids, raised)

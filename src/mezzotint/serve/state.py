@@ -18,7 +18,7 @@ from mezzotint.serve.worker import Worker
 
 
 @dataclass
-class House:
+class ServerState:
     """What one server has."""
 
     limits: Limits
@@ -48,8 +48,8 @@ class House:
         )  # fmt: skip
 
 
-def house_of(request: Request) -> House:
+def house_of(request: Request) -> ServerState:
     """The one that a request came to."""
     house = request.app.state.house
-    assert isinstance(house, House)
+    assert isinstance(house, ServerState)
     return house

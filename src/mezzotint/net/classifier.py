@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.net.projected import ProjectedTransformer
-from mezzotint.spec.controller import ControllerSpec, Labels
+from mezzotint.spec.classifier import ClassifierSpec, Labels
 
 QUIET = 0.1
 """How loud a word is before anything is learned: a text is a sum of many."""
 
 
-class Annotator(nn.Module):
+class ClassifierNet(nn.Module):
     """States (B, L, W) and times (B,) to hidden vectors (B, L, D), and these to log-probabilities."""
 
-    def __init__(self, spec: ControllerSpec, labels: Labels) -> None:
+    def __init__(self, spec: ClassifierSpec, labels: Labels) -> None:
         super().__init__()
         dim = spec.net.dim
         self.sizes = [len(values) for values in labels.fields.values()]

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from mezzotint.data.trees import cells
 from mezzotint.errors import CapabilityError, UsageError, unknown
 from mezzotint.guidance.constraint import Classified, View
-from mezzotint.net.annotator import Annotator
-from mezzotint.spec.controller import Labels
+from mezzotint.net.classifier import ClassifierNet
+from mezzotint.spec.classifier import Labels
 from mezzotint.spec.wanted import Span
 from mezzotint.types import Canvas, Noised
 
@@ -26,12 +26,12 @@ Shown = Callable[[View, Tensor], Tensor]
 """view, table (V, S) -> (B, L, S): the rows of the tokens that a state shows, before any network has read it."""
 
 
-class Reader:
+class Classifiers:
     """An annotator at work; `clean` is None where it reads odds of tokens, and changes nothing where it reads ids."""
 
     def __init__(
         self,
-        net: Annotator,
+        net: ClassifierNet,
         labels: Labels,
         clean: Clean | None,
         shown: Shown | None = None,

@@ -32,7 +32,7 @@ SEED = 0
 
 
 @dataclass
-class Patient:
+class CheckedRun:
     """What the checks are given."""
 
     load: Callable[[], Run]

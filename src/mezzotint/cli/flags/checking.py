@@ -1,4 +1,4 @@
-"""What can be typed to set runs side by side, to examine one, and to check what is said of Mezzotint."""
+"""What can be typed to score runs, to set them side by side, to examine one, and to check what is said of Mezzotint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from mezzotint.cli.flags.readers import FILES, Device, Json, Seed, choose, switch, value, values, whole, word, words
+from mezzotint.cli.flags.readers import (
+    FILES,
+    Device,
+    Files,
+    Json,
+    Run,
+    Seed,
+    choose,
+    switch,
+    value,
+    values,
+    whole,
+    word,
+    words,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score a run on held-out text, the data's own values beside."""
+
+    example: ClassVar[str] = "mezzotint evaluate runs/reviews --data test.txt"
+    run: Run
+    data: Files
+    judge: Annotated[
+        Path | None, value("the ar run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
+    ] = None
+    mauve: Annotated[
+        bool, switch("also compare 1,000 texts with held-out ones by MAUVE, on vectors of the judge (extra mauve)")
+    ] = False
+    json: Json = False
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

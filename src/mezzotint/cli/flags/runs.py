@@ -1,4 +1,4 @@
-"""What can be typed to score, bring, shrink, serve and list."""
+"""What can be typed to import, quantise and serve runs, and to list systems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 
 from mezzotint.cli.flags.readers import (
     Device,
-    Files,
     Json,
     Run,
     choose,
@@ -20,23 +19,6 @@ from mezzotint.cli.flags.readers import (
     word,
     words,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Score a run on held-out text, the data's own values beside."""
-
-    example: ClassVar[str] = "mezzotint evaluate runs/reviews --data test.txt"
-    run: Run
-    data: Files
-    judge: Annotated[
-        Path | None, value("the ar run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
-    ] = None
-    mauve: Annotated[
-        bool, switch("also compare 1,000 texts with held-out ones by MAUVE, on vectors of the judge (extra mauve)")
-    ] = False
-    json: Json = False
-    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from mezzotint import CapabilityError, UsageError, few, literal
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, one_line, say, stderr
-from mezzotint.cli.saying import (
+from mezzotint.cli.output import (
     card_of,
     demand,
     lines_of_stdin,
@@ -127,7 +127,7 @@ def control(given: flags.Control) -> int:
     if given.remask is not None:
         how |= {"decoder": given.decoder or REMASKING[0], "strength": given.remask}
     if given.strength is not None:
-        how["push"] = mezzotint.Push(strength=given.strength)
+        how["steering"] = mezzotint.Steering(strength=given.strength)
     if given.choose is None:
         found = texts(run.stream(given.n, template=given.template, **how), watch=given.watch)
     else:

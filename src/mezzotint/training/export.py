@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mezzotint import hub
-from mezzotint.errors import RunError
 from mezzotint.training import folder as files
 from mezzotint.training.evidence import Evidence, gather, number, validations
 from mezzotint.types import Can, Card
@@ -25,21 +24,11 @@ def publish(run: Path, out: Path, card: Card, name: str) -> None:
     files.check_new(out)
     evidence = gather(run)
     config = {**without_paths(files.read_config(run)), "published": True}
-    aside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
+    with files.atomic_folder(out) as aside:
         for file in _needed(run, card):
             shutil.copyfile(run / file, aside / file)
         files.put_json(aside / files.CONFIG, config)
         files.put(aside / CARD, model_card(config, evidence, card, name, _size(run, card)))
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except OSError as error:
-        raise RunError(f"{out} cannot be written ({error.strerror or error}); name another folder") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:

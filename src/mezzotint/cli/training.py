@@ -16,7 +16,7 @@ from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, progress, say, stderr
-from mezzotint.cli.saying import after_training, card_of, demand, foresee, next_of, report_of, sample_command
+from mezzotint.cli.output import after_training, card_of, demand, next_of, print_forecast, report_of, sample_command
 
 if TYPE_CHECKING:
     from mezzotint import Progress
@@ -59,7 +59,7 @@ def _train(given: flags.Train, out: Path, then: str) -> int:
     keep_memory()
     last = progress(_training(given, out), stderr())
     if last is not None and last.forecast is not None:
-        foresee(last.forecast)
+        print_forecast(last.forecast)
         return 0
     return after_training(last, out, then)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mezzotint.data.tokenizer import Tokenizer
+from mezzotint.doctor.checked import STEPS, CheckedRun
 from mezzotint.doctor.finding import Skip, Verdict, found
-from mezzotint.doctor.patient import STEPS, Patient
 from mezzotint.run import load
 from mezzotint.training import checkpoint as checkpoints
 from mezzotint.training.checkpoint import Checkpoint, named, networks
@@ -20,39 +20,39 @@ TEXTS = 1000
 """Texts that are made into tokens and back, at most."""
 
 
-def saved(patient: Patient) -> tuple[Verdict, str]:
+def saved(checked: CheckedRun) -> tuple[Verdict, str]:
     """What is saved for others and loaded again has the same numbers and writes the same texts."""
-    run, request = patient.exact, patient.request()
+    run, request = checked.exact, checked.request()
     with TemporaryDirectory(prefix="mezzotint-") as aside:
-        patient.run.save_pretrained(Path(aside) / "copy")
+        checked.run.save_pretrained(Path(aside) / "copy")
         other = load(Path(aside) / "copy", device=str(run.device))
-        ours, theirs = named(patient.run.system.players), named(other.system.players)
+        ours, theirs = named(checked.run.system.players), named(other.system.players)
         differ = _differ(ours, theirs)
         if differ:
             return Verdict.BAD, f"{len(differ)} of {len(ours)} tensors are others after saving and loading: {differ[0]}"
         for module in networks(other.system):
             module.double()
-        copy = Patient(lambda: other)
+        copy = CheckedRun(lambda: other)
         copy.exact = other
         return found(
-            copy.written(request) == patient.written(request),
+            copy.written(request) == checked.written(request),
             f"saved and loaded again, all {len(ours)} tensors are equal to the bit and the texts are the same",
             "saved and loaded again, the tensors are equal but the texts are not: something is used that is not saved",
         )
 
 
-def resumed(patient: Patient) -> tuple[Verdict, str]:
+def resumed(checked: CheckedRun) -> tuple[Verdict, str]:
     """A training that is cut off at a checkpoint and continued ends as one that was not, to the bit."""
-    whole, half = patient.trainer(), STEPS // 2
+    whole, half = checked.trainer(), STEPS // 2
     with TemporaryDirectory(prefix="mezzotint-") as aside:
-        for tick in whole.run(patient.batch):
+        for tick in whole.run(checked.batch):
             if tick.step == half:
                 checkpoints.save(Path(aside), whole.checkpoint())
         read = checkpoints.newest(Path(aside))
         assert read is not None, "it was just saved"
-        cut = patient.trainer()
+        cut = checked.trainer()
         cut.restore(read[0], aside)
-        for _ in cut.run(patient.batch):
+        for _ in cut.run(checked.batch):
             pass
         differ = _differ(_tensors(whole.checkpoint()), _tensors(cut.checkpoint()))
     return found(
@@ -62,12 +62,12 @@ def resumed(patient: Patient) -> tuple[Verdict, str]:
     )
 
 
-def tokens(patient: Patient) -> tuple[Verdict, str]:
+def tokens(checked: CheckedRun) -> tuple[Verdict, str]:
     """Texts without unknown words come back from their tokens, letter by letter."""
-    texts = list(patient.texts[:TEXTS])
+    texts = list(checked.texts[:TEXTS])
     if not texts:
         raise Skip("the texts that the run was trained on are not here; name some with --data")
-    tokenizer = patient.run.tokenizer
+    tokenizer = checked.run.tokenizer
     encoded = tokenizer.encode_all(texts)
     known = [(text, ids) for text, ids in zip(texts, encoded, strict=True) if tokenizer.unk not in ids]
     lost = [text for text, ids in known if tokenizer.decode(ids) != text]

@@ -30,7 +30,7 @@ def after_training(last: Progress | None, out: Path, then: str | None = None) ->
     return 0
 
 
-def foresee(found: Forecast) -> None:
+def print_forecast(found: Forecast) -> None:
     """What a training would take, in sentences on stdout."""
     print(f"{found.trained:,} numbers are trained, and {found.frozen:,} stay as they are")
     print(f"a step takes {found.step_seconds:.3g} s, {found.tokens_per_second:,.0f} tokens/s (of {found.tried} steps)")

@@ -17,7 +17,7 @@ MARK = "mezzotint · runs side by side"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComparisonRequest:
     """Which runs, on which texts."""
 
     runs: Sequence[Path]
@@ -28,7 +28,7 @@ class Asked:
 
 def check_compared(
     runs: Sequence[Path], data: Sequence[str | Path] = (), judge: Path | None = None, out: Path | None = None
-) -> Asked:
+) -> ComparisonRequest:
     """What is compared; UsageError, RunError or DataError where it cannot be, or the page cannot be written."""
     if not runs:
         raise UsageError("name runs to compare, as in `mezzotint compare runs/mdlm runs/ar`")
@@ -47,7 +47,7 @@ def check_compared(
         check_data(data)
     if out is not None:
         _check_out(out)
-    return Asked(runs, data or _own(list(configs.values())), translators)
+    return ComparisonRequest(runs, data or _own(list(configs.values())), translators)
 
 
 def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands that score, bring, shrink, serve and list.
+"""The commands that import, quantise and serve runs, and list systems.
 
 Each returns the exit status. What is wrong with a call is found, and said, before anything heavy is imported.
 """
@@ -13,7 +13,7 @@ import mezzotint
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, one_line, say, stderr
-from mezzotint.cli.saying import card_of, next_of, print_line, print_record, report_of, sample_command, scored, show
+from mezzotint.cli.output import next_of, print_line, print_record, report_of, sample_command, show
 
 if TYPE_CHECKING:
     from mezzotint import Card, Score
@@ -22,30 +22,7 @@ KEY = "MEZZOTINT_API_KEY"
 """Where a server's key can stand instead of on the command line, which others on the machine can read."""
 
 
-def evaluate(given: flags.Evaluate) -> int:
-    """Score a run on held-out text."""
-    config = mezzotint.check_run(given.run)
-    mezzotint.check_data(given.data)
-    if given.judge is not None:
-        mezzotint.check_run(given.judge)
-    if given.mauve:
-        mezzotint.check_mauve(config, given.judge)
-    keep_memory()
-    columns = scored(given.run, given.data, given.judge, given.device, mauve=given.mauve)
-    if given.json:
-        for column, scores in columns.items():
-            for score in scores:
-                print_record({"column": column} | score.to_json())
-    else:
-        show(columns)
-    judged = any(score.judge for scores in columns.values() for score in scores)
-    if not judged and mezzotint.Can.TRANSLATE not in card_of(given.run).can:
-        say("fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed")
-    closing(next_of(given.run), report_of(given.run))
-    return 0
-
-
-def bring(given: flags.Import) -> int:
+def import_run(given: flags.Import) -> int:
     """Make a run from a published checkpoint."""
     mezzotint.check_source(given.source, given.tokenizer)
     mezzotint.check_new(given.out)
@@ -75,8 +52,8 @@ def quantize(given: flags.Quantize) -> int:
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
         for name, run in runs.items():
-            columns[name] = list(mezzotint.weighed(run, given.data, device=given.device))
-        for name, score in mezzotint.paced(runs, device=given.device):
+            columns[name] = list(mezzotint.size_and_bound(run, given.data, device=given.device))
+        for name, score in mezzotint.throughput(runs, device=given.device):
             columns[name].append(score)
     if given.json:
         for name, scores in columns.items():

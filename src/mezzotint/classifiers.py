@@ -1,13 +1,13 @@
 """Classifiers of a run's own texts, noisy or finished: how they are trained, kept in its folder, and read from there.
 
 Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5 and App. D: they see the states that writing goes through, at all
-times (training/annotation.py). From left to right those are prefixes (Yang and Klein 2021, FUDGE, arXiv:2104.05218).
+times (training/classifier.py). From left to right those are prefixes (Yang and Klein 2021, FUDGE, arXiv:2104.05218).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save as serialise
 
 from mezzotint.checks import BISTRO, BUNDLED, check_data
-from mezzotint.course import Progress
+from mezzotint.course import Progress, run_to_end
 from mezzotint.data.annotated import Annotated, bistro_annotated, read_annotated
 from mezzotint.data.batches import Batches
 from mezzotint.data.canvas import pack, room, widened
@@ -23,21 +23,24 @@ from mezzotint.data.corpus import withheld
 from mezzotint.data.labelled import Labelled, labelled, labels_of
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, DataError, MezzotintError, RunError
-from mezzotint.guidance.reading import Reader
-from mezzotint.net.annotator import Annotator
-from mezzotint.prepare import BISTRO_TEXTS
+from mezzotint.guidance.classifier import Classifiers
+from mezzotint.net.classifier import ClassifierNet
+from mezzotint.prepare import BISTRO_TEXTS, Prepared
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.process.truncated import Truncated
-from mezzotint.spec.controller import ControllerSpec, Labels
+from mezzotint.spec.classifier import ClassifierSpec, Labels
 from mezzotint.spec.training import Precision, TrainingSpec
 from mezzotint.spec.transformer import NEIGHBOURS, Positions, TransformerSpec
 from mezzotint.training import folder as files
-from mezzotint.training.annotation import Lesson, told_right
-from mezzotint.training.checkpoint import named, read_weights
+from mezzotint.training.checkpoint import fill, named, read_weights
+from mezzotint.training.classifier import ClassifierTask, told_right
 from mezzotint.training.device import autocast, pick_precision
 from mezzotint.training.loop import Trainer
+from mezzotint.training.tuning import plain
 from mezzotint.types import Can, Ending, System
 
+PART = 3
+"""Of a training's minutes or steps its classifiers take one part in so many, after it."""
 DEPTH = 3
 """Blocks, where the run has as many: with updates after every step, classifiers are asked most often of all."""
 TABLE = 32
@@ -84,10 +87,10 @@ def train_control(
     if not (labels.fields or labels.tags or labels.phrases):
         raise DataError(f"{data[0]} has nothing to learn: no field whose values come back, no tags, tree or spans")
     made = _spec(system)
-    net = Annotator(made, labels)
+    net = ClassifierNet(made, labels)
     net.initialise(torch.Generator().manual_seed(seed))
     net.to(device)
-    lesson = Lesson(system, net, is_led(system))
+    lesson = ClassifierTask(system, net, is_led(system))
     asked = TrainingSpec(
         batch=batch_size, lr=2e-3 * 128 / made.net.dim, max_steps=max_steps or 0, validations=0,
         minutes=10.0 if minutes is None else minutes,
@@ -105,9 +108,7 @@ def train_control(
         yield Progress(
             tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second, tick.elapsed, tick.remaining
         )
-    with torch.no_grad():
-        for name, tensor in named(lesson.players).items():
-            tensor.copy_(trainer.ema[name])
+    fill(lesson.players, trainer.ema, "the averaged weights")
     net.eval()
     some = range(min(LOOKED_AT, len(held.texts)))
     parts = [some[begin : begin + asked.batch] for begin in range(0, len(some), asked.batch)]
@@ -124,6 +125,47 @@ def train_control(
         yield _noted(trainer, f"{name} of held-out texts told right: {said}")
 
 
+def train_to_end(out: Path, trainer: Trainer, data: Prepared, source: Mapping[str, Any]) -> Iterator[Progress]:
+    """A run's training, and then that of its classifiers where its system has some and the texts are annotated.
+
+    `source` says where the texts came from, as the run's configuration has it.
+    """
+    if not trainer.system.card.classifiers:
+        return run_to_end(out, trainer, data)
+    why = (
+        "one process trains them, and several were launched"
+        if trainer.team.size > 1
+        else unannotated(source["files"], source["field"])
+    )
+    sentence = f"no classifiers are trained for control ({why}); `mezzotint train-control {out} --data FILE` does it"
+    if why is None:
+        sentence = f"then its classifiers are trained, for 1/{PART} of this training"
+        if data.tokenizer.kind != "word":
+            sentence += "; of parts of speech and phrases with --tokenizer word only, since these are of words"
+    data = replace(data, notes=(*data.notes, sentence))
+    records = run_to_end(out, trainer, data)
+    return records if why is not None else _with_classifiers(records, out, trainer, data.tokenizer, source)
+
+
+def _with_classifiers(
+    records: Iterator[Progress], out: Path, trainer: Trainer, words: Tokenizer, source: Mapping[str, Any]
+) -> Iterator[Progress]:
+    """The records of a training and, unless it was stopped, those of its classifiers'."""
+    for record in records:
+        yield record
+        if record.stopped is not None:
+            return
+    plain(trainer.system.players)
+    read_weights(out / files.MODEL, trainer.system.players)
+    for module in trainer.system.players.values():
+        module.eval().requires_grad_(False)
+    asked = trainer.spec
+    yield from train_control(
+        out, trainer.system, words, trainer.device, source["files"], field=source["field"], seed=trainer.seed,
+        minutes=asked.minutes / PART, max_steps=max(1, asked.max_steps // PART) if asked.max_steps else None,
+    )  # fmt: skip
+
+
 def unannotated(data: Sequence[str | Path], field: str | None) -> str | None:
     """Why no classifiers can be learned from some files; None where they can."""
     try:
@@ -134,7 +176,7 @@ def unannotated(data: Sequence[str | Path], field: str | None) -> str | None:
     return None
 
 
-def read_control(folder: Path, system: System, device: torch.device) -> Reader:
+def read_control(folder: Path, system: System, device: torch.device) -> Classifiers:
     """The classifiers in a run's folder; RunError, naming the command that makes them, where there are none of its."""
     run = "RUN" if folder.parent == BUNDLED else folder  # which is not for anybody to write into
     how = f"`mezzotint train-control {run} --data FILE` trains some"
@@ -148,15 +190,15 @@ def read_control(folder: Path, system: System, device: torch.device) -> Reader:
     if not (folder / files.CONTROL).exists() or card["sha256"] != files.digest(folder / files.CONTROL):
         raise RunError(f"{folder / files.CONTROL} is not what {files.CONTROLLER} beside it describes; {how} anew")
     labels = Labels.from_json(card["labels"])
-    made = files.read_spec(folder, {**card, "system": "control"}, ControllerSpec)
+    made = files.read_spec(folder, {**card, "system": "control"}, ClassifierSpec)
     if made.prefixes != reads_prefixes(system):
         raise RunError(
             f"the classifiers in {folder} were not trained on texts that are still being written; {how} anew"
         )
-    net = Annotator(made, labels)
+    net = ClassifierNet(made, labels)
     read_weights(folder / files.CONTROL, {"control": net})
     net.to(device).eval().requires_grad_(False)
-    return Lesson(system, net, is_led(system)).reader(labels)
+    return ClassifierTask(system, net, is_led(system)).reader(labels)
 
 
 def check_control(system: System) -> None:
@@ -179,7 +221,7 @@ def reads_prefixes(system: System) -> bool:
     return is_led(system) and isinstance(whole.process, Truncated)
 
 
-def _spec(system: System) -> ControllerSpec:
+def _spec(system: System) -> ClassifierSpec:
     spec: Any = system.spec
     whole: Any = system
     on_vectors = is_led(system) and isinstance(whole.process, Gaussian)
@@ -190,7 +232,7 @@ def _spec(system: System) -> ControllerSpec:
     )  # fmt: skip
     width = spec.width if on_vectors else TABLE
     vocab = 0 if on_vectors else spec.vocab
-    return ControllerSpec(width=width, canvas=spec.canvas, vocab=vocab, net=shape, words=spec.vocab, prefixes=begun)
+    return ClassifierSpec(width=width, canvas=spec.canvas, vocab=vocab, net=shape, words=spec.vocab, prefixes=begun)
 
 
 def _rows(data: Sequence[str | Path], field: str | None, words: Tokenizer, spec: Any) -> tuple[Rows, Rows, list[str]]:

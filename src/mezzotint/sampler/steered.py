@@ -16,8 +16,8 @@ from torch import Tensor
 from mezzotint.errors import CapabilityError
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Grid, State, Step
-from mezzotint.sampler.gaussian import Walk, Walked
-from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Push, Request, Update
+from mezzotint.sampler.gaussian import GaussianMemory, GaussianStep
+from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Request, Steering, Update
 
 Cost = Callable[[Noised, Canvas], Tensor]
 """(state, canvas) -> (B,) nats, with a gradient to the state."""
@@ -33,13 +33,13 @@ class Kept:
     squares: Tensor | None = None
 
 
-class Updated:
+class Steered:
     """The walk's step, then the updates; they move free positions only."""
 
-    def __init__(self, walk: Walk, cost: Cost, push: Push) -> None:
+    def __init__(self, walk: GaussianStep, cost: Cost, steering: Steering) -> None:
         self.walk = walk
         self.cost = cost
-        self.push = push
+        self.steering = steering
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
         grid, state = self.walk.begin(canvas, times, rng)
@@ -49,14 +49,14 @@ class Updated:
         kept = state.memory
         assert isinstance(kept, Kept)
         moved = self.walk(denoise, replace(state, memory=kept.walked), s, cond, rng)
-        assert isinstance(moved.memory, Walked) and moved.memory.before is not None
-        due = (s > 0) & (s >= self.push.until) & (s <= self.push.since)
+        assert isinstance(moved.memory, GaussianMemory) and moved.memory.before is not None
+        due = (s > 0) & (s >= self.steering.t_min) & (s <= self.steering.t_max)
         if not bool(due.any()):
             return replace(moved, memory=Kept(moved.memory, kept.squares))
         mean, deviation = self.walk.process.posterior(state.noised, moved.memory.before.value, s)
         movable = cond.free[..., None] & due[:, None, None]
         z, squares = moved.noised.z, kept.squares
-        for _ in range(self.push.times):
+        for _ in range(self.steering.updates):
             slope = self._slope(Noised(z, s), cond, mean, deviation) * movable
             squares = slope**2 if squares is None else squares + slope**2
             z = z - self._step(slope, squares, deviation)
@@ -67,21 +67,21 @@ class Updated:
         with torch.enable_grad():
             leaf = noised.z.detach().requires_grad_()
             total = self.cost(Noised(leaf, noised.t), cond).sum()
-            if self.push.update is not Update.BAYES:
+            if self.steering.update is not Update.BAYES:
                 # As in the code: the deviation, not twice its square.
-                total = total + self.push.fluency * (((leaf - mean) ** 2 / deviation) * cond.free[..., None]).sum()
+                total = total + self.steering.fluency * (((leaf - mean) ** 2 / deviation) * cond.free[..., None]).sum()
             (slope,) = torch.autograd.grad(total, leaf)
         return slope
 
     def _step(self, slope: Tensor, squares: Tensor, deviation: Tensor) -> Tensor:
-        if self.push.update is Update.SIGN:
-            return self.push.rate * slope.sign()
-        if self.push.update is Update.ADAGRAD:
-            return self.push.rate * slope / (squares.sqrt() + TINY)
-        return deviation**2 / self.push.times * slope
+        if self.steering.update is Update.SIGN:
+            return self.steering.rate * slope.sign()
+        if self.steering.update is Update.ADAGRAD:
+            return self.steering.rate * slope / (squares.sqrt() + TINY)
+        return deviation**2 / self.steering.updates * slope
 
 
-def pushed(walk: Walk, said: Denoiser, request: Request) -> Step:
+def steered(walk: GaussianStep, said: Denoiser, request: Request) -> Step:
     """The walk, updated where the request's control has a loss under what the denoiser says, unclamped.
 
     CapabilityError for a walk without noise: there is no deviation to measure a distance with.
@@ -91,4 +91,4 @@ def pushed(walk: Walk, said: Denoiser, request: Request) -> Step:
         return walk
     if request.decoder is not Decoder.EXACT:
         raise CapabilityError(f"control moves the steps of decoder 'exact'; '{request.decoder.value}' cannot be moved")
-    return Updated(walk, cost, request.control.push)
+    return Steered(walk, cost, request.control.steering)

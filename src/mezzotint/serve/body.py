@@ -23,7 +23,7 @@ Whole = Annotated[int, BeforeValidator(_is_whole)]
 Number = Annotated[float, BeforeValidator(_is_whole)]
 
 
-class Asked(BaseModel):
+class RequestBody(BaseModel):
     """Base of what is asked: fields that are not known are refused, with the nearest spelling."""
 
     model_config = ConfigDict(extra="forbid")

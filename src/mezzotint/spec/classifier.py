@@ -12,7 +12,7 @@ from mezzotint.spec.transformer import TransformerSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControllerSpec(Spec):
+class ClassifierSpec(Spec):
     """A transformer over states of `width` numbers a position."""
 
     width: int

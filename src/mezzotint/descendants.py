@@ -1,0 +1,138 @@
+"""Runs that begin with the weights of another run: students, and runs tuned to other texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mezzotint.checks import check_adapter, check_run, check_seed, layout_named, located
+from mezzotint.course import Progress
+from mezzotint.data.canvas import room
+from mezzotint.data.tokenizer import Tokenizer
+from mezzotint.errors import CapabilityError, RunError, UsageError
+from mezzotint.launch import TrainingInputs, described, start_run
+from mezzotint.plans import lesson, tuning
+from mezzotint.prepare import corpus_of, prepare
+from mezzotint.training import folder as files
+from mezzotint.training.build import Start
+from mezzotint.training.checkpoint import read_tensors, read_weights
+from mezzotint.training.device import pick_device
+from mezzotint.training.team import join
+from mezzotint.training.tuning import begin, tuned_spec
+
+
+def distill_run(
+    teacher: str | Path,
+    *,
+    out: str | Path,
+    system: str = "didi-instruct",
+    data: Sequence[str | Path] | None = None,
+    field: str | None = None,
+    valid: Sequence[str | Path] | None = None,
+    minutes: float | None = None,
+    max_steps: int | None = None,
+    batch_size: int | None = None,
+    save_every: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Progress]:
+    """Train a student of a run, which starts from its weights, tokenizer, canvas and lengths; yields as `train` does.
+
+    The texts are those that the teacher was trained on, unless `data` names others; an imported run has none. The new
+    run keeps a copy of the teacher's weights and needs the teacher's folder no more.
+    """
+    out, team = files.output_path(out), join()
+    folder = team.first_then_rest(lambda: located(teacher))
+
+    def read() -> TrainingInputs:
+        files.check_new(out)
+        check_seed(seed)
+        pick_device(device)
+        config = check_run(folder)
+        weights = _weights(folder)
+        if config.get("packed"):
+            raise CapabilityError(f"{teacher} was quantised; a student starts from weights in full")
+        recipe = lesson(
+            system, teacher, config, settings or {},
+            minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
+        )  # fmt: skip
+        texts, held, named_field = data, valid, field
+        if texts is None:
+            if config.get("published") or not config["data"]["files"]:
+                raise UsageError(f"{teacher} does not say which texts it was trained on; name some with --data")
+            texts, held, named_field = (config["data"][key] for key in ("files", "valid", "field"))
+        corpus = corpus_of(texts, held, named_field, layout_named(config["data"]["layout"]))
+        words = Tokenizer.load(folder / files.TOKENIZER)
+        recipe, prepared = prepare(recipe, corpus, layout_named(config["data"]["layout"]), words, folder)
+        return TrainingInputs(
+            recipe=recipe, data=prepared, source=described(corpus, prepared, texts, held, named_field),
+            start=Start(frozen=partial(read_weights, weights)),
+            more={"teacher": {"run": str(folder.absolute()), "sha256": files.digest(weights)}},
+        )  # fmt: skip
+
+    return start_run(out, system, seed, device, team, team.first_then_rest(read))
+
+
+def finetune_run(
+    run: str | Path,
+    *,
+    out: str | Path,
+    data: Sequence[str | Path],
+    adapter: str = "lora",
+    field: str | None = None,
+    valid: Sequence[str | Path] | None = None,
+    minutes: float | None = None,
+    max_steps: int | None = None,
+    batch_size: int | None = None,
+    save_every: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Progress]:
+    """Tune a run to other texts and leave a run folder of its own at `out`; yields as `train` does.
+
+    Tokenizer and canvas stay those of the run; lengths are those of the new texts. `adapter`: "lora" (factors of low
+    rank beside attention, merged in what is written; takes the extra `lora`), "ina" (gates), "none" (all weights).
+    """
+    out, team = files.output_path(out), join()
+    folder = team.first_then_rest(lambda: located(run))
+
+    def read() -> TrainingInputs:
+        files.check_new(out)
+        check_seed(seed)
+        pick_device(device)
+        adapt = check_adapter(adapter)
+        config = check_run(folder)
+        recipe = tuning(
+            folder, config, settings or {},
+            minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
+        )  # fmt: skip
+        weights = _weights(folder)
+        layout = layout_named(config["data"]["layout"])
+        corpus = corpus_of(data, valid, field, layout)
+        words = Tokenizer.load(folder / files.TOKENIZER)
+        recipe, prepared = prepare(recipe, corpus, layout, words, folder)
+        recipe = replace(recipe, spec=tuned_spec(recipe.spec, adapt))
+        spec: Any = recipe.spec
+        prepared = prepared.tuned(room(spec.canvas, spec.ending))
+        tuned = partial(begin, tensors=read_tensors(weights), source=str(weights), adapt=adapt, seed=seed)
+        kept = {"run": str(folder.absolute()), "sha256": files.digest(weights), "adapter": adapt.value}
+        return TrainingInputs(
+            recipe=recipe, data=prepared, source=described(corpus, prepared, data, valid, field),
+            start=Start(tuned=tuned), more={"tuned": kept},
+        )  # fmt: skip
+
+    system = team.first_then_rest(lambda: str(check_run(folder)["system"]))
+    return start_run(out, system, seed, device, team, team.first_then_rest(read))
+
+
+def _weights(folder: Path) -> Path:
+    """The file of a run's weights; RunError where there is none."""
+    weights = folder / files.MODEL
+    if not weights.exists():
+        raise RunError(f"{weights} is missing; a trained run has one")
+    return weights
