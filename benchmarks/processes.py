@@ -32,7 +32,6 @@ WAYS = {"copies": [], "shards": ["--set", "shard=true"]}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--systems", nargs="+", default=["mdlm", "ar"])
     cards = {card.name: card for card in mezzotint.cards()}
     parser.add_argument("--systems", nargs="+", choices=cards, default=list(cards))
     systems = parser.parse_args().systems
