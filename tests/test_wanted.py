@@ -31,6 +31,8 @@ def runs(tmp_path_factory):
 def test_words_are_whole_and_may_begin_a_sentence():
     assert occurs("the old pub", "The old pub.") and occurs("pub", "a pub, cold") and not occurs("pub", "pubs")
     assert not occurs("Pub", "a pub")
+    assert occurs(".", "Food.") and occurs("food.", "Good food.") and occurs(", and", "old, and new")
+    assert not occurs("food.", "seafood.") and not occurs(", and", "old, android")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,14 @@ def test_words_are_whole_and_may_begin_a_sentence():
         ({"says": ("food", "Thai")}, "pairs of a field and its value"),
         ({"spans": ((0, 2),)}, "word after the last"),
         ({"tree": "(S * *)"}, "read_tree"),
+        ({"tree": ("3", ())}, "read_tree"),
+        ({"tree": (4, ((0, 3),))}, "read_tree"),
+        ({"tree": (3, ((0, 5, "NP"),))}, "no 0:5=NP in a text of 3 words"),
+        ({"tree": (3, ((0, 2, "NP"), (1, 3, "VP")))}, "0:2 and 1:3 cross"),
+        ({"pos": (1, 2)}, "pos is a list of parts of speech"),
+        ({"says": (("food", 3),)}, "both strings"),
+        ({"spans": (("a", 2, "NP"),)}, "word after the last"),
+        ({"spans": ((0, 2, 5),)}, "word after the last"),
     ],
 )
 def test_what_contradicts_itself_is_refused(how, sentence):

@@ -60,8 +60,14 @@ class Wanted:
                 )
                 raise UsageError(f"{name} is a list of {what}, not {value!r}")
             object.__setattr__(self, name, items)
-        if self.tree is not None and not (isinstance(self.tree, tuple) and len(self.tree) == 2):
+        if self.tree is not None and not _is_tree(self.tree):
             raise UsageError("a tree is (words, phrases), as `mezzotint.read_tree(text)` has them")
+        if not all(isinstance(tag, str) for tag in self.pos):
+            raise UsageError(f"pos is a list of parts of speech, not {self.pos!r}")
+        if not all(isinstance(name, str) and isinstance(value, str) for name, value in self.says):
+            raise UsageError(f"says is a list of pairs of a field and its value, both strings, not {self.says!r}")
+        if not all(_is_span(span) for span in self.spans):
+            raise UsageError(f"spans are (first word, word after the last, label), not {self.spans!r}")
 
     def _refuse_contradictions(self) -> None:
         told: dict[str, str] = {}
@@ -71,13 +77,15 @@ class Wanted:
         lengths = {n for n in (self.length, len(self.pos) or None, self.tree[0] if self.tree else None) if n}
         if len(lengths) > 1:
             raise UsageError(f"a text cannot be {' and '.join(map(str, sorted(lengths)))} tokens long at once")
-        for first, last, label in self.spans:
+        phrases = (*self.spans, *(self.tree[1] if self.tree else ()))
+        for first, last, label in phrases:
             if not 0 <= first < last or last > (self.tokens or last):
                 raise UsageError(f"there is no {first}:{last}={label} in a text of {self.tokens or 'any'} words")
-        for one in self.spans:
-            for other in (*self.spans, *(self.tree[1] if self.tree else ())):
+        for one in phrases:
+            for other in phrases:
                 if one[0] < other[0] < one[1] < other[1] or other[0] < one[0] < other[1] < one[1]:
                     raise UsageError(f"{one[0]}:{one[1]} and {other[0]}:{other[1]} cross; no tree has both")
+        for one in self.spans:
             if self.tree is not None and one not in self.tree[1]:
                 raise UsageError(f"the tree has no {one[2]} at {one[0]}:{one[1]}; drop one of the two")
 
@@ -108,6 +116,19 @@ class Wanted:
         return wrong + [f"without '{phrase}'" for phrase in self.without if occurs(phrase, text)]
 
 
+def _is_span(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 3:
+        return False
+    return type(value[0]) is int and type(value[1]) is int and isinstance(value[2], str)
+
+
+def _is_tree(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    words, phrases = value
+    return type(words) is int and words > 0 and isinstance(phrases, tuple) and all(map(_is_span, phrases))
+
+
 def spellings(phrase: str) -> tuple[str, ...]:
     """A phrase as it is typed and as it stands at the beginning of a sentence."""
     phrase = " ".join(phrase.split())
@@ -115,10 +136,17 @@ def spellings(phrase: str) -> tuple[str, ...]:
 
 
 def occurs(phrase: str, text: str) -> bool:
-    """Whether a phrase stands in a text as whole words.
+    """Whether a phrase stands in a text as whole words; punctuation at its ends may stand next to a word.
 
-    >>> occurs("rain", "Rain fell."), occurs("rain", "a rainbow")
-    (True, False)
+    >>> occurs("rain", "Rain fell."), occurs("rain", "a rainbow"), occurs(".", "Rain fell.")
+    (True, False, True)
     """
-    either = "|".join(re.escape(spelling) for spelling in spellings(phrase))
-    return re.search(rf"(?<!\w)(?:{either})(?!\w)", text) is not None
+    either = "|".join(_bounded(spelling) for spelling in spellings(phrase))
+    return re.search(either, text) is not None
+
+
+def _bounded(spelling: str) -> str:
+    """A pattern for a spelling that neither begins nor ends inside a word."""
+    before = r"(?<!\w)" if re.match(r"\w", spelling) else ""
+    after = r"(?!\w)" if re.search(r"\w$", spelling) else ""
+    return f"{before}{re.escape(spelling)}{after}"
