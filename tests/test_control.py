@@ -484,3 +484,22 @@ def test_a_forbidden_phrase_never_stands_however_many_tokens_are_written_at_once
     one = Absent(phrases=((1,), (2,)))
     assert one.seen_to and not part.seen_to
     assert one.log_chance(view(odds())).exp().tolist() == pytest.approx(mass(odds(), lambda t: not {1, 2} & set(t)))
+
+
+def test_phrases_leave_each_other_room_and_make_up_nothing_that_is_forbidden():
+    """Two pairs in a text of four tokens stand side by side, and never so that a third pair comes to stand."""
+    pairs, rows = [Contains(phrases=((1, 2),)), Contains(phrases=((3, 0),))], 400
+    control, even = Constraints([*pairs, Absent(phrases=((2, 3),))]), torch.full((rows, 4, V), 1 / V).double()
+    canvas = control.place_words(blank(rows, 4), said(even), V, Rng(0, range(rows)))
+    assert set(map(tuple, canvas.ids.tolist())) == {(3, 0, 1, 2)} and bool(canvas.given.all())
+    without = Constraints(pairs).place_words(blank(rows, 4), said(even), V, Rng(0, range(rows)))
+    assert set(map(tuple, without.ids.tolist())) == {(3, 0, 1, 2), (1, 2, 3, 0)}
+    two = Constraints([Pinned(words={0: 2})]).canvas(blank(rows, 4), V)
+    behind = Constraints([pairs[1], Absent(phrases=((2, 3),))]).place_words(two, said(even), V, Rng(0, range(rows)))
+    assert [i for i, given in enumerate(behind.given[0].tolist()) if given] == [0, 2, 3]
+
+
+def test_a_given_phrase_that_is_forbidden_is_refused_like_a_given_token():
+    canvas = Constraints([Pinned(words={0: 1, 1: 2})]).canvas(blank(2, L), V)
+    with pytest.raises(UsageError, match="'one two' is forbidden and stands in what is given"):
+        Constraints([Absent(phrases=((1, 2),), name="'one two'")]).canvas(canvas, V)

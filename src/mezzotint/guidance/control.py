@@ -17,7 +17,7 @@ from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.guidance.constraint import Constraint, Length, View
 from mezzotint.guidance.fudge import begun, foreseen
 from mezzotint.guidance.masked import guided
-from mezzotint.guidance.phrases import Contains, placed
+from mezzotint.guidance.phrases import Absent, Contains, placed
 from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Control, Denoiser, LogitsProcessor, Noised, Prediction, Request, Steering
@@ -55,6 +55,12 @@ class Constraints:
                 place = int(wrong.any(0).nonzero()[0])
                 raise UsageError(
                     f"the token that is given or pinned at position {place} is forbidden; drop one of the two"
+                )
+        given = replace(canvas, real=canvas.given)
+        for part in (part for part in self.parts if isinstance(part, Absent)):
+            if not bool(part.holds(canvas.ids, given).all()):
+                raise UsageError(
+                    f"{part.name or 'a phrase'} is forbidden and stands in what is given; drop one of the two"
                 )
 
     def _excluded(self, canvas: Canvas, vocab: int, forbidden: tuple[int, ...]) -> Tensor:
@@ -97,7 +103,9 @@ class Constraints:
         One evaluation each, at t = 1.
         """
         wanted = [part for part in self.parts if isinstance(part, Contains)] if self.hard else []
-        for number, part in enumerate(sorted(wanted, key=lambda part: -min(map(len, part.phrases)))):
+        wanted.sort(key=lambda part: -min(map(len, part.phrases)))
+        absent = [part for part in self.parts if isinstance(part, Absent)]
+        for number, part in enumerate(wanted):
             if not bool(canvas.free.any()):
                 break
             rows, places = canvas.free.nonzero(as_tuple=True)
@@ -106,7 +114,8 @@ class Constraints:
                 logits = denoise(Noised(canvas.ids.masked_fill(canvas.free, mask), t), canvas, None, at).logits
             odds = logits.new_zeros(*canvas.ids.shape, logits.shape[-1], dtype=torch.float64)
             odds[at] = logits.double().softmax(-1)
-            canvas = placed(part, canvas, odds, rng.at(f"place{number}").uniform())
+            u = rng.at(f"place{number}").uniform()
+            canvas = placed(part, canvas, odds, u, wanted[number + 1 :], absent)
         return canvas
 
     def guided(self, denoise: Denoiser, mask: int) -> Denoiser:
