@@ -14,7 +14,7 @@ import torch
 
 from mezzotint.checks import check_mauve
 from mezzotint.data import bistro
-from mezzotint.errors import RunError, UsageError
+from mezzotint.errors import DataError, HubError, RunError, UsageError
 from mezzotint.evaluate.divergence import LEAST, divergence
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
@@ -31,7 +31,7 @@ from mezzotint.training.checkpoint import named, networks
 from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.training.team import ALONE, Team
-from mezzotint.translation.scores import pair_scores
+from mezzotint.translation.scores import held_out_pairs, pair_bound, pair_scores
 from mezzotint.types import Can, Canvas, Latent, Posterior
 
 ROWS = 64
@@ -55,6 +55,7 @@ def evaluate_run(
     data: Sequence[str | Path],
     judge: str | Path | None = None,
     *,
+    field: str | None = None,
     n: int | None = None,
     steps: int = 32,
     seed: int = 0,
@@ -64,8 +65,9 @@ def evaluate_run(
 ) -> Iterator[tuple[str, Score]]:
     """(column, score) of a run on held-out text; the column is the system's name, or "data" for the texts' own values.
 
-    Bound on all of `data`; n samples (256) and as many of the held-out texts under the judge (for bistro runs the
-    bundled one, else none unless named) and the scores of diversity. With `mauve` (n: 1,000, at least 500) both are
+    Bound on all of `data`, in whose records `field` is the text (default: as the run was trained); n samples (256) and
+    as many of the held-out texts under the judge (for bistro runs the bundled one, else none unless named) and the
+    scores of diversity. With `mauve` (n: 1,000, at least 500) both are
     compared with as many other held-out texts too, which takes a judge and the extra `mauve`. When done, results.json
     and the report are written, unless the run is a published one. `team` is what `join()` gave, where the processes of
     a launch are to share the work.
@@ -73,13 +75,15 @@ def evaluate_run(
     with team.fail_together():
         run = load(path, device=device, team=team)
     if Can.TRANSLATE in run.card.can:
+        if field is not None:
+            raise UsageError(f"{run.card.name} writes from a source; its fields are those that it was trained with")
         yield from _of_pairs(run, data, judge, seed, team)
         return
     with team.fail_together():
         if mauve:
             check_mauve(run.config, judge)
         chosen = _judge(run, judge, device)
-        held_out = Texts(run, data)
+        held_out = Texts(run, data, field)
         n = _number(held_out, n) if mauve else SAMPLES if n is None else n
         others = held_out.like_samples(2 * n)[n:] if mauve else []
     columns: dict[str, list[Score]] = {run.card.name: [], "data": []}
@@ -164,18 +168,25 @@ def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> It
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
 
 
-def size_and_bound(path: str | Path, data: Sequence[str | Path] = (), *, device: str = "auto") -> Iterator[Score]:
+def size_and_bound(
+    path: str | Path, data: Sequence[str | Path] = (), *, field: str | None = None, device: str = "auto"
+) -> Iterator[Score]:
     """What a run costs and is worth: megabytes (10^6 bytes) of its weights on disk, and its bound on `data`.
 
-    Without `data` on the run's own held-out texts; where it has no files of them, the size alone.
+    Without `data` on the texts that were held out when it was trained; where these are not here, the size alone.
     """
     run = load(path, device=device)
     size = (run.folder / files.MODEL).stat().st_size
     weights = sum(tensor.numel() for tensor in named(run.system.players).values())
     yield Score("model_mb", size / 1e6, None, 1, f"on disk, {8 * size / weights:.1f} bits a weight")
-    held_out = list(data) or (["bistro"] if is_bistro(run) else run.config["data"]["valid"] or [])
-    if held_out:
-        yield from bound(run, Texts(run, held_out))
+    try:
+        if Can.TRANSLATE in run.card.can:
+            yield from pair_bound(run, *held_out_pairs(run, data), seed=0)
+        else:
+            yield from bound(run, Texts(run, data, field))
+    except (DataError, HubError, UsageError):
+        if data:
+            raise
 
 
 def throughput(

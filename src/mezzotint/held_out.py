@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mezzotint.checks import BISTRO
 from mezzotint.data.canvas import pack, room
-from mezzotint.data.corpus import read
+from mezzotint.data.corpus import is_plain, load_corpus, read
 from mezzotint.data.labels import read_labelled
 from mezzotint.data.tokens import build_tokens, cache_folder, windows
 from mezzotint.errors import DataError, HubError, UsageError, unknown
@@ -28,10 +28,11 @@ ROWS = 64
 class Texts:
     """Held-out texts as rows of a run's canvas, shortest first."""
 
-    def __init__(self, run: Run, data: Sequence[str | Path]) -> None:
+    def __init__(self, run: Run, data: Sequence[str | Path] = (), field: str | None = None) -> None:
+        """Those of `held_out_texts`."""
         self.run = run
         self.layout = Layout(run.config["data"]["layout"])
-        texts = _held_out_texts(data, run.config["data"]["field"], self.layout)
+        texts = held_out_texts(run, data, field)
         tokens = build_tokens(texts, run.tokenizer, cache_folder())
         self.notes: list[str] = []
         if self.layout is Layout.WINDOWS:
@@ -109,11 +110,29 @@ class Texts:
         return [self.run.tokenizer.decode(self.rows[i].tolist()) for i in chosen]
 
 
-def _held_out_texts(data: Sequence[str | Path], field: str | None, layout: Layout) -> list[str]:
-    if [str(p) for p in data] == [BISTRO]:
+def held_out_texts(run: Run, data: Sequence[str | Path] = (), field: str | None = None) -> list[str]:
+    """The texts of some files; without `data` those that were held out when the run was trained.
+
+    `field` is which of a record is the text, by default as the run was trained. DataError or UsageError where they
+    cannot be had.
+    """
+    if field is not None and not data:
+        raise UsageError(f"a field named '{field}' is looked for in files that are named; name some")
+    source = run.config["data"]
+    layout = Layout(source["layout"])
+    if [str(path) for path in data or source["files"]] == [BISTRO]:
         return bistro_texts("test")
-    texts, _ = read(data, field, layout)
-    return texts
+    if data:
+        of_run = None if all(map(is_plain, data)) else source["field"]
+        return list(read(data, field or of_run, layout)[0])
+    if source["valid"]:
+        return list(read(source["valid"], source["field"], layout)[0])
+    if not source["files"]:
+        raise UsageError(f"{run.name} does not say which texts were held out when it was trained; name some")
+    corpus = load_corpus(source["files"], None, source["field"], layout)
+    if [file.sha256 for file in corpus.sources] != [file["sha256"] for file in source["sources"]]:
+        raise DataError(f"the texts that {run.name} was trained on have changed; name held-out ones")
+    return corpus.valid
 
 
 def labelled(

@@ -25,7 +25,7 @@ def evaluate(given: flags.Evaluate) -> int:
     if given.mauve:
         mezzotint.check_mauve(config, given.judge)
     keep_memory()
-    columns = scored(given.run, given.data, given.judge, given.device, mauve=given.mauve)
+    columns = scored(given.run, given.data, given.judge, given.device, field=given.field, mauve=given.mauve)
     if given.json:
         for column, scores in columns.items():
             for score in scores:
@@ -50,7 +50,7 @@ def doctor(given: flags.Doctor) -> int:
     bad = 0
     if fresh:
         say(f"a small run of {given.run} is made on the bundled corpus, and examined")
-    findings = mezzotint.examine(given.run, given.data, device=given.device)
+    findings = mezzotint.examine(given.run, given.data, field=given.field, device=given.device)
     while True:
         with stderr().status("examining"):
             finding = next(findings, None)
@@ -112,7 +112,7 @@ def compare(given: flags.Compare) -> int:
     keep_memory()
     with stderr().status("measuring") as status:
         found = mezzotint.compare(
-            given.runs, given.data, given.judge, steps=given.steps, n=given.n, curve=given.curve,
+            given.runs, given.data, given.judge, field=given.field, steps=given.steps, n=given.n, curve=given.curve,
             entropy_of_first=given.entropy == "first", seed=given.seed, device=given.device, tell=status.update,
         )  # fmt: skip
         beside = mezzotint.write_page(found, given.out)

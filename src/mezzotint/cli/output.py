@@ -75,13 +75,19 @@ def write(
 
 
 def scored(
-    run: Path, data: Sequence[Path], judge: Path | None = None, device: str = "auto", *, mauve: bool = False
+    run: Path,
+    data: Sequence[Path],
+    judge: Path | None = None,
+    device: str = "auto",
+    *,
+    field: str | None = None,
+    mauve: bool = False,
 ) -> dict[str, list[Score]]:
     """All scores by column: whose they are, the run's or the data's own."""
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
         for column, score in mezzotint.evaluate_run(
-            run, data, judge, mauve=mauve, device=device, team=mezzotint.join()
+            run, data, judge, field=field, mauve=mauve, device=device, team=mezzotint.join()
         ):
             columns.setdefault(column, []).append(score)
     return columns

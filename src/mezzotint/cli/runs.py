@@ -52,7 +52,7 @@ def quantize(given: flags.Quantize) -> int:
     columns: dict[str, list[Score]] = {}
     with stderr().status("scoring"):
         for name, run in runs.items():
-            columns[name] = list(mezzotint.size_and_bound(run, given.data, device=given.device))
+            columns[name] = list(mezzotint.size_and_bound(run, given.data, field=given.field, device=given.device))
         for name, score in mezzotint.throughput(runs, device=given.device):
             columns[name].append(score)
     if given.json:
@@ -62,7 +62,7 @@ def quantize(given: flags.Quantize) -> int:
     else:
         show(columns)
     if not any(score.name.startswith("bound") for scores in columns.values() for score in scores):
-        say("this run has no files of held-out texts; --data FILE shows what is lost on some")
+        say("the texts that were held out from this run are not here; --data FILE shows what is lost on some")
     closing(next_of(given.out), report_of(given.out))
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ def compare(
     data: Sequence[str | Path] = (),
     judge: str | Path | None = None,
     *,
+    field: str | None = None,
     steps: Sequence[int] = (),
     n: int = SAMPLES,
     curve: bool = False,
@@ -55,7 +56,8 @@ def compare(
     device: str = "auto",
     tell: Callable[[str], None] = lambda what: None,
 ) -> Comparison:
-    """Runs side by side on held-out text; by default their own, where they share it.
+    """Runs side by side on held-out text; by default their own, where they share it. `field` is which of a record is
+    the text, by default as each run was trained.
 
     Each writes n texts at every number of `steps`; with `curve` at more of them, and at several temperatures, for judge
     NLL at one word entropy: that of the held-out texts, or with `entropy_of_first` that of the first run's own texts in
@@ -68,14 +70,14 @@ def compare(
     whole = [_whole(name, run, memory) for name, run in loaded.items()]
     if asked.translators:
         return _of_translators(asked, loaded, whole, seed, tell)
-    bench = ComparisonRun(loaded, asked.data, _judge(loaded, judge, device), n, seed, tell)
+    bench = ComparisonRun(loaded, asked.data, field, _judge(loaded, judge, device), n, seed, tell)
     chosen = tuple(sorted(set(steps))) or (CURVE if curve else STEPS)
     compared = [replace(each, scores=scores) for each, scores in zip(whole, bench.bounds(), strict=True)]
     points = bench.points(chosen)
     own = list(of_texts(bench.held_out.like_samples(n), bench.judge, bench.training, bench.bistro))
     if curve:
         points = bench.matched(points, own, entropy_of_first)
-    about = bench.about(asked.data) | {"device": str(next(iter(loaded.values())).device)}
+    about = bench.about(_called(asked.data, loaded)) | {"device": str(next(iter(loaded.values())).device)}
     filled = [replace(each, points=found) for each, found in zip(compared, points, strict=True)]
     return Comparison(filled, own, about, bench.notes)
 
@@ -87,6 +89,7 @@ class ComparisonRun:
         self,
         runs: dict[str, Run],
         data: Sequence[str | Path],
+        field: str | None,
         judge: Judge | None,
         n: int,
         seed: int,
@@ -94,7 +97,7 @@ class ComparisonRun:
     ) -> None:
         self.runs, self.judge, self.n, self.seed, self.tell = runs, judge, n, seed, tell
         self.notes: list[str] = []
-        self.texts = [Texts(run, data) for run in runs.values()]
+        self.texts = [Texts(run, data, field) for run in runs.values()]
         self.held_out = self.texts[0]
         self.training = self._training()
         self.bistro = all(map(is_bistro, runs.values()))
@@ -103,10 +106,10 @@ class ComparisonRun:
                 "Fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed."
             )
 
-    def about(self, data: Sequence[str | Path]) -> dict[str, Any]:
+    def about(self, texts: Sequence[str]) -> dict[str, Any]:
         """Under what the figures were measured."""
         return {
-            "texts": [Path(path).name for path in data], "judge": tag(self.judge) if self.judge else None, "n": self.n,
+            "texts": texts, "judge": tag(self.judge) if self.judge else None, "n": self.n,
             "seed": self.seed, "date": datetime.now(UTC).date().isoformat(),
             "hardware": f"{machine()}, {torch.get_num_threads()} threads", "timed": f"{REPEATS} times {TIMED} texts",
         }  # fmt: skip
@@ -212,6 +215,14 @@ def _plan(run: Run, steps: Sequence[int]) -> list[int | None]:
     return [None] if fixed else list(steps)
 
 
+def _called(data: Sequence[str | Path], runs: Mapping[str, Run]) -> list[str]:
+    """What the held-out texts are called."""
+    if data:
+        return [Path(path).name for path in data]
+    run = next(iter(runs.values()))
+    return [f"those withheld from {Path(path).name}" for path in run.config["data"]["files"]]
+
+
 def _of_translators(
     asked: ComparisonRequest, runs: dict[str, Run], whole: Sequence[Compared], seed: int, tell: Callable[[str], None]
 ) -> Comparison:
@@ -219,7 +230,7 @@ def _of_translators(
     for each, run in zip(whole, runs.values(), strict=True):
         tell(f"{each.name}: writing from the held-out sources")
         compared.append(replace(each, scores=list(pair_scores(run, asked.data, seed=seed))))
-    about = {"texts": [Path(path).name for path in asked.data], "seed": seed}
+    about = {"texts": _called(asked.data, runs), "seed": seed}
     return Comparison(compared, (), about, ["These runs write from a source: each is scored beside the references."])
 
 

@@ -59,12 +59,16 @@ def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:
 
 
 def _own(configs: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-    """The held-out texts that all runs share; UsageError where there are none."""
-    if all(list(config["data"]["files"]) == [BISTRO] for config in configs):
+    """The held-out texts that all runs share, none where each finds them by itself; UsageError where there are none."""
+    sources = [config["data"] for config in configs]
+    if all(list(source["files"]) == [BISTRO] for source in sources):
         return [BISTRO]
-    named = {tuple(config["data"]["valid"] or ()) for config in configs}
+    named = {tuple(source["valid"] or ()) for source in sources}
     if len(named) == 1 and all(named):
         return list(named.pop())
+    origins = [[source.get(key) for key in ("files", "valid", "field", "layout", "pair")] for source in sources]
+    if all(origin == origins[0] for origin in origins) and sources[0]["files"]:
+        return []  # withheld from the same files
     raise UsageError("these runs have no held-out text in common; name some with --data")
 
 

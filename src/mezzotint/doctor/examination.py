@@ -7,18 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mezzotint.checks import BISTRO
-from mezzotint.data.corpus import read
 from mezzotint.doctor import invariance, law, roundtrip, speed
 from mezzotint.doctor.checked import CheckedRun
 from mezzotint.doctor.finding import Finding, Skip, Verdict
 from mezzotint.errors import DataError, HubError, MezzotintError, UsageError
-from mezzotint.held_out import own_texts
+from mezzotint.held_out import held_out_texts, own_texts
 from mezzotint.launch import train
-from mezzotint.prepare import bistro_texts
 from mezzotint.run import Run, load
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import cards, entry
-from mezzotint.types import Can, Layout
+from mezzotint.translation.scores import held_out_pairs
+from mezzotint.types import Can
 
 CHECKS: Mapping[str, Callable[[CheckedRun], tuple[Verdict, str]]] = {
     "padding": invariance.padding,
@@ -37,24 +36,32 @@ FRESH_STEPS = 20
 
 
 def examine(
-    source: str | Path, data: Sequence[str | Path] = (), *, device: str = "auto", checks: Sequence[str] = ()
+    source: str | Path,
+    data: Sequence[str | Path] = (),
+    *,
+    field: str | None = None,
+    device: str = "auto",
+    checks: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """The findings on a run, or on a system that is named instead of one: a small run of it is made on bistro.
 
-    `data`: texts for the tokenizer; by default those that the run was trained on, where they are here. `checks`: their
-    names, by default all of `CHECKS`. Raises the errors of `load`, and of `train` for a system.
+    `data`: texts for the tokenizer, `field` where they stand in records; by default those that the run was trained on,
+    where they are here. `checks`: their names, by default all of `CHECKS`. Raises the errors of `load`, and of `train`
+    for a system.
     """
     if not Path(source).exists() and any(card.name == str(source) for card in cards()):
         with TemporaryDirectory(prefix="mezzotint-") as aside:
             _made(str(source), out := Path(aside) / "run")
-            yield from _examined(out, data, device, checks)
+            yield from _examined(out, data, field, device, checks)
     else:
-        yield from _examined(source, data, device, checks)
+        yield from _examined(source, data, field, device, checks)
 
 
-def _examined(folder: str | Path, data: Sequence[str | Path], device: str, checks: Sequence[str]) -> Iterator[Finding]:
+def _examined(
+    folder: str | Path, data: Sequence[str | Path], field: str | None, device: str, checks: Sequence[str]
+) -> Iterator[Finding]:
     checked = CheckedRun(lambda: load(folder, device=device))
-    checked.texts = _texts(checked.run, data)
+    checked.texts = _texts(checked.run, data, field)
     yield from examined(checked, checks)
 
 
@@ -81,14 +88,14 @@ def _made(system: str, out: Path) -> None:
         pass
 
 
-def _texts(run: Run, data: Sequence[str | Path]) -> list[str]:
-    if [str(path) for path in data] == [BISTRO]:
-        return bistro_texts("test")
-    if data:
-        return list(read(data, run.config["data"]["field"], Layout(run.config["data"]["layout"]))[0])
-    if Can.TRANSLATE in run.card.can:
-        return []
+def _texts(run: Run, data: Sequence[str | Path], field: str | None) -> list[str]:
+    """Those for the tokenizer, both sides of pairs; none where they are not here."""
     try:
-        return own_texts(run)
+        if Can.TRANSLATE in run.card.can:
+            sources, texts = held_out_pairs(run, data or run.config["data"]["files"])
+            return [*sources, *texts]
+        return held_out_texts(run, data, field) if data else own_texts(run)
     except (DataError, HubError, UsageError):
+        if data:
+            raise
         return []

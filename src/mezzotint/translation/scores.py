@@ -11,7 +11,7 @@ import numpy as np
 
 from mezzotint.checks import BISTRO
 from mezzotint.data import bistro
-from mezzotint.data.pairs import Columns, read_pairs
+from mezzotint.data.pairs import Columns, load_pairs, read_pairs
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.likelihood import costs, likelihood
 from mezzotint.evaluate.overlap import overlap
@@ -24,13 +24,21 @@ ROWS = 64
 DRAWS = 8
 
 
-def held_out_pairs(run: Run, data: Sequence[str | Path]) -> tuple[list[str], list[str]]:
-    """The sources and texts of some files, whose fields are those that the run was trained with."""
-    if [str(path) for path in data] == [BISTRO]:
+def held_out_pairs(run: Run, data: Sequence[str | Path] = ()) -> tuple[list[str], list[str]]:
+    """The sources and texts of some files, whose fields are those that the run was trained with.
+
+    Without `data` those that were held out when it was trained. DataError or UsageError where they cannot be had.
+    """
+    source = run.config["data"]
+    if [str(path) for path in data or source["files"]] == [BISTRO]:
         return bistro_pairs("test")
-    columns = Columns(**(run.config["data"].get("pair") or {}))
+    columns = Columns(**(source.get("pair") or {}))
+    if not data and not source["valid"]:
+        corpus = load_pairs(source["files"], None, columns)
+        assert corpus.valid_from is not None
+        return corpus.valid_from, corpus.valid
     try:
-        both, _, _ = read_pairs(data, columns)
+        both, _, _ = read_pairs(data or source["valid"], columns)
     except UsageError as error:
         raise UsageError(f"this run was trained on pairs in other files: {error}") from None
     return both

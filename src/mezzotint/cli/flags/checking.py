@@ -11,6 +11,7 @@ from mezzotint.cli.flags.readers import (
     Device,
     Files,
     Json,
+    OwnField,
     Run,
     Seed,
     choose,
@@ -30,6 +31,7 @@ class Evaluate:
     example: ClassVar[str] = "mezzotint evaluate runs/reviews --data test.txt"
     run: Run
     data: Files
+    field: OwnField = None
     judge: Annotated[
         Path | None, value("the ar run that judges fluency (default: the bundled judge of a bistro run)", "RUN", Path)
     ] = None
@@ -49,6 +51,7 @@ class Compare:
     data: Annotated[
         tuple[Path, ...], values(f"held-out text: {FILES} (default: the runs' own, if it is the same)", "FILE", Path)
     ] = ()
+    field: OwnField = None
     judge: Annotated[
         Path | None, value("the ar run that judges fluency (default: the bundled judge of bistro runs)", "RUN", Path)
     ] = None
@@ -79,6 +82,7 @@ class Doctor:
     data: Annotated[
         tuple[Path, ...], values("texts for the tokenizer (default: those that it was trained on)", "FILE", Path)
     ] = ()
+    field: OwnField = None
     json: Json = False
     device: Device = "auto"
 

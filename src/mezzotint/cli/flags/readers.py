@@ -141,6 +141,9 @@ BUNDLED = Path("bistro")
 Run = Annotated[Path, word("a run folder, or owner/name of a run on the hub", "RUN", Path)]
 
 
+OwnField = Annotated[
+    str | None, value("with --data: which field of a record is the text (default: as the run was trained)", "NAME")
+]
 Files = Annotated[tuple[Path, ...], values(FILES, "FILE", Path)]
 
 

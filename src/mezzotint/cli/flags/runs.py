@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from mezzotint.cli.flags.readers import (
     Device,
     Json,
+    OwnField,
     Run,
     choose,
     switch,
@@ -51,6 +52,7 @@ class Quantize:
     ]
     out: Annotated[Path, value("the run folder to write", "RUN", Path)]
     data: Annotated[tuple[Path, ...], values("held-out text to compare on (default: the run's own)", "FILE", Path)] = ()
+    field: OwnField = None
     json: Json = False
     device: Device = "auto"
 
