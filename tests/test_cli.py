@@ -48,11 +48,11 @@ PROMISED = {
     "latent walk": "--seed --temperature --top-p --json --device --points",
     "latent analogy": "--seed --temperature --top-p --json --device",
     "latent transfer": "--seed --temperature --top-p --json --device --to --data --label --field --strength",
-    "evaluate": "--data --judge --mauve --json --device",
-    "compare": "--data --judge --steps --curve --entropy -n --out --seed --json --device",
-    "doctor": "--data --json --device",
+    "evaluate": "--data --field --judge --mauve --json --device",
+    "compare": "--data --field --judge --steps --curve --entropy -n --out --seed --json --device",
+    "doctor": "--data --field --json --device",
     "reproduce": "--all --list --size --keep --seed --json",
-    "quantize": "--weights --out --data --json --device",
+    "quantize": "--weights --out --data --field --json --device",
     "import": "--out --tokenizer --weights --heads --length --json",
     "serve": "--host --port --api-key --insecure --deterministic --device",
     "systems": "--json",
@@ -133,9 +133,10 @@ class Library:
         yield "run", Score("judge_nll", 2.5, 0.1, 100)
         yield "data", Score("judge_nll", 2.0, 0.1, 100)
 
-    def showcase(self, run: Path) -> None:
-        self.calls.append(("showcase", (run,), {}))
-        (Path(run) / "report.html").touch()
+    def showcase(self, run: Path, **how: Any) -> None:
+        self.calls.append(("showcase", (run,), how))
+        if not how:  # after a demo
+            (Path(run) / "report.html").touch()
 
 
 @pytest.fixture
@@ -512,6 +513,7 @@ def test_progress_off_a_terminal_is_a_line_for_each_tenth_and_each_event(run: Ru
     assert err[2] == " 10%  step 10  loss 3.000  12,346 tokens/s  1:30 left"
     assert err[6] == " 50%  step 50  loss 3.000  held-out bound 2.500"
     assert len(err) == 1 + 1 + 10 + 1
+    assert library.asked("showcase") == {"n": 6, "steps": (4, 16), "scored": False}
 
 
 def test_a_terminal_gets_a_bar() -> None:

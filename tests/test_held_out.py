@@ -77,4 +77,4 @@ def test_the_tokenizer_of_a_run_that_translates_is_examined_on_both_sides(folder
     for data in ((), ("pairs.jsonl",)):
         (finding,) = examine(run.folder, data, checks=["tokenizer"])
         assert finding.verdict is Verdict.OK, finding.sentence
-        assert finding.sentence.startswith("200 texts come back")
+        assert finding.sentence.startswith("240 texts come back")

@@ -283,21 +283,27 @@ def score_table(columns: Mapping[str, Sequence[Score]]) -> str:
 
 
 def showcase(
-    path: str | Path, judge: str | Path | None = None, *, n: int = 64, steps: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)
+    path: str | Path,
+    judge: str | Path | None = None,
+    *,
+    n: int = 64,
+    steps: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    scored: bool = True,
 ) -> None:
-    """What the report shows beside the scores: samples at several steps, quality against evaluations, a film."""
+    """What the report shows beside the scores: samples at several steps, a film and, where they are `scored`, quality
+    against evaluations. RunError for an exported run, CapabilityError for one that writes from a source."""
     run = load(path)
     if run.is_published:
         raise RunError(f"{run.name} was published for others; its report is with the run that it was made of")
-    chosen = _judge(run, judge, "auto")
-    training = training_text(run)
+    chosen, training = (_judge(run, judge, "auto"), training_text(run)) if scored else (None, None)
     curve, shown = [], []
     for asked in steps:
         samples = run.generate(n, steps=asked)
         nfe = float(np.mean([s.nfe for s in samples]))
         texts = [s.text for s in samples]
-        scores = {s.name: s.to_json()["value"] for s in of_texts(texts, chosen, training, is_bistro(run))}
-        curve.append({"steps": asked, "nfe": nfe, **scores})
+        if scored:
+            scores = {s.name: s.to_json()["value"] for s in of_texts(texts, chosen, training, is_bistro(run))}
+            curve.append({"steps": asked, "nfe": nfe, **scores})
         shown.append({"steps": asked, "nfe": nfe, "texts": texts[:6]})
     files.put_json(run.folder / files.SAMPLES, {"samples": shown, "curve": curve})
     files.put_json(run.folder / FILM, [_still(draft) for draft in run.stream(1, steps=16)])

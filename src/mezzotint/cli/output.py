@@ -17,15 +17,24 @@ from mezzotint.cli.draw import closing, duration, film, one_line, say, stderr
 if TYPE_CHECKING:
     from mezzotint import Can, Card, Draft, Forecast, Progress, Sample, Score
 
+SHOWN, SHOWN_STEPS = 6, (4, 16)
+"""How many texts a report shows after training, and in how many steps they are written."""
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
 
 
 def after_training(last: Progress | None, out: Path, then: str | None = None) -> int:
-    """The closing lines of a training, and the exit status: was it finished or stopped? `then` is what comes next."""
+    """The closing lines of a training, and the exit status: was it finished or stopped? `then` is what comes next.
+
+    The report gets its first texts, but where several processes trained.
+    """
     if last is not None and last.stopped is not None:
         say(f"mezzotint: {last.stopped}")
         return INTERRUPTED
+    translates = "translate" in mezzotint.check_run(out).get("can", ())
+    if not translates and mezzotint.launched().size == 1:
+        with stderr().status("writing texts for the report"):
+            mezzotint.showcase(out, n=SHOWN, steps=SHOWN_STEPS, scored=False)
     closing(then or next_of(out), report_of(out))
     return 0
 

@@ -16,7 +16,7 @@ from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, progress, say, stderr
-from mezzotint.cli.output import after_training, card_of, demand, next_of, print_forecast, report_of, sample_command
+from mezzotint.cli.output import after_training, card_of, demand, next_of, print_forecast, report_of
 
 if TYPE_CHECKING:
     from mezzotint import Progress
@@ -31,7 +31,7 @@ def train(given: flags.Train) -> int:
     if given.quantize is not None:
         mezzotint.check_quantized(given.system)
         given = replace(given, set=(("kind", given.quantize), *given.set))
-    return _train(given, out, sample_command(out))
+    return _train(given, out)
 
 
 def train_embeddings(given: flags.TrainEmbeddings) -> int:
@@ -44,7 +44,7 @@ def train_embeddings(given: flags.TrainEmbeddings) -> int:
     return _train(asked, out, f"mezzotint train sed --data {data} --embeddings {quote(str(out))}")
 
 
-def _train(given: flags.Train, out: Path, then: str) -> int:
+def _train(given: flags.Train, out: Path, then: str | None = None) -> int:
     mezzotint.check_settings(given.system, given.size, dict(given.set), given.layout, given.embeddings is not None)
     if given.embeddings is not None:
         mezzotint.check_embeddings(given.embeddings)

@@ -131,6 +131,8 @@ def _told(value: Json) -> str:
 def _film(run: Evidence) -> str:
     if run.film:
         return film(run.film)
+    if "translate" in _abilities(run):
+        return missing("It writes from a source; no film of that is kept.")
     return missing(f"No film has been kept; {_command(run, 'sample', '-n 1 --watch')} shows a text emerging.")
 
 
@@ -151,8 +153,11 @@ def _learning(run: Evidence) -> str:
 
 
 def _samples(run: Evidence) -> str:
+    if not run.samples and "translate" in _abilities(run):
+        command = _command(run, "translate", "< sources.txt")
+        return missing(f"It writes from a source, and no texts of that are kept; {command} writes some.")
     if not run.samples:
-        return missing(f"No samples have been kept; {_command(run, 'sample', '-n 8 --steps 16')} writes some.")
+        return missing(f"No texts have been kept; {_command(run, 'sample', '-n 8 --steps 16')} writes some.")
     return f'<div class="cards">{"".join(_card(sample) for sample in run.samples)}</div>'
 
 
@@ -207,10 +212,12 @@ def _next(run: Evidence) -> str:
         ("Score it on texts that it has not seen", _command(run, "evaluate", "--data test.txt")),
         ("Go on with it, if it was stopped", _command(run, "resume")),
     ]
-    steps = steps[:-1] if "imported" in run.config else steps
     can = _abilities(run)
-    unable = bool(can) and "infill" not in can
-    return described("next", steps[:1] + steps[2:] if unable else steps)
+    if "translate" in can:
+        steps[:2] = [("Write from the lines of a file", _command(run, "translate", "< sources.txt"))]
+    elif can and "infill" not in can:
+        del steps[1]
+    return described("next", steps[:-1] if "imported" in run.config else steps)
 
 
 def _abilities(run: Evidence) -> list[Json]:
