@@ -163,6 +163,18 @@ def test_even_where_every_hash_is_low_something_is_left_to_learn_from(
     assert len(corpus_of(tmp_path, [f"text {i}" for i in range(20)]).train) == 1
 
 
+def test_columns_between_semicolons_are_columns(tmp_path: Path) -> None:
+    rows = "".join(f"{i};text {i}, und mehr\n" for i in range(20))
+    path = stored(tmp_path, "a.csv", "id;text\n" + rows)
+    assert load_corpus([str(path)]).all_train[0] in {f"text {i}, und mehr" for i in range(20)}
+    assert len(read([str(path)], "text", Layout.TEXTS)[0]) == 20
+
+
+def test_standard_input_is_no_file_of_texts() -> None:
+    with pytest.raises(DataError, match="not from standard input; save them to one first"):
+        load_corpus(["-"])
+
+
 def test_named_validation_files_are_taken_whole(tmp_path: Path) -> None:
     data = stored(tmp_path, "a.txt", WRITE[".txt"]([f"text {i}" for i in range(20)]))
     valid = stored(tmp_path, "b.txt", "one\ntwo\n")

@@ -104,10 +104,10 @@ def train_control(
 
     for note in notes:
         yield _noted(trainer, note)
+    length = sum(map(len, train.ids)) / len(train.ids)  # the loss counts texts
     for tick in trainer.run(batch):
-        yield Progress(
-            tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second, tick.elapsed, tick.remaining
-        )
+        speed = tick.tokens_per_second * length
+        yield Progress(tick.step, tick.fraction, tick.loss, tick.lr, speed, tick.elapsed, tick.remaining)
     fill(lesson.players, trainer.ema, "the averaged weights")
     net.eval()
     some = range(min(LOOKED_AT, len(held.texts)))

@@ -257,5 +257,5 @@ def _described(source: Source) -> dict[str, Any]:
 
 def _shares(system: System) -> str:
     trained, frozen = counts(system)
-    share = f" ({trained / frozen:.2%})" if frozen else ""
+    share = f" ({trained / frozen:.2%})" if trained < frozen else ""  # of a student it says nothing
     return f"{trained:,} numbers are trained, beside {frozen:,} that stay as they are{share}"

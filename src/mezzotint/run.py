@@ -161,11 +161,13 @@ class Run:
         """Train classifiers of its noisy texts on annotated ones, for `generate(wanted=...)`; yields how it stands.
 
         `data`: files of records with a text and what is known of it (data/annotated.py), or ["bistro"]. `how`: field
-        ("text"), minutes (10), max_steps, batch_size (64), seed (0). They are kept in the run's folder.
+        (that of the run's own texts, or "text"), minutes (10), max_steps, batch_size (64), seed (0). They are kept in
+        the run's folder.
         """
         if self.is_published:
             raise RunError(f"{self.name} was published for others; train classifiers for the run that it was made of")
         self.__dict__.pop("reader", None)
+        how["field"] = how.get("field") or self.config["data"]["field"]
         return train_control(self.folder, self.system, self.tokenizer, self.device, data, **how)
 
     def quantize(self, weights: str, out: str | Path) -> None:

@@ -153,5 +153,7 @@ def train_control(given: flags.TrainControl) -> int:
     )  # fmt: skip
     progress(records, stderr())
     chosen = "" if mezzotint.Can.CONTROL in card.can else " --choose best"
-    closing(f"mezzotint control {quote(str(given.run))} --says FIELD=VALUE{chosen}", report_of(given.run))
+    name, values = next(iter(run.says.items()), ("FIELD", ("VALUE",)))
+    wanted = quote(f"{name}={values[0]}")
+    closing(f"mezzotint control {quote(str(given.run))} --says {wanted}{chosen}", report_of(given.run))
     return 0

@@ -56,7 +56,8 @@ def _read(path: Path, name: str) -> Iterator[Annotated]:
     for file, line, record in records_of(path, "annotation"):
         if not isinstance(record, dict) or not isinstance(record.get(name), str):
             has = listed(record) if isinstance(record, dict) else "none"
-            raise file.error(line, f"there is no field '{name}' with a text in it; the record has {has}")
+            named = f"there is no field '{name}' with a text in it; name one with --field"
+            raise file.error(line, f"{named}: the record has {has}")
         if not is_blank(record[name]):
             yield _annotated(file, line, record, name)
 

@@ -145,6 +145,8 @@ def _texts(path: Path, raw: IO[bytes], field: str | None, layout: Layout, gather
 def _refuse_others_than_files(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder; name the files in it")
+    if str(path) == "-":
+        raise DataError("texts are read from files, not from standard input; save them to one first")
     if not path.exists():
         raise DataError(f"{path} does not exist; check the spelling of its name")
     if not path.is_file():

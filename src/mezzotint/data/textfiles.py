@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import IO, Final, Protocol
 
 from mezzotint.data.records import Located, Origin, fields, is_blank
@@ -72,7 +72,11 @@ def lines_of_text(file: File, field: str | None, layout: Layout) -> Iterator[Loc
 
 
 def _csv(file: File) -> Iterator[tuple[int, object]]:
-    return _rows(file, csv.reader(file.lines(), strict=True))
+    """Between semicolons too, as spreadsheets write it where the comma is the decimal sign."""
+    lines = file.lines()
+    header = next(lines, "")
+    delimiter = ";" if ";" in header and "," not in header else ","
+    return _rows(file, csv.reader(chain([header], lines), delimiter=delimiter, strict=True))
 
 
 def _tsv(file: File) -> Iterator[tuple[int, object]]:

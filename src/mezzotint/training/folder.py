@@ -148,7 +148,8 @@ def atomic_folder(out: Path) -> Iterator[Path]:
 def check_new(out: Path) -> None:
     """Refuse an output folder that already holds something, or that cannot be made where it is."""
     if (out / CONFIG).exists():
-        raise RunError(f"{out} already holds a run; `mezzotint resume {out}` continues it, or choose another --out")
+        goes_on = f"`mezzotint resume {out}` continues it, or " if (out / CHECKPOINTS).exists() else ""
+        raise RunError(f"{out} already holds a run; {goes_on}choose another --out")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(
             f"{out} already exists, with nothing that `mezzotint resume {out}` could go on with; choose another --out"
