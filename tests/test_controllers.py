@@ -394,6 +394,9 @@ def test_a_template_has_to_have_room_for_a_phrase(runs, name):
         ({"rate": -0.1}, "steering.rate must be above 0"),
         ({"rate": math.nan}, "steering.rate must be above 0"),
         ({"fluency": -5.0}, "steering.fluency must be at least 0"),
+        ({"update": "sign"}, "steering.update must be an Update, not 'sign'"),
+        ({"top_k": 2.5}, "steering.top_k must be a whole number, not 2.5"),
+        ({"strength": "3"}, "steering.strength must be a number, not '3'"),
         ({"t_min": 2.0}, "steering.t_min and steering.t_max are times"),
     ],
 )

@@ -26,7 +26,7 @@ from mezzotint.classifiers import read_control, train_control
 from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import CapabilityError, RunError, unknown
+from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.guidance.choose import ControlRanking, most_wanted
 from mezzotint.guidance.classifier import Classifiers
 from mezzotint.latent import LatentSpace
@@ -238,6 +238,8 @@ class Run:
         if choose is None:
             return self._written(n, None, prefix, batch_size, how)
         by = check_choice(choose, candidates, how.get("wanted"))
+        if not isinstance(n, int) or n < 1:
+            raise UsageError(f"n must be a whole number of at least 1, not {n!r}")
         drawn = self._written(n * candidates, None, prefix, batch_size, {**how, "chosen": True})
         return [_taken(drawn[i * candidates : (i + 1) * candidates], by) for i in range(n)]
 

@@ -12,7 +12,7 @@ from mezzotint.checks import decoder_named, guide_named
 from mezzotint.errors import UsageError, unknown
 from mezzotint.guidance.choose import ControlRanking
 from mezzotint.spec.wanted import Wanted
-from mezzotint.types import Decoder, Steering, Towards
+from mezzotint.types import Decoder, Steering, Towards, Update
 
 CANDIDATES = 8
 """Texts that are written for each one that is chosen."""
@@ -78,26 +78,38 @@ class Settings:
             ((settings.threshold or 0) >= 0, f"threshold must be at least 0, not {settings.threshold}"),
             (0 <= settings.guidance <= 100, f"guidance must be from 0 to 100, not {settings.guidance}"),
             (0 <= (settings.strength or 0) <= 1, f"strength must be from 0 to 1, not {settings.strength}"),
-            (
-                0 <= settings.steering.strength <= 100,
-                f"steering.strength must be from 0 to 100, not {settings.steering.strength}",
-            ),
-            (settings.steering.top_k >= 0, f"steering.top_k must not be negative, not {settings.steering.top_k}"),
-            (settings.steering.updates >= 1, f"steering.updates must be at least 1, not {settings.steering.updates}"),
-            (0 < settings.steering.rate < inf, f"steering.rate must be above 0, not {settings.steering.rate}"),
-            (
-                0 <= settings.steering.fluency < inf,
-                f"steering.fluency must be at least 0, not {settings.steering.fluency}",
-            ),
-            (
-                0 <= settings.steering.t_min < settings.steering.t_max <= 1,
-                "steering.t_min and steering.t_max are times, the first the less, both from 0 to 1, not "
-                f"{settings.steering.t_min} and {settings.steering.t_max}",
-            ),
         ):
             if not holds:
                 raise UsageError(sentence)
+        _check_steering(settings.steering)
         return settings
+
+
+def _check_steering(steering: Steering) -> None:
+    """UsageError unless texts can be moved so."""
+    if not isinstance(steering.update, Update):
+        raise UsageError(f"steering.update must be an Update, not {steering.update!r}")
+    for name, kinds, word in (
+        *((name, int, "a whole number") for name in ("updates", "top_k")),
+        *((name, int | float, "a number") for name in ("rate", "fluency", "strength", "t_min", "t_max")),
+    ):
+        value = getattr(steering, name)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise UsageError(f"steering.{name} must be {word}, not {value!r}")
+    for holds, sentence in (
+        (steering.updates >= 1, f"updates must be at least 1, not {steering.updates}"),
+        (steering.top_k >= 0, f"top_k must not be negative, not {steering.top_k}"),
+        (0 < steering.rate < inf, f"rate must be above 0, not {steering.rate}"),
+        (0 <= steering.fluency < inf, f"fluency must be at least 0, not {steering.fluency}"),
+        (0 <= steering.strength <= 100, f"strength must be from 0 to 100, not {steering.strength}"),
+        (
+            0 <= steering.t_min < steering.t_max <= 1,
+            "t_min and steering.t_max are times, the first the less, both from 0 to 1, not "
+            f"{steering.t_min} and {steering.t_max}",
+        ),
+    ):
+        if not holds:
+            raise UsageError(f"steering.{sentence}")
 
 
 def check_choice(choose: str, candidates: int, wanted: object) -> ControlRanking:
