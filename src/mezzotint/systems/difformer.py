@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.guidance.self_condition import detached, twice
+from mezzotint.guidance.self_condition import coin, twice
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.conditioning import sinusoids
 from mezzotint.net.encoder_decoder import Memory, Stack
@@ -121,23 +121,16 @@ class Difformer:
         t = (1 - rng.at("time").stratified()).to(batch.ids.device)
         z0 = self.net.space.encode(batch.ids)
         noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
-        said = self._said(self.denoiser(memory), noised, batch, rng)
-        assert said.estimate is not None
-        error = squared_error(said.estimate, z0, batch.free).sum()
-        logits = said.logits if self.spec.names is Names.ANCHOR else self.net.space.logits(z0)
+        denoise = self.denoiser(memory)
+        prediction = coin(denoise, noised, batch, rng) if self.spec.self_condition else denoise(noised, batch)
+        assert prediction.estimate is not None
+        error = squared_error(prediction.estimate, z0, batch.free).sum()
+        logits = prediction.logits if self.spec.names is Names.ANCHOR else self.net.space.logits(z0)
         names = token_nll(logits, batch.ids, batch.free, self.spec.smoothing).sum()
         # Departure: a text's length counts once for each of its tokens, so that all means are over tokens.
         length = (length_nll(self.net.length(states, real), batch.real) * batch.free.sum(1)).sum()
         parts = {"error": error.detach(), self.spec.names.value: names.detach(), "length": length.detach()}
         yield Loss(error + names + self.spec.length_weight * length, parts, float(batch.free.sum()))
-
-    def _said(self, denoise: Denoiser, noised: Noised, batch: Canvas, rng: Rng) -> Prediction:
-        """Half of the batches have a pass of which only the estimate is kept, then one that is trained."""
-        if not self.spec.self_condition or float(Rng(rng.seed, [0], rng.purpose).uniform()) >= 0.5:
-            return denoise(noised, batch)
-        with torch.no_grad():
-            first = denoise(noised, batch)
-        return denoise(noised, batch, detached(first))
 
     def _read(self, canvas: Canvas, read: object = None) -> tuple[Tensor, Memory, Tensor]:
         """What the encoder says of each row's source, what the decoder sees of it, and what of it is real.

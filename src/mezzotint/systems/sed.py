@@ -29,7 +29,7 @@ from mezzotint.data.padding import scattered
 from mezzotint.data.spans import given_either
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
-from mezzotint.guidance.self_condition import both, detached, twice
+from mezzotint.guidance.self_condition import both, coin, twice
 from mezzotint.guidance.settled import settled
 from mezzotint.guidance.temperature import mean_under
 from mezzotint.guidance.vocabulary import forbid, spaces
@@ -168,7 +168,7 @@ class SED:
 
     def _times(self, u: Tensor) -> Tensor:
         """Times (N,) of uniform numbers (N,) in (0, 1]: where the loss falls, if they are warped."""
-        return self.net.warp.times(u.to(self.net.warp.tenth.device)) if self.spec.times is Times.WARPED else u
+        return self.net.warp.times(u) if self.spec.times is Times.WARPED else u
 
     def _misfit(self, t: Tensor, errors: Tensor, free: Tensor) -> Tensor | float:
         """What the clock still has to learn, small beside what the rest has."""
@@ -179,10 +179,8 @@ class SED:
     def _passes(self, noised: Noised, batch: Canvas, rng: Rng) -> Iterator[Prediction]:
         if self.spec.self_condition is SelfCondition.BOTH:
             yield from both(self.denoise, noised, batch)
-        elif self.spec.self_condition is SelfCondition.COIN and float(Rng(rng.seed, [0], rng.purpose).uniform()) < 0.5:
-            with torch.no_grad():
-                first = self.denoise(noised, batch)
-            yield self.denoise(noised, batch, detached(first))
+        elif self.spec.self_condition is SelfCondition.COIN:
+            yield coin(self.denoise, noised, batch, rng)
         else:
             yield self.denoise(noised, batch)
 
