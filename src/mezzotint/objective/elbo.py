@@ -8,10 +8,13 @@ al. 2015 (IWAE), arXiv:1509.00519, eq. 8.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from mezzotint.rng import Rng
+from mezzotint.space.latent import draw
 from mezzotint.spec.elbo import FreeBits, Weigh
 from mezzotint.types import Loss, Posterior
 
@@ -48,6 +51,11 @@ def weighted_elbo(
     total = (text + weight * paid).sum()
     parts = {"reconstruction": text.sum().detach(), "divergence": kl_BZ.sum().detach()}
     return Loss(total, parts, float(symbols.sum()))
+
+
+def negative_elbo(q: Posterior, token_nll: Callable[[Tensor], Tensor], rng: Rng) -> Tensor:
+    """(B,) float64 nats: -log p(x | z), the sum of token_nll(z) (B, L), for one draw z of q, and the divergence."""
+    return token_nll(draw(q, rng.at("latent"))).double().sum(1) + divergence(q).double().sum(1)
 
 
 def annealed(fraction: float, cycles: int, silent: float, rising: float) -> float:

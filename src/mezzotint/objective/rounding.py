@@ -6,6 +6,7 @@ arXiv:2211.15089, §3, to what the network says of a noised one, where it is the
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,3 +23,9 @@ def each_nll(logits_BLV: Tensor, ids_BL: Tensor, where: Tensor, smoothing: float
     """
     rows, ids = logits_BLV.float().flatten(0, 1), ids_BL.flatten()  # a row after the other: a third less time
     return F.cross_entropy(rows, ids, reduction="none", label_smoothing=smoothing).view_as(ids_BL) * where
+
+
+def scattered_nll(logits_KV: Tensor, ids_BL: Tensor, at: tuple[Tensor, ...]) -> Tensor:
+    """(B, L) nats: -log softmax(logits)[id] at the K pairs `at` (rows, positions), 0 elsewhere."""
+    nll = F.cross_entropy(logits_KV.float(), ids_BL[at], reduction="none")
+    return torch.zeros(ids_BL.shape, dtype=nll.dtype, device=nll.device).index_put(at, nll)

@@ -12,22 +12,21 @@ Departure: no dropout.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from mezzotint.data.canvas import shifted_right
 from mezzotint.data.lengths import Lengths
 from mezzotint.net.adapter import Adapter, Graft
-from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
-from mezzotint.objective.elbo import annealed, divergence, weighted_elbo
+from mezzotint.objective.elbo import annealed, divergence, negative_elbo, weighted_elbo
+from mezzotint.objective.rounding import scattered_nll
 from mezzotint.rng import Rng
-from mezzotint.sampler.autoregressive import write
+from mezzotint.sampler.autoregressive import cached_logits, write
 from mezzotint.space.latent import Infusion, PosteriorHead, Prior, draw, standard_normal
 from mezzotint.spec.adavae import CARD, AdaVAESpec, Beside, Infuse, Tune
 from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
@@ -104,7 +103,7 @@ class AdaVAE:
         if self.net.reader is None:
             nothing = torch.zeros(len(batch.ids), self.spec.latent, device=batch.ids.device)
             return Posterior(nothing, nothing)
-        vectors = self.backbone.vectors(self._before(batch))
+        vectors = self.backbone.vectors(shifted_right(batch.ids, self.spec.end))
         grafts = [self._graft(adapter) for adapter in self.net.encoder]
         h_BLD = self.backbone.through(vectors, None, batch.real, grafts=grafts, causal=False)
         q: Posterior = self.net.reader(self.backbone.head.norm(h_BLD), batch.real)
@@ -112,16 +111,11 @@ class AdaVAE:
 
     def token_nll(self, batch: Canvas, z: Tensor) -> Tensor:
         """(B, L) nats: -log p of each real token given those before it and the latents (B, Z); 0 on padding."""
-        rows, positions = batch.free.nonzero(as_tuple=True)
-        logits = self.backbone(self._before(batch), at=(rows, positions), grafts=self._told(z)).float()
-        nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
-        return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
+        at = batch.free.nonzero(as_tuple=True)
+        logits = self.backbone(shifted_right(batch.ids, self.spec.end), at=at, grafts=self._decoder_grafts(z))
+        return scattered_nll(logits, batch.ids, at)
 
-    def _before(self, batch: Canvas) -> Tensor:
-        """(B, L): the token before each; the end symbol stands before the first. The closing one is only predicted."""
-        return torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
-
-    def _told(self, z: Tensor) -> list[Graft]:
+    def _decoder_grafts(self, z: Tensor) -> list[Graft]:
         if not self.spec.told:
             return [self._graft(adapter) for adapter in self.net.decoder]
         slots = self.net.infusion(z)
@@ -141,9 +135,7 @@ class AdaVAE:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""
-        q = self.posterior(batch)
-        text = self.token_nll(batch, draw(q, rng.at("latent")))
-        return text.double().sum(1) + divergence(q).double().sum(1)
+        return negative_elbo(self.posterior(batch), partial(self.token_nll, batch), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         """Texts at `request.latent` (B, Z), or where the prior draws it; what that takes is not counted."""
@@ -152,21 +144,8 @@ class AdaVAE:
         rng = Rng(request.seed, canvas.index.tolist())
         z = self.prior(rng.at("latent")) if request.latent is None else request.latent
         z = z.to(canvas.ids.device)
-        cache = Cache(spec.net.depth)
-        cache.reserve(canvas.ids.shape[1] + 1)
-        forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=canvas.ids.device)
-        told = [self._told(z)]
-
-        def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
-            if cache.length and len(keep) < cache.batch:
-                cache.rows(keep)
-                told[0] = [graft.rows(keep) for graft in told[0]]
-            last = (torch.arange(len(fresh), device=fresh.device), torch.full_like(fresh[:, 0], fresh.shape[1] - 1))
-            logits: Tensor = self.backbone(fresh, at=last, cache=cache, grafts=told[0])
-            return logits.float().index_fill(1, forbidden, -math.inf)
-
         return write(
-            next_logits, canvas, rng,
+            cached_logits(self.backbone, request, self._decoder_grafts(z)), canvas, rng,
             start=spec.end, end=spec.end, pad=spec.pad,
             temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from mezzotint.data.canvas import shifted_right
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.sketch import candidates
 from mezzotint.net.attention import Cache
@@ -46,9 +47,8 @@ class ARSeq2Seq:
         assert batch.source is not None, "ar-seq2seq writes from a source"
         source, place = batch.source.apart()
         memory = self.net.read(source.ids, source.real).rows(place)
-        before = torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
         # Padding follows the text, and no position looks ahead: it needs no hiding.
-        logits: Tensor = self.net(before, memory)
+        logits: Tensor = self.net(shifted_right(batch.ids, self.spec.end), memory)
         return logits
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:

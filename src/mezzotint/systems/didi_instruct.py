@@ -209,8 +209,7 @@ class DiDiInstruct:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the student's own bound, as of any masked diffusion model."""
-        timed = self.spec.time_conditioning
-        return text_bound(self.denoise, self.process, self.length, timed, batch, rng)
+        return text_bound(self.denoise, self.process, self.length, self.spec.time_conditioning, batch, rng)
 
     def evidence(self, canvas: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound on what is given, the free positions masked at all times."""

@@ -23,9 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mezzotint.data.canvas import shifted_right
 from mezzotint.data.lengths import Lengths
 from mezzotint.net.recurrent import RecurrentReader, RecurrentWriter, initialise
-from mezzotint.objective.elbo import annealed, divergence, weighted_elbo
+from mezzotint.objective.elbo import annealed, divergence, negative_elbo, weighted_elbo
+from mezzotint.objective.rounding import scattered_nll
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
 from mezzotint.space.latent import Prior, draw, standard_normal, within_bounds
@@ -92,15 +94,12 @@ class RNNVAE:
 
         Of what stands before a position the writer sees only what is `seen` (B, L); None: all of it.
         """
-        rows, positions = batch.free.nonzero(as_tuple=True)
-        before = torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
-        x_BLD = self.net.embed(before)
+        at = batch.free.nonzero(as_tuple=True)
+        x_BLD = self.net.embed(shifted_right(batch.ids, self.spec.end))
         x_BLD = x_BLD if seen is None else x_BLD * seen[..., None]
         z = z.to(x_BLD.dtype)
         y_BLD, _ = self.net.writer(x_BLD, z, self.net.writer.begun(z))
-        logits = self.net.logits(y_BLD[rows, positions])
-        nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
-        return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
+        return scattered_nll(self.net.logits(y_BLD[at]), batch.ids, at)
 
     def _seen(self, batch: Canvas, rng: Rng) -> Tensor | None:
         """(B, L) bool: what word dropout leaves. What stands before the first token is no token, and stays."""
@@ -120,9 +119,7 @@ class RNNVAE:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""
-        q = self.posterior(batch)
-        text = self.token_nll(batch, draw(q, rng.at("latent")))
-        return text.double().sum(1) + divergence(q).double().sum(1)
+        return negative_elbo(self.posterior(batch), partial(self.token_nll, batch), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         """Texts at `request.latent` (B, Z), or where the prior draws it; what that takes is not counted."""
