@@ -26,7 +26,7 @@ from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
 from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mutual_information, of_posteriors
 from mezzotint.held_out import Texts
 from mezzotint.latent import LatentSpace
-from mezzotint.objective.elbo import annealed, charged, divergence, importance_bound
+from mezzotint.objective.elbo import annealing_weight, apply_free_bits, divergence, importance_bound
 from mezzotint.rng import Rng
 from mezzotint.space.latent import Infusion, draw, log_normal, log_prior, moments
 from mezzotint.spec.adavae import AdaVAESpec, Beside, Infuse, Tune
@@ -107,12 +107,12 @@ def test_free_bits():
         (FreeBits.DIMENSION, [2.6, 2.0]),
         (FreeBits.MASK, [1.6, 0.0]),
     ):
-        assert charged(kl, how, 0.5).tolist() == pytest.approx(expected), how
+        assert apply_free_bits(kl, how, 0.5).tolist() == pytest.approx(expected), how
 
 
 def test_the_weight_is_annealed_in_cycles():
     """22,000 steps in four cycles, as the authors run it: silent for a quarter of each, rising for another."""
-    weights = [annealed(step / 22_000, 4, 0.25, 0.25) for step in range(22_000)]
+    weights = [annealing_weight(step / 22_000, 4, 0.25, 0.25) for step in range(22_000)]
     assert weights[:1376] == [0.0] * 1375 + [pytest.approx(0.0)] and weights[5500 + 2062] == pytest.approx(
         0.4996, abs=1e-3
     )
@@ -121,7 +121,7 @@ def test_the_weight_is_annealed_in_cycles():
         sum(w == 0 for w in weights) / 22_000 == pytest.approx(0.25, abs=1e-3)
         and sum(w == 1 for w in weights) == 11_000
     )
-    assert annealed(1.0, 4, 0.25, 0.25) == 1.0 and annealed(0.1, 1, 0.0, 0.0) == 1.0
+    assert annealing_weight(1.0, 4, 0.25, 0.25) == 1.0 and annealing_weight(0.1, 1, 0.0, 0.0) == 1.0
 
 
 # ---- the system ------------------------------------------------------------------------------------------------------

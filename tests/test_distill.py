@@ -210,7 +210,7 @@ def critic_of(spec: MDLMSpec, learning: int = 1) -> tuple[Critic, Subs]:
     teacher = Subs(spec)
     teacher.net.initialise(torch.Generator().manual_seed(0))
     critic = Critic(spec, teacher.process, learning)
-    critic.net.initialise(teacher.net.state_dict(), torch.Generator().manual_seed(1))
+    critic.net.start_from(teacher.net.state_dict(), torch.Generator().manual_seed(1))
     return critic, teacher
 
 

@@ -60,7 +60,7 @@ class CriticNet(Trunk):
             block.requires_grad_(True)
         self.head = nn.Sequential(Spectral(dim, dim), nn.SiLU(), Spectral(dim, 1))
 
-    def initialise(self, teacher: Mapping[str, Tensor], generator: torch.Generator) -> None:
+    def start_from(self, teacher: Mapping[str, Tensor], generator: torch.Generator) -> None:
         """The teacher's weights (by its names), and a fresh head as in torch."""
         self.load_state_dict({k: v for k, v in teacher.items() if not k.startswith("head.")}, strict=False)
         for layer in (self.head[0], self.head[2]):

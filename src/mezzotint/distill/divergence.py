@@ -71,7 +71,7 @@ def surrogate(log_prob: Tensor, reward: Tensor, weight: Tensor) -> Tensor:
     return -(weight * reward).detach().to(log_prob.dtype) * log_prob
 
 
-# ---- what keeps the student near ------------------------------------------------------------------------------------
+# ---- distances from the teacher -------------------------------------------------------------------------------------
 
 
 def token_kl(logits: Tensor, others: Tensor) -> Tensor:

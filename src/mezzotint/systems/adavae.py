@@ -2,7 +2,7 @@
 
 Tu et al. 2022, "AdaVAE: Exploring adaptive GPT-2s in variational auto-encoders for language modeling",
 arXiv:2205.05862. The first blocks read a text, without a causal mask, into a posterior of its latent; all blocks write
-it, told of the latent by a key and a value in front of it. Both halves are the same weights, which stay as they are;
+it, given the latent as a key and a value in front of it. Both halves are the same weights, which stay as they are;
 each has adapters of its own.
 
 Departure: the end of a text is learned like any token; the authors' loss leaves it out.
@@ -23,7 +23,7 @@ from mezzotint.data.canvas import shifted_right
 from mezzotint.data.lengths import Lengths
 from mezzotint.net.adapter import Adapter, Graft
 from mezzotint.net.transformer import Transformer
-from mezzotint.objective.elbo import annealed, divergence, negative_elbo, weighted_elbo
+from mezzotint.objective.elbo import annealing_weight, divergence, negative_elbo, weighted_elbo
 from mezzotint.objective.rounding import scattered_nll
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import cached_logits, write
@@ -33,7 +33,7 @@ from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
 
 
 class Net(nn.Module):
-    """All that is trained. Norms are the backbone's own, which both halves share and train."""
+    """All trained modules. Norms are the backbone's own, which both halves share and train."""
 
     def __init__(self, spec: AdaVAESpec, backbone: Transformer) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class AdaVAE:
             norm.requires_grad_(True)
 
     def initialise(self, seed: int) -> None:
-        """All but the backbone, which is there already."""
+        """All but the backbone, whose weights are loaded."""
         generator = torch.Generator().manual_seed(seed)
         for adapter in (*self.net.encoder, *self.net.decoder):
             adapter.initialise(generator)
@@ -86,9 +86,9 @@ class AdaVAE:
                     p.zero_() if name.endswith("bias") else p.normal_(0, 0.02, generator=generator)
 
     def schedule(self, fraction: float) -> Mapping[str, float]:
-        """When so much of the training is done: the divergence's weight, and whether the decoder learns yet."""
+        """After `fraction` of the training: sets the divergence's weight, and whether the decoder learns yet."""
         spec = self.spec
-        self.weight = spec.beta * annealed(fraction, spec.cycles, spec.silent, spec.rising)
+        self.weight = spec.beta * annealing_weight(fraction, spec.cycles, spec.silent, spec.rising)
         for part in (self.net.decoder, *_norms(self.backbone)[2 * spec.readers : -1]):
             part.requires_grad_(fraction >= spec.late)
         return {}
@@ -96,16 +96,16 @@ class AdaVAE:
     # ------------------------------------------------------------ the two halves
 
     def posterior(self, batch: Canvas) -> Posterior:
-        """q(z | x): what the first blocks, looking both ways, say of whole texts (B, L), their ends included.
+        """q(z | x) of whole texts (B, L), their ends included: the first blocks, without a causal mask.
 
-        Where the decoder is told of no latent it is the prior.
+        For a decoder without a latent it is the prior.
         """
         if self.net.reader is None:
-            nothing = torch.zeros(len(batch.ids), self.spec.latent, device=batch.ids.device)
-            return Posterior(nothing, nothing)
-        vectors = self.backbone.vectors(shifted_right(batch.ids, self.spec.end))
+            zeros = torch.zeros(len(batch.ids), self.spec.latent, device=batch.ids.device)
+            return Posterior(zeros, zeros)
+        x_BLD = self.backbone.vectors(shifted_right(batch.ids, self.spec.end))
         grafts = [self._graft(adapter) for adapter in self.net.encoder]
-        h_BLD = self.backbone.through(vectors, None, batch.real, grafts=grafts, causal=False)
+        h_BLD = self.backbone.through(x_BLD, None, batch.real, grafts=grafts, causal=False)
         q: Posterior = self.net.reader(self.backbone.head.norm(h_BLD), batch.real)
         return q
 
@@ -125,20 +125,20 @@ class AdaVAE:
         assert isinstance(adapter, Adapter)
         return Graft(adapter, slot, both=self.spec.beside is Beside.BOTH)
 
-    # ------------------------------------------------------------ what every system does
+    # ------------------------------------------------------------ training and sampling
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        """The bound with the divergence weighed, annealed and partly free; what it is itself stands in the parts."""
+        """The bound with the divergence weighted, annealed and partly free; the plain one stands in the parts."""
         spec, q = self.spec, self.posterior(batch)
-        text = self.token_nll(batch, draw(q, rng.at("latent"))).sum(1)
-        yield weighted_elbo(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
+        nll = self.token_nll(batch, draw(q, rng.at("latent"))).sum(1)
+        yield weighted_elbo(nll, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""
         return negative_elbo(self.posterior(batch), partial(self.token_nll, batch), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        """Texts at `request.latent` (B, Z), or where the prior draws it; what that takes is not counted."""
+        """Texts at `request.latent` (B, Z), or at draws of the prior, whose cost is not counted."""
         spec, canvas = self.spec, request.canvas
         assert request.block is None, "adavae cannot write past its canvas"
         rng = Rng(request.seed, canvas.index.tolist())

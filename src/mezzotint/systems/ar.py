@@ -34,7 +34,7 @@ class AR:
         self.spec = spec
         self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         self.net = Transformer(spec.net, spec.vocab, spec.vocab, spec.canvas)
-        self.process = Truncated()  # what its classifiers read: texts that are begun
+        self.process = Truncated()  # its classifiers read prefixes
         self.players = {"model": self.net}
 
     def initialise(self, seed: int) -> None:
@@ -47,7 +47,7 @@ class AR:
         return scattered_nll(self.net(shifted_right(batch.ids, self.spec.end), at=at), batch.ids, at)
 
     def hidden(self, batch: Canvas) -> Tensor:
-        """(B, L, D): the normed vectors that each token is predicted from; nothing of what follows is in them."""
+        """(B, L, D): the normed vector that each token is predicted from, a function of the tokens before it alone."""
         x_BLD = self.net.embed(shifted_right(batch.ids, self.spec.end))
         vectors: Tensor = self.net.head.norm(self.net.through(x_BLD, None, None))
         return vectors

@@ -35,7 +35,7 @@ from mezzotint.errors import CapabilityError
 from mezzotint.guidance.reward import tilted
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.objective.length import LengthCost
-from mezzotint.objective.masked import text_bound, turned
+from mezzotint.objective.masked import complement, text_bound
 from mezzotint.rng import Rng
 from mezzotint.sampler.blocks import written
 from mezzotint.sampler.decoders import rule
@@ -88,7 +88,7 @@ class DiDiInstruct:
         weights = self.teacher.net.state_dict()
         self.net.load_state_dict(weights)
         if self._critic is not None:
-            self._critic.net.initialise(weights, torch.Generator().manual_seed(seed))
+            self._critic.net.start_from(weights, torch.Generator().manual_seed(seed))
         if self.shadow is not None:
             self.shadow.net.load_state_dict(weights)
 
@@ -101,7 +101,7 @@ class DiDiInstruct:
     # ------------------------------------------------------------ the two players
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        """The critic's, then, with what it has learned from it, the student's: both on the same texts."""
+        """The critic's, then, under the updated critic, the student's: both on the same texts."""
         group, rows = self.spec.group, streams(rng, self.spec.group)
         tau = self._times(rng, rows, "split").to(batch.ids.device)
         texts = roll_out(self.denoise, self.process, batch, tau if self.spec.two_steps else torch.ones_like(tau), rows)
@@ -167,7 +167,7 @@ class DiDiInstruct:
         return Loss(total, {name: part.detach() for name, part in parts.items()}, float(len(texts.ids)), "student")
 
     def _token_losses(self, texts: Rollout, fake: Noised, shadow: Subs) -> Iterable[Loss]:
-        """Di[M]O's in place of the critic: the shadow's, then, with what it has learned from it, the student's."""
+        """Di[M]O's in place of the critic: the shadow's, then, under the updated shadow, the student's."""
         rows, positions = (texts.canvas.free & (fake.z == self.process.mask)).nonzero(as_tuple=True)
         at = rows, positions
         logits = shadow.denoise(fake, texts.canvas, None, at).logits
@@ -212,7 +212,7 @@ class DiDiInstruct:
 
     def evidence(self, canvas: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound on what is given, the free positions masked at all times."""
-        return self.nll(turned(canvas, self.process), rng)
+        return self.nll(complement(canvas, self.process), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
