@@ -20,13 +20,13 @@ import mezzotint
 from mezzotint.assess import of_latents
 from mezzotint.checks import check_backbone
 from mezzotint.cli.main import main
-from mezzotint.data.canvas import free, pack
+from mezzotint.data.canvas import free, pack, shifted_right
 from mezzotint.data.labels import read_labelled
 from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
 from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mutual_information, of_posteriors
 from mezzotint.held_out import Texts
 from mezzotint.latent import LatentSpace
-from mezzotint.objective.elbo import annealed, charged, divergence, importance_bound
+from mezzotint.objective.elbo import annealing_weight, apply_free_bits, divergence, importance_bound
 from mezzotint.rng import Rng
 from mezzotint.space.latent import Infusion, draw, log_normal, log_prior, moments
 from mezzotint.spec.adavae import AdaVAESpec, Beside, Infuse, Tune
@@ -107,12 +107,12 @@ def test_free_bits():
         (FreeBits.DIMENSION, [2.6, 2.0]),
         (FreeBits.MASK, [1.6, 0.0]),
     ):
-        assert charged(kl, how, 0.5).tolist() == pytest.approx(expected), how
+        assert apply_free_bits(kl, how, 0.5).tolist() == pytest.approx(expected), how
 
 
 def test_the_weight_is_annealed_in_cycles():
     """22,000 steps in four cycles, as the authors run it: silent for a quarter of each, rising for another."""
-    weights = [annealed(step / 22_000, 4, 0.25, 0.25) for step in range(22_000)]
+    weights = [annealing_weight(step / 22_000, 4, 0.25, 0.25) for step in range(22_000)]
     assert weights[:1376] == [0.0] * 1375 + [pytest.approx(0.0)] and weights[5500 + 2062] == pytest.approx(
         0.4996, abs=1e-3
     )
@@ -121,7 +121,7 @@ def test_the_weight_is_annealed_in_cycles():
         sum(w == 0 for w in weights) / 22_000 == pytest.approx(0.25, abs=1e-3)
         and sum(w == 1 for w in weights) == 11_000
     )
-    assert annealed(1.0, 4, 0.25, 0.25) == 1.0 and annealed(0.1, 1, 0.0, 0.0) == 1.0
+    assert annealing_weight(1.0, 4, 0.25, 0.25) == 1.0 and annealing_weight(0.1, 1, 0.0, 0.0) == 1.0
 
 
 # ---- the system ------------------------------------------------------------------------------------------------------
@@ -246,7 +246,9 @@ def test_written_with_a_cache_is_written_without(shape, infuse, beside):
     canvas = free([12] * 6, range(6), PAD)
     *_, last = made.sample(Request(canvas, temperature=0.0, latent=z, forbidden=(PAD,)))
     before = torch.cat([torch.full((6, 1), END), last.ids[:, :-1]], dim=1)
-    likeliest = made.backbone(before, grafts=made._told(z)).index_fill(2, torch.tensor([PAD]), -math.inf).argmax(-1)
+    likeliest = (
+        made.backbone(before, grafts=made._decoder_grafts(z)).index_fill(2, torch.tensor([PAD]), -math.inf).argmax(-1)
+    )
     for b in range(6):
         written, n = last.ids[b], int(last.known[b].sum())
         assert bool(last.known[b, :n].all()) and written[:n].tolist() == likeliest[b, :n].tolist()
@@ -303,13 +305,12 @@ def test_the_encoder_reads_the_last_word_first_and_the_decoder_no_word_before_it
     assert bool((apart[:word] == 0).all()) and bool((apart[word:8] != 0).all())
     moved = (made.posterior(changed).mean - made.posterior(batch).mean).abs().sum(1)
     assert float(moved[0]) > 1e-6 and bool((moved[1:] == 0).all())
-    x = made.backbone.vectors(made._before(changed)) - made.backbone.vectors(made._before(batch))
-    assert bool((x[0, : word + 1] == 0).all()), "each place reads the word before it"
+    vectors = [made.backbone.vectors(shifted_right(each.ids, made.spec.end)) for each in (batch, changed)]
+    assert bool(((vectors[0] - vectors[1])[0, : word + 1] == 0).all()), "each place reads the word before it"
     read = [
-        made.backbone.through(made.backbone.vectors(made._before(each)), None, each.real, causal=False,
-                              grafts=[made._graft(made.net.encoder[0])])
-        for each in (batch, changed)
-    ]  # fmt: skip
+        made.backbone.through(x, None, each.real, causal=False, grafts=[made._graft(made.net.encoder[0])])
+        for x, each in zip(vectors, (batch, changed), strict=True)
+    ]
     assert float((read[0] - read[1])[0, 0].abs().sum()) > 1e-6, "the first place has seen a later word"
 
 
@@ -338,8 +339,10 @@ def test_told_of_nothing_it_is_the_backbone_tuned_by_itself():
     told = system(free=FreeBits.NONE)
     assert counts(made)[1] == counts(told)[1] and counts(made)[0] < counts(told)[0]
     fresh = system(infuse=Infuse.NONE, trained=False)
-    before = fresh._before(batch)
-    assert torch.equal(fresh.backbone(before, grafts=fresh._told(z)), fresh.backbone(before)), "and begins as it"
+    before = shifted_right(batch.ids, fresh.spec.end)
+    assert torch.equal(fresh.backbone(before, grafts=fresh._decoder_grafts(z)), fresh.backbone(before)), (
+        "and begins as it"
+    )
 
 
 def test_the_end_of_a_text_is_learned():

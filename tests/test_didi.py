@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import mezzotint
 from mezzotint.cli import main as command
 from mezzotint.distill.alarm import faults
-from mezzotint.distill.critic import Read
+from mezzotint.distill.critic import MaskedLogits
 from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.plans import lesson
 from mezzotint.rng import Rng
@@ -142,9 +142,9 @@ def test_the_critic_is_told_whose_texts_are_whose_and_the_student_goes_where_it_
         read.append(noised.z)
         rows, positions = (cond.free & (noised.z == system.process.mask)).nonzero(as_tuple=True)
         liked = (noised.z == LIKED).sum(1).float()
-        return Read(liked[rows] - 0.5, (rows, positions))
+        return MaskedLogits(liked[rows] - 0.5, (rows, positions))
 
-    system.critic.read = liking
+    system.critic.masked_logits = liking
     student = torch.optim.SGD(system.net.parameters(), lr=0.02)
     liked = []
     for step in range(25):

@@ -196,10 +196,10 @@ def test_the_bound_takes_the_second_pass(monkeypatch: pytest.MonkeyPatch) -> Non
         assert earlier == [False, True, False, True]
         once = Difformer(replace(SPEC, self_condition=False))
         once.net = made.net
-        alone, length = once.nll(batch, Rng(0, range(2))), made.net.length(*made._read(batch)[::2])
+        alone, length = once.nll(batch, Rng(0, range(2))), made.net.length(*made._encode(batch)[::2])
         assert (alone - twice).abs().min() > 1e-3
         chain = chain_bound(
-            made.denoiser(made._read(batch)[1]), made.process, made.net.space.vectors, batch, 2000, Rng(0, range(2))
+            made.denoiser(made._encode(batch)[1]), made.process, made.net.space.vectors, batch, 2000, Rng(0, range(2))
         )
     torch.testing.assert_close(alone, chain + length_nll(length, batch.real).double())
 
@@ -211,7 +211,7 @@ def test_the_network_is_told_the_time_as_the_code_counts_it() -> None:
     made, told, heard = system(), [], []
     made.net.time[0].register_forward_hook(lambda module, args, out: told.append(args[0]))
     made.net.decoder.register_forward_hook(lambda module, args, out: heard.append(args[0]))
-    _, memory, _ = made._read(pairs_of([3], [5]))
+    _, memory, _ = made._encode(pairs_of([3], [5]))
     z, real = torch.zeros(1, 3, 6).double(), torch.ones(1, 3, dtype=torch.bool)
     for t in (at(0), at(1999)):
         made.net(z, z, t, real, memory)
@@ -229,7 +229,7 @@ def test_the_network_is_told_the_time_as_the_code_counts_it() -> None:
 def test_the_norm_stands_where_it_is_said_to(norm: EmbedNorm) -> None:
     made, entered = system(embed_norm=norm, net=replace(NET, norms=NormPlace.POST)), []
     made.net.decoder.layers[0].register_forward_hook(lambda module, args, out: entered.append(args[0]))
-    _, memory, _ = made._read(pairs_of([3], [5]))
+    _, memory, _ = made._encode(pairs_of([3], [5]))
     z = 30 * torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0)).double()
     real = torch.ones(1, 3, dtype=torch.bool)
     made.net(z, z, at(500), real, memory)
@@ -321,7 +321,7 @@ def test_the_text_is_that_of_the_last_estimate() -> None:
     source = rows_of([5], 2)
     canvas = made.sketch(source, 1, 1).canvas
     *_, frame = made.sample(Request(canvas, steps=1, seed=4, forbidden=(0, 1)))
-    _, memory, _ = made._read(canvas)
+    _, memory, _ = made._encode(canvas)
     blank = torch.zeros(1, canvas.ids.shape[1], 6)
     prior = made.decoding.prior(canvas, blank, Rng(4, canvas.index.tolist()).at("prior"))
     logits = made.denoiser(memory)(prior, canvas).logits[..., 2:]

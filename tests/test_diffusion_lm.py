@@ -281,7 +281,7 @@ def exact(scale: float = 2.0, **settings) -> DiffusionLM:
     e = torch.randn(3, W, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         made.net.space.table.copy_(scale * e / e.norm(dim=-1, keepdim=True) * W**0.5)
-    made.denoise = Blurred(TEXTS, WEIGHTS, made.net.space.vectors.detach(), made.whole)
+    made.denoise = Blurred(TEXTS, WEIGHTS, made.net.space.vectors.detach(), made.word_process)
     return made
 
 
@@ -316,7 +316,7 @@ def centred(made: DiffusionLM):
 
     def denoise(noised, cond, previous=None, at=None):
         said = made.denoise(noised, cond)
-        return replace(said, estimate=made.whole.centre(noised, said.estimate))
+        return replace(said, estimate=made.word_process.centre(noised, said.estimate))
 
     return denoise
 
@@ -325,13 +325,13 @@ def spread(made: DiffusionLM, rows: int) -> tuple[Noised, Canvas]:
     """States at times from 0.001 to 1."""
     canvas, times = blank(rows, 3), torch.linspace(0.001, 1, rows, dtype=torch.float64)
     vectors = made.net.space.vectors.detach()
-    return made.whole.corrupt(vectors[canvas.ids], times, canvas.free, Rng(0, range(rows))), canvas
+    return made.word_process.corrupt(vectors[canvas.ids], times, canvas.free, Rng(0, range(rows))), canvas
 
 
 def test_the_estimate_of_the_vector_behind_a_noisy_start_is_the_exact_one():
     made = exact()
     noised, canvas = spread(made, 40)
-    vectors = GaussianOracle(TEXTS, WEIGHTS, made.net.space.vectors.detach(), made.whole)
+    vectors = GaussianOracle(TEXTS, WEIGHTS, made.net.space.vectors.detach(), made.word_process)
     assert not torch.allclose(made.denoise(noised, canvas).estimate, vectors(noised, canvas).estimate, atol=0.05)
     assert torch.allclose(centred(made)(noised, canvas).estimate, vectors(noised, canvas).estimate, atol=1e-9)
 
@@ -340,7 +340,7 @@ def test_the_estimate_of_the_vector_behind_a_noisy_start_is_the_exact_one():
 def test_the_bound_settles_what_is_sure_and_nothing_else():
     made = exact(scale=1.0)
     noised, canvas = spread(made, 200)
-    table, settled = made.net.space.vectors, made._settled(noised, canvas).estimate
+    table, settled = made.net.space.vectors, made._settled_denoiser(noised, canvas).estimate
     off = torch.cdist(settled.flatten(0, 1), table).amin(-1).view(200, 3)
     assert float(off[:10].median()) < 0.01 and float(off[150:].median()) > 0.5
     assert torch.equal(settled[190:], centred(made)(noised, canvas).estimate[190:])
@@ -352,13 +352,13 @@ def test_the_whole_process_is_the_chain_with_its_noisy_start():
     made = system()
     sigma0 = made.process.blur(2000)
     t, s = (torch.tensor([v], dtype=torch.float64) for v in (0.3, 0.2))
-    (alpha, sigma), (whole_alpha, whole_sigma) = (p.alpha_sigma(t) for p in (made.process, made.whole))
+    (alpha, sigma), (whole_alpha, whole_sigma) = (p.alpha_sigma(t) for p in (made.process, made.word_process))
     assert torch.equal(alpha, whole_alpha)
     assert torch.allclose(whole_sigma**2, sigma**2 + alpha**2 * sigma0**2)
     g = torch.Generator().manual_seed(0)
     z, x0 = (torch.randn(1, 2, 3, dtype=torch.float64, generator=g) for _ in range(2))
     plain, small = made.process.posterior(Noised(z, t), x0, s)
-    centred, large = made.whole.posterior(Noised(z, t), made.whole.centre(Noised(z, t), x0), s)
+    centred, large = made.word_process.posterior(Noised(z, t), made.word_process.centre(Noised(z, t), x0), s)
     assert torch.allclose(plain, centred, atol=1e-12) and float(large) > float(small)
 
 
@@ -382,7 +382,7 @@ def test_the_bound_of_an_exact_denoiser_falls_to_the_entropy_of_the_corpus():
     gaps, errors = [], []
     for chain in (16, 2000):
         made = exact(chain=chain)
-        nats = chain_bound(centred(made), made.whole, made.net.space.vectors, canvas, chain, rng, nearest(made))
+        nats = chain_bound(centred(made), made.word_process, made.net.space.vectors, canvas, chain, rng, nearest(made))
         gaps.append(float(nats.mean()) - entropy)
         errors.append(float(nats.std()) / 18_000**0.5)
     assert gaps[0] > gaps[1] > -4 * errors[1] and gaps[1] < 0.03 + 4 * errors[1] and errors[1] < 0.08
@@ -397,9 +397,9 @@ def test_settling_costs_an_exact_denoiser_little_and_saves_an_inexact_one():
     sound, nats = made.denoise, []
     for denoise in (sound, lambda *asked: replace(said := sound(*asked), estimate=said.estimate + off)):
         made.denoise = denoise
-        for way in (centred(made), made._settled):
+        for way in (centred(made), made._settled_denoiser):
             vectors = made.net.space.vectors
-            nats.append(float(chain_bound(way, made.whole, vectors, canvas, 2000, rng, nearest(made)).mean()))
+            nats.append(float(chain_bound(way, made.word_process, vectors, canvas, 2000, rng, nearest(made)).mean()))
     plain, settled, plain_off, settled_off = nats
     assert abs(plain - entropy) < 0.4 and settled < plain + 0.3
     assert plain_off > plain + 1 and settled_off < settled + 0.4
@@ -412,7 +412,7 @@ def test_the_bound_pays_for_rounding_by_the_read_out_of_the_noisy_start():
     canvas, rng, _ = corpus(1_200)
 
     def bound(read):
-        return chain_bound(centred(made), made.whole, made.net.space.vectors, canvas, 2000, rng, read)
+        return chain_bound(centred(made), made.word_process, made.net.space.vectors, canvas, 2000, rng, read)
 
     nothing = bound(lambda x: torch.zeros(*x.shape[:2], 3, dtype=torch.float64))
     assert float((nothing - bound(nearest(made))).mean()) == pytest.approx(3 * math.log(3), rel=1e-3)

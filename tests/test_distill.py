@@ -21,7 +21,7 @@ from mezzotint.distill.divergence import (
     token_kl,
 )
 from mezzotint.distill.rollout import members, roll_out, streams
-from mezzotint.distill.tokens import matching, said_of
+from mezzotint.distill.tokens import matching_surrogate, rollout_logits
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import Cosine, LogLinear
 from mezzotint.rng import Rng
@@ -210,7 +210,7 @@ def critic_of(spec: MDLMSpec, learning: int = 1) -> tuple[Critic, Subs]:
     teacher = Subs(spec)
     teacher.net.initialise(torch.Generator().manual_seed(0))
     critic = Critic(spec, teacher.process, learning)
-    critic.net.start(teacher.net.state_dict(), torch.Generator().manual_seed(1))
+    critic.net.start_from(teacher.net.state_dict(), torch.Generator().manual_seed(1))
     return critic, teacher
 
 
@@ -245,8 +245,8 @@ def test_a_certain_token_is_read_as_that_token(spec):
     soft = critic.logits(noised, canvas, (at, certain))
     hard = critic.logits(Noised(canvas.ids, noised.t), canvas)
     assert torch.allclose(soft[canvas.real], hard[canvas.real], atol=1e-5)
-    read = critic.read(noised, canvas)
-    assert len(read.logits) == len(at[0]) and torch.equal(read.at[1], at[1])
+    masked = critic.masked_logits(noised, canvas)
+    assert len(masked.logits) == len(at[0]) and torch.equal(masked.at[1], at[1])
 
 
 def test_padding_does_not_reach_a_critic():
@@ -280,7 +280,7 @@ def test_the_critics_optimum_is_the_log_ratio_of_the_smoothed_laws():
 def test_what_the_student_said_of_each_token_is_what_it_was_drawn_from():
     texts, _ = rolled(Tabular(V, L, seed=3), process(), 40)
     at = texts.canvas.free.nonzero(as_tuple=True)
-    log_p = said_of(texts, at).log_softmax(-1).gather(1, texts.ids[at][:, None])[:, 0]
+    log_p = rollout_logits(texts, at).log_softmax(-1).gather(1, texts.ids[at][:, None])[:, 0]
     early = texts.second.noised.z != V
     assert early.any() and not early.all()
     assert torch.allclose(row_means(log_p, at[0], 40) * L, texts.log_prob.to(log_p.dtype), atol=1e-5)
@@ -290,8 +290,8 @@ def test_a_shadow_that_knows_the_student_leads_to_the_teacher_by_the_gradient_of
     generator = torch.Generator().manual_seed(0)
     said, teacher = (torch.randn(5, 7, generator=generator) for _ in range(2))
     said.requires_grad_()
-    (ours,) = torch.autograd.grad(matching(said, said, teacher).sum(), said)
+    (ours,) = torch.autograd.grad(matching_surrogate(said, said, teacher).sum(), said)
     (theirs,) = torch.autograd.grad(token_kl(teacher, said).sum(), said)
     assert torch.allclose(ours, theirs, atol=1e-6) and theirs.abs().max() > 0.1
-    (none,) = torch.autograd.grad(matching(said, teacher, teacher).sum(), said)
+    (none,) = torch.autograd.grad(matching_surrogate(said, teacher, teacher).sum(), said)
     assert not none.any()

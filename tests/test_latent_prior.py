@@ -13,7 +13,7 @@ from mezzotint.errors import RunError, UsageError
 from mezzotint.rng import Rng
 from mezzotint.spec.adavae import PriorSpec
 from mezzotint.spec.transformer import TransformerSpec
-from mezzotint.systems.latent_diffusion import LatentDiffusion
+from mezzotint.training.latent_prior import LatentDiffusion
 from mezzotint.training.prior import learn, plan, read_prior
 from mezzotint.types import Canvas, Noised, Posterior, Prediction
 from tests.oracle import blank

@@ -258,7 +258,7 @@ def test_words_are_hidden_in_training_alone_by_each_texts_own_numbers():
     apart = [made.losses(batch.rows(slice(b, b + 1)), Rng(2, [b])) for b in range(4)]
     alone = sum(float(loss.parts["reconstruction"]) for (loss,) in apart)
     assert alone == pytest.approx(float(hidden.parts["reconstruction"]), rel=1e-6)
-    many = made._seen(free([40] * 500, range(500), PAD), Rng(0, range(500)))
+    many = made._visible(free([40] * 500, range(500), PAD), Rng(0, range(500)))
     assert many is not None and bool(many[:, 0].all()), "what stands before the first token is none"
     assert float(many[:, 1:].double().mean()) == pytest.approx(0.6, abs=0.015)
 

@@ -14,7 +14,7 @@ from mezzotint.guidance.classifier_free import classifier_free
 from mezzotint.guidance.self_condition import both
 from mezzotint.guidance.temperature import mean_under
 from mezzotint.guidance.vocabulary import forbid
-from mezzotint.objective.rounding import token_nll
+from mezzotint.objective.rounding import row_nll
 from mezzotint.recipes.sed import tiny
 from mezzotint.rng import Rng
 from mezzotint.space.embedding import Embedding, principal
@@ -70,7 +70,7 @@ def test_principal_axes_keep_a_table_that_is_that_narrow():
 def test_the_readout_of_true_vectors_teaches_the_readout_alone(speaks):
     made = system(speaks=speaks)
     z0 = made.net.space.encode(texts(4).ids, 1e-2, Rng(0, range(4)))
-    token_nll(made.net.space.logits(z0.detach()), texts(4).ids, texts(4).real).sum().backward()
+    row_nll(made.net.space.logits(z0.detach()), texts(4).ids, texts(4).real).sum().backward()
     reached = {name for name, p in made.net.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert reached == {"space.readout"}
 
@@ -231,14 +231,14 @@ def test_every_walk_writes_only_what_is_allowed(decoder):
 def test_what_writing_leaves_out_changes_no_bit(monkeypatch):
     made = system()
     request = Request(replace(texts(4), given=texts(4).ids % 3 == 0), steps=3, seed=2, temperature=0.7, guidance=1.5)
-    frames, odds = list(made.sample(request)), made.odds
+    frames, odds = list(made.sample(request)), made.token_logits
 
     def estimated(*given) -> Prediction:
         logits = odds(*given).logits
         estimate = logits.softmax(-1) @ made.net.space.vectors
         return Prediction(logits, estimate, estimate)
 
-    monkeypatch.setattr(made, "odds", estimated)
+    monkeypatch.setattr(made, "token_logits", estimated)
     for frame, whole in zip(frames, made.sample(request), strict=True):
         assert torch.equal(frame.ids, whole.ids) and torch.equal(frame.confidence, whole.confidence)
 

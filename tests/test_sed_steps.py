@@ -14,7 +14,7 @@ from mezzotint.rng import Rng
 from mezzotint.spec.sed import SEDSpec, SelfCondition, Speaks, Streams, Table
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems import sed
-from mezzotint.systems.sed import BESIDE, SED
+from mezzotint.systems.sed import AUXILIARY_WEIGHT, SED
 from mezzotint.types import Canvas, Decoder, Ending, Noised, Request
 
 V, L, W = 11, 9, 4
@@ -31,8 +31,8 @@ class Spied(SED):
             self.asked.append((noised, cond, previous, said))
         return said
 
-    def odds(self, noised, cond, previous=None, at=None):
-        said = super().odds(noised, cond, previous, at)
+    def token_logits(self, noised, cond, previous=None, at=None):
+        said = super().token_logits(noised, cond, previous, at)
         estimate = said.logits.softmax(-1) @ self.net.space.vectors
         self.asked.append((noised, cond, previous, replace(said, estimate=estimate)))
         return said
@@ -93,7 +93,7 @@ def test_a_loss_is_the_mean_of_both_passes_and_two_read_outs_of_the_noised_truth
         "frequency": nll(frequency, ids, free),
     }
     assert {name: float(part) for name, part in loss.parts.items()} == pytest.approx(expected, rel=1e-5)
-    weighed = expected["error"] + expected["rounding"] + BESIDE * expected["frequency"]
+    weighed = expected["error"] + expected["rounding"] + AUXILIARY_WEIGHT * expected["frequency"]
     assert float(loss.total.detach()) == pytest.approx(weighed, rel=1e-5)
     assert loss.count == int(free.sum()) < int(batch.real.sum())
 

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from mezzotint.objective.alone import alone
+from mezzotint.objective.context_free import context_free_losses
 from mezzotint.process.gaussian import CosineVariance, Gaussian
 from mezzotint.process.warp import BINS, FLOOR, Warp
 from mezzotint.rng import Rng
 from mezzotint.spec.sed import SEDSpec, SelfCondition, Times
 from mezzotint.spec.transformer import TransformerSpec
-from mezzotint.systems.sed import BESIDE, SED
+from mezzotint.systems.sed import AUXILIARY_WEIGHT, SED
 from mezzotint.types import Canvas, Ending, Request
 
 EVEN = torch.linspace(0, 1, 1001, dtype=torch.float64)
@@ -109,21 +109,21 @@ def test_training_draws_by_the_clock_and_teaches_it_the_mean_loss_of_each_text(m
     assert not torch.allclose(t, 1 - rng.at("time").stratified())
     nll = -said.logits.detach().log_softmax(-1).gather(-1, batch.ids[..., None])[..., 0]
     twin = clocked(spans=1).net.warp
-    (BESIDE * 9 * twin.misfit(t, nll.mean(1))).sum().backward()
+    (AUXILIARY_WEIGHT * 9 * twin.misfit(t, nll.mean(1))).sum().backward()
     torch.testing.assert_close(made.net.warp.tenth.grad, twin.tenth.grad)
 
 
 def test_a_clock_begins_where_reading_each_vector_by_itself_begins_to_fail():
     made = clocked(noise_factor=3.0)
     edges = torch.arange(1, BINS + 1, dtype=torch.float64) / BINS
-    nats, _ = alone(made.process, made.net.space.vectors, edges)
+    nats, _ = context_free_losses(made.process, made.net.space.vectors, edges)
     torch.testing.assert_close(made.net.warp(edges).detach(), nats.double(), atol=0.02, rtol=0)
     assert float(nats[0]) < 0.2 and float(nats[-1]) == pytest.approx(math.log(11), abs=0.01)
 
 
 def test_what_is_lost_alone_is_known_where_there_are_two_tokens():
     process, vectors = Gaussian(CosineVariance()), torch.tensor([[1.0], [-1.0]])
-    nats, errors = alone(process, vectors, torch.tensor([0.001, 1.0], dtype=torch.float64))
+    nats, errors = context_free_losses(process, vectors, torch.tensor([0.001, 1.0], dtype=torch.float64))
     torch.testing.assert_close(nats, torch.tensor([0.0, math.log(2)]), atol=1e-3, rtol=0)
     torch.testing.assert_close(errors, torch.tensor([0.0, 1.0]), atol=1e-2, rtol=0)
 
@@ -131,8 +131,8 @@ def test_what_is_lost_alone_is_known_where_there_are_two_tokens():
 def test_a_walk_goes_by_the_clock():
     made, canvas = clocked(), texts(2)
     seen = []
-    odds = made.odds
-    made.odds = lambda noised, *rest: seen.append(float(noised.t[0])) or odds(noised, *rest)
+    odds = made.token_logits
+    made.token_logits = lambda noised, *rest: seen.append(float(noised.t[0])) or odds(noised, *rest)
     for _ in made.sample(Request(canvas, steps=4)):
         pass
     even = torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64)

@@ -83,7 +83,7 @@ class LatentSpace(Generic[T]):
     ) -> Iterator[Tick]:
         """Learn what the points of such texts are drawn from, for `Run.generate` to draw from; yields how it stands.
 
-        A diffusion prior (systems/latent_diffusion.py) on the posteriors of at most 100,000 of the texts, those that
+        A diffusion prior (training/latent_prior.py) on the posteriors of at most 100,000 of the texts, those that
         are too long left out. It is written into the run's folder at the end, and drawn from once the run is loaded
         anew. It trains for `minutes` (5) or `max_steps`. RunError for a run that is published or not finished.
         """

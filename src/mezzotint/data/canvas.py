@@ -133,6 +133,11 @@ def widened(canvas: Canvas, width: int, pad: int) -> Canvas:
     return Canvas(pad_last(canvas.ids, behind, value=pad), given, real, canvas.index, start)
 
 
+def shifted_right(ids_BL: Tensor, end: int) -> Tensor:
+    """(B, L): the token before each position, `end` before the first, as a causal network reads a text."""
+    return pad_last(ids_BL, (1, -1), value=end)
+
+
 def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
     """ids and real (B, L + 2) with the id `frame` before the first and after the last real position of every row.
 

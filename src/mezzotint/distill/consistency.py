@@ -1,7 +1,7 @@
 """One step of the student for two of the teacher's: an objective without a critic, on the same rollouts.
 
-Deschenaux and Gulcehre 2025 (SDTT), arXiv:2410.21035. At each masked position the target is what the teacher said in
-the sub-step that revealed it, or in the last where none did; the loss is KL(student || target).
+Deschenaux and Gulcehre 2025 (SDTT), arXiv:2410.21035. At each masked position the target is the teacher's
+prediction in the sub-step that revealed it, or in the last where none did; the loss is KL(student || target).
 Departure: the states are those that the student itself comes to, not data under masks; there is one round.
 """
 
@@ -18,14 +18,14 @@ from mezzotint.types import Denoiser, Noised
 
 
 @torch.no_grad()
-def two_step_targets(teacher: Denoiser, process: Absorbing, asked: StateLogits, middle: Tensor, rng: Rng) -> Tensor:
-    """(K, V) logits at the masked pairs of a state, whose teacher goes by way of the times middle (B,), one a row."""
-    z, rows = asked.noised.z, asked.at[0]
-    said = teacher(asked.noised, asked.canvas, None, asked.at).logits
+def two_step_targets(teacher: Denoiser, process: Absorbing, state: StateLogits, middle: Tensor, rng: Rng) -> Tensor:
+    """(K, V) teacher logits at the masked pairs of a state, by way of the times middle (B,), one a row."""
+    z, rows = state.noised.z, state.at[0]
+    first = teacher(state.noised, state.canvas, None, state.at).logits
     L = z.shape[1]
-    u, quantile = (rng.at(use).uniform(L).to(z.device)[asked.at] for use in ("reveal", "token"))
-    shown = u < process.hazard(asked.noised.t, middle)[rows]
-    ids = inverse_cdf(said.float().softmax(-1), quantile)
-    then = Noised(z.index_put(asked.at, torch.where(shown, ids, process.mask)), middle)
-    later = teacher(then, asked.canvas, None, asked.at).logits
-    return torch.where(shown[:, None], said, later)
+    u, quantile = (rng.at(use).uniform(L).to(z.device)[state.at] for use in ("reveal", "token"))
+    is_revealed = u < process.hazard(state.noised.t, middle)[rows]
+    ids = inverse_cdf(first.float().softmax(-1), quantile)
+    noised = Noised(z.index_put(state.at, torch.where(is_revealed, ids, process.mask)), middle)
+    second = teacher(noised, state.canvas, None, state.at).logits
+    return torch.where(is_revealed[:, None], first, second)

@@ -1,4 +1,4 @@
-"""The critic: tells texts of the reference from the student's by what is left of both under masks.
+"""The critic: a discriminator of masked texts of the reference from masked texts of the student.
 
 Zheng et al. 2025 (DiDi-Instruct), arXiv:2509.25035. The teacher's network with a logit at each position in place of
 its output; only the last blocks and that head learn. At its optimum the logit is the log-ratio of the two laws, each
@@ -23,10 +23,10 @@ from mezzotint.sampler.subs import in_frame, places
 from mezzotint.spec.mdlm import MDLMSpec
 from mezzotint.types import Canvas, Noised
 
-SMOOTHED = 0.9
-"""The label of the reference; the student's is 1 - 0.9."""
-TURNS = 16
-"""Power iterations for a largest singular value."""
+REFERENCE_LABEL = 0.9
+"""Smoothed; the student's is 1 - 0.9."""
+POWER_ITERATIONS = 16
+"""For a largest singular value."""
 
 
 class Spectral(nn.Linear):
@@ -39,7 +39,7 @@ class Spectral(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             v = torch.ones(self.in_features, dtype=self.weight.dtype, device=self.weight.device)
-            for _ in range(TURNS):
+            for _ in range(POWER_ITERATIONS):
                 u = F.normalize(self.weight @ v, dim=0)
                 v = F.normalize(self.weight.T @ u, dim=0)
         return F.linear(x, self.weight / torch.dot(u, self.weight @ v), self.bias)
@@ -60,7 +60,7 @@ class CriticNet(Trunk):
             block.requires_grad_(True)
         self.head = nn.Sequential(Spectral(dim, dim), nn.SiLU(), Spectral(dim, 1))
 
-    def start(self, teacher: Mapping[str, Tensor], generator: torch.Generator) -> None:
+    def start_from(self, teacher: Mapping[str, Tensor], generator: torch.Generator) -> None:
         """The teacher's weights (by its names), and a fresh head as in torch."""
         self.load_state_dict({k: v for k, v in teacher.items() if not k.startswith("head.")}, strict=False)
         for layer in (self.head[0], self.head[2]):
@@ -77,7 +77,7 @@ class CriticNet(Trunk):
         real: Tensor | None,
         soft: tuple[tuple[Tensor, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """(B, L) float32. `soft` is pairs (rows (K,), positions (K,)) and logits (K, V): read as a mean of tokens."""
+        """(B, L) float32. `soft`: pairs (rows (K,), positions (K,)) and logits (K, V), embedded as a mean of tokens."""
         x_BLD = self.embed(ids_BL)
         if soft is not None:
             at, logits = soft
@@ -90,15 +90,15 @@ class CriticNet(Trunk):
 
 
 @dataclass(frozen=True)
-class Read:
-    """What the critic says where something is masked: logits (K,) at the pairs `at`."""
+class MaskedLogits:
+    """The critic's logits (K,) at the masked pairs `at`."""
 
     logits: Tensor
     at: tuple[Tensor, Tensor]
 
 
 class Critic:
-    """The network with the process whose states it reads."""
+    """The network with the process whose states it classifies."""
 
     def __init__(self, spec: MDLMSpec, process: Absorbing, learning: int) -> None:
         self.spec = spec
@@ -106,23 +106,23 @@ class Critic:
         self.net = CriticNet(spec, learning)
 
     def logits(self, noised: Noised, cond: Canvas, soft: tuple[tuple[Tensor, Tensor], Tensor] | None = None) -> Tensor:
-        """(B, L) log-odds of the reference; with `soft`, masked pairs are read as a mean of tokens by logits (K, V)."""
+        """(B, L) log-odds of the reference; `soft` as in `CriticNet.forward`, for masked pairs."""
         z, real = in_frame(noised.z, cond.real, self.spec)
         if self.spec.frame >= 0 and soft is not None:
-            (rows, positions), said = soft
-            soft = (rows, positions + 1), said
+            (rows, positions), token_logits = soft
+            soft = (rows, positions + 1), token_logits
         logits: Tensor = self.net(z, self.process.schedule.sigma(noised.t), real, soft)
         return logits if self.spec.frame < 0 else logits[:, 1:-1]
 
-    def read(self, noised: Noised, cond: Canvas) -> Read:
+    def masked_logits(self, noised: Noised, cond: Canvas) -> MaskedLogits:
         """The logits at the masked positions."""
         rows, positions = (cond.free & (noised.z == self.process.mask)).nonzero(as_tuple=True)
-        return Read(self.logits(noised, cond)[rows, positions], (rows, positions))
+        return MaskedLogits(self.logits(noised, cond)[rows, positions], (rows, positions))
 
 
-def mean_logit(read: Read, count: int) -> Tensor:
+def mean_logit(masked: MaskedLogits, count: int) -> Tensor:
     """(count,): the mean of a row's logits, which rises with the reference's odds of its state; 0 without any."""
-    return row_means(read.logits, read.at[0], count)
+    return row_means(masked.logits, masked.at[0], count)
 
 
 def critic_loss(reference: Tensor, student: Tensor) -> Tensor:
@@ -130,6 +130,8 @@ def critic_loss(reference: Tensor, student: Tensor) -> Tensor:
 
     Departure: one mean over the masked positions of both, which are as many on average, instead of the mean of two.
     """
-    told = F.binary_cross_entropy_with_logits(reference, torch.full_like(reference, SMOOTHED), reduction="sum")
-    mistaken = torch.full_like(student, 1 - SMOOTHED)
-    return told + F.binary_cross_entropy_with_logits(student, mistaken, reduction="sum")
+    losses = [
+        F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label), reduction="sum")
+        for logits, label in ((reference, REFERENCE_LABEL), (student, 1 - REFERENCE_LABEL))
+    ]
+    return losses[0] + losses[1]

@@ -20,7 +20,7 @@ from mezzotint.process.schedule import Schedule
 from mezzotint.rng import Rng
 
 EDGE = 0.02
-"""Times are kept so far from 0 and 1."""
+"""The least distance of times from 0 and 1."""
 OMEGA = (0.1, 10.0)
 """The bounds of omega."""
 SAME = 1e-8
@@ -39,7 +39,7 @@ class TimeLaw:
         return rng.uniform(self.a + self.b - 1).sort(dim=1).values[:, self.a - 1].clamp(EDGE, 1 - EDGE)
 
     def density(self, t: Tensor) -> Tensor:
-        """pi(t), elementwise; what is kept from the edges counts as lying where it came to lie."""
+        """pi(t), elementwise; a time that was clamped to an edge counts as drawn there."""
         log_beta = math.lgamma(self.a) + math.lgamma(self.b) - math.lgamma(self.a + self.b)
         return t ** (self.a - 1) * (1 - t) ** (self.b - 1) * math.exp(-log_beta)
 
@@ -49,21 +49,21 @@ def omega(schedule: Schedule, t: Tensor) -> Tensor:
     return schedule.weight(t).clamp(*OMEGA)
 
 
-def advantages(reward: Tensor, seen: Tensor, group: int, clip: float) -> Tensor:
+def advantages(reward: Tensor, has_reward: Tensor, group: int, clip: float) -> Tensor:
     """(R,): each reward less the mean of its group, in the group's standard deviations (n - 1), at most `clip` of them.
 
-    Departure: a member of which nothing was masked has no reward (seen (R,) is False), no say and no advantage; nor
-    has one that is alone, or whose group is all of one reward.
+    Departure: a member of which nothing was masked has no reward (has_reward (R,) is False), no say and no advantage;
+    nor has one that is alone, or whose group is all of one reward.
     """
-    away, deviation = _in_groups(reward, seen, group)
-    scaled = torch.where(deviation > SAME, away / deviation.clamp(min=SAME), 0.0)
+    difference, deviation = _group_deviations(reward, has_reward, group)
+    scaled = torch.where(deviation > SAME, difference / deviation.clamp(min=SAME), 0.0)
     return scaled.clamp(-clip, clip).flatten()
 
 
-def spread(reward: Tensor, seen: Tensor, group: int) -> Tensor:
+def spread(reward: Tensor, has_reward: Tensor, group: int) -> Tensor:
     """(R,): the standard deviation of the rewards of each member's group."""
-    away, deviation = _in_groups(reward, seen, group)
-    return deviation.expand_as(away).flatten()
+    difference, deviation = _group_deviations(reward, has_reward, group)
+    return deviation.expand_as(difference).flatten()
 
 
 def surrogate(log_prob: Tensor, reward: Tensor, weight: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def surrogate(log_prob: Tensor, reward: Tensor, weight: Tensor) -> Tensor:
     return -(weight * reward).detach().to(log_prob.dtype) * log_prob
 
 
-# ---- what keeps the student near ------------------------------------------------------------------------------------
+# ---- distances from the teacher -------------------------------------------------------------------------------------
 
 
 def token_kl(logits: Tensor, others: Tensor) -> Tensor:
@@ -92,10 +92,10 @@ def row_means(values: Tensor, rows: Tensor, count: int) -> Tensor:
     return sums / torch.bincount(rows, minlength=count).clamp(min=1)
 
 
-def _in_groups(reward: Tensor, seen: Tensor, group: int) -> tuple[Tensor, Tensor]:
-    """How far each reward is from its group's mean (groups, G), 0 where not seen; the deviation (groups, 1)."""
-    r, counted = reward.view(-1, group), seen.view(-1, group)
-    n = counted.sum(1, keepdim=True)
-    mean = (r * counted).sum(1, keepdim=True) / n.clamp(min=1)
-    away = (r - mean).masked_fill(~counted, 0.0)
-    return away, ((away**2).sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
+def _group_deviations(reward: Tensor, has_reward: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """Each reward less its group's mean (groups, G), 0 where there is none; the standard deviation (groups, 1)."""
+    reward_NG, has_NG = reward.view(-1, group), has_reward.view(-1, group)
+    n = has_NG.sum(1, keepdim=True)
+    mean = (reward_NG * has_NG).sum(1, keepdim=True) / n.clamp(min=1)
+    difference = (reward_NG - mean).masked_fill(~has_NG, 0.0)
+    return difference, ((difference**2).sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()

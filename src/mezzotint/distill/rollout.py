@@ -22,7 +22,7 @@ from mezzotint.types import Canvas, Denoiser, Noised
 
 @dataclass(frozen=True)
 class StateLogits:
-    """A state, where it is masked, and what the student says there."""
+    """A state, its masked pairs, and the student's logits there."""
 
     noised: Noised
     canvas: Canvas
@@ -41,7 +41,7 @@ class Rollout:
     ids: Tensor
     """(R, L)"""
     log_prob: Tensor
-    """(R,) nats, with the gradient: of the tokens, given who is revealed when."""
+    """(R,) nats, with the gradient: of the tokens, given in which step each is revealed."""
     first: StateLogits
     """All masked: B rows, each of which stands for its group."""
     second: StateLogits
@@ -57,7 +57,7 @@ def members(canvas: Canvas, group: int) -> Canvas:
 
 def streams(rng: Rng, group: int) -> Rng:
     """The random numbers of the members of groups, where each group had one stream."""
-    index = [place * group + member for place in rng.index for member in range(group)]
+    index = [stream * group + member for stream in rng.index for member in range(group)]
     return Rng(rng.seed, index, rng.purpose, None if rng.total is None else rng.total * group)
 
 
@@ -72,27 +72,27 @@ def roll_out(denoise: Denoiser, process: Absorbing, canvas: Canvas, split: Tenso
     quantile = rng.at("token").uniform(L).to(device)
     early = rows.free & (rng.at("reveal").uniform(L).to(device) >= process.survival(split)[:, None])
 
-    first = _ask(denoise, process.prior(canvas), canvas, canvas.free)
-    place = torch.zeros_like(canvas.ids).index_put(first.at, torch.arange(len(first.at[0]), device=device))
+    first = _state_logits(denoise, process.prior(canvas), canvas, canvas.free)
+    pair = torch.zeros_like(canvas.ids).index_put(first.at, torch.arange(len(first.at[0]), device=device))
     at = early.nonzero(as_tuple=True)
-    ids, log_prob = _drawn(first.logits[place[at[0] // group, at[1]]], quantile[at])
+    ids, log_prob = _draw(first.logits[pair[at[0] // group, at[1]]], quantile[at])
     z = process.prior(rows).z.index_put(at, ids)
     total = torch.zeros(len(split), device=device).index_add(0, at[0], log_prob)
 
-    second = _ask(denoise, Noised(z, split), rows, rows.free & ~early)
-    ids, log_prob = _drawn(second.logits, quantile[second.at])
+    second = _state_logits(denoise, Noised(z, split), rows, rows.free & ~early)
+    ids, log_prob = _draw(second.logits, quantile[second.at])
     total = total.index_add(0, second.at[0], log_prob)
     return Rollout(rows, z.index_put(second.at, ids), total, first, second)
 
 
-def _ask(denoise: Denoiser, noised: Noised, canvas: Canvas, masked: Tensor) -> StateLogits:
+def _state_logits(denoise: Denoiser, noised: Noised, canvas: Canvas, masked: Tensor) -> StateLogits:
     rows, positions = masked.nonzero(as_tuple=True)
     logits = denoise(noised, canvas, None, (rows, positions)).logits
     return StateLogits(noised, canvas, (rows, positions), logits)
 
 
-def _drawn(logits: Tensor, quantile: Tensor) -> tuple[Tensor, Tensor]:
-    """Ids (K,) at some quantiles of the distributions, and log p of each (K,) with the gradient."""
+def _draw(logits: Tensor, quantile: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids (K,) at the quantiles (K,) of the distributions, and log p of each (K,) with the gradient."""
     log_p = logits.float().log_softmax(-1)
     ids = inverse_cdf(log_p.detach().exp(), quantile)
     return ids, log_p.gather(1, ids[:, None])[:, 0]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
+from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Denoiser, Noised, Prediction
 
 
@@ -18,6 +19,15 @@ def both(denoise: Denoiser, noised: Noised, cond: Canvas) -> Iterator[Prediction
     first = denoise(noised, cond, None)
     yield first
     yield denoise(noised, cond, detached(first))
+
+
+def coin(denoise: Denoiser, noised: Noised, cond: Canvas, rng: Rng) -> Prediction:
+    """For half of the batches a pass of which only the estimate is kept, then the one that is trained."""
+    if float(Rng(rng.seed, [0], rng.purpose).uniform()) >= 0.5:
+        return denoise(noised, cond)
+    with torch.no_grad():
+        first = denoise(noised, cond)
+    return denoise(noised, cond, detached(first))
 
 
 def twice(denoise: Denoiser) -> Denoiser:

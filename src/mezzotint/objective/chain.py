@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mezzotint.objective.alone import alone
+from mezzotint.objective.context_free import context_free_losses
 from mezzotint.objective.regression import squared_error
-from mezzotint.objective.rounding import token_nll
+from mezzotint.objective.rounding import row_nll
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Denoiser
 
 POINTS = 16
-"""Times at which it is measured what a step weighs."""
+"""Times at which the weight of a step is measured."""
 
 
 def chain_bound(
@@ -30,43 +30,43 @@ def chain_bound(
     batch: Canvas,
     steps: int,
     rng: Rng,
-    read: Callable[[Tensor], Tensor] | None = None,
+    readout: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """(B,) float64 nats: one draw of the bound for the free tokens of each row, under a chain of `steps` equal steps.
 
     KL(q(z_1) || prior) + sum over i of KL(q(z_{i-1} | z_i, e) || p(z_{i-1} | z_i)) - log p(w | z at the chain's end),
     where e is the token's vector and one i is drawn for the sum, stratified over the global batch. The chain ends one
-    step before t = 0, where the denoiser names the tokens; where `read` gives logits (B, L, V) of states (B, L, D), it
-    ends at t = 0 and they do: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §4.1, whose z_0 has noise of its own.
+    step before t = 0, where the denoiser names the tokens; if `readout` gives logits (B, L, V) of states (B, L, D), it
+    ends at t = 0 and that does: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §4.1, whose z_0 has noise of its own.
     """
     e = F.embedding(batch.ids, vectors_VD)
     u = rng.at("time").stratified()
-    times = torch.arange(1 if read is None else 0, steps + 1, dtype=torch.float64) / steps
+    times = torch.arange(1 if readout is None else 0, steps + 1, dtype=torch.float64) / steps
     ratios = process.signal_to_noise(times)
     gains = -ratios.diff()
-    odds = _odds(process, vectors_VD.detach(), times, gains)
-    i = torch.searchsorted(odds.cumsum(0), u, right=True).clamp(max=len(odds) - 1)
-    weight, t = ((gains / odds)[i] / 2).to(e.device), times[i + 1].to(e.device)
+    p = _step_probabilities(process, vectors_VD.detach(), times, gains)
+    i = torch.searchsorted(p.cumsum(0), u, right=True).clamp(max=len(p) - 1)
+    weight, t = ((gains / p)[i] / 2).to(e.device), times[i + 1].to(e.device)
     noised = process.corrupt(e, t, batch.free, rng.at("noise"))
     estimate = denoise(noised, batch).estimate
     assert estimate is not None
     error = squared_error(estimate, e, batch.free).double() * e.shape[-1]
     end = process.corrupt(e, torch.full_like(t, float(times[0])), batch.free, rng.at("start"))
-    logits = denoise(end, batch).logits if read is None else read(end.z)
-    return weight * error + token_nll(logits, batch.ids, batch.free).double() + _prior(process, e, batch)
+    logits = denoise(end, batch).logits if readout is None else readout(end.z)
+    return weight * error + row_nll(logits, batch.ids, batch.free).double() + _prior(process, e, batch)
 
 
-def _odds(process: Gaussian, vectors_VD: Tensor, times: Tensor, gains: Tensor) -> Tensor:
-    """(N,): how often each step is drawn: half by what it would weigh if the numbers of the vectors were normal draws,
-    half by what it weighs for who reads each token off its own vector. Uniform draws hardly ever meet the few steps
-    that weigh thousands of times what others do; the first half alone spends most where nothing is left to be lost."""
+def _step_probabilities(process: Gaussian, vectors_VD: Tensor, times: Tensor, gains: Tensor) -> Tensor:
+    """(N,) of drawing each step: half by what it would weigh if the numbers of the vectors were normal draws, half by
+    what it weighs for a denoiser without context. Uniform draws hardly ever meet the few steps that weigh thousands of
+    times what others do; the first half alone spends most where the loss is next to nothing."""
     size = float((vectors_VD**2).mean())
     normal = -torch.log1p(size * process.signal_to_noise(times)).diff()
-    places = torch.linspace(1, len(times) - 1, min(POINTS, len(times) - 1)).long()
-    _, errors = alone(process, vectors_VD, times[places])
-    between = F.interpolate(errors[None, None].double().cpu(), size=len(gains), mode="linear", align_corners=True)[0, 0]
-    read = gains * between
-    return (normal / normal.sum() + read / read.sum()) / 2
+    points = torch.linspace(1, len(times) - 1, min(POINTS, len(times) - 1)).long()
+    _, errors = context_free_losses(process, vectors_VD, times[points])
+    errors = F.interpolate(errors[None, None].double().cpu(), size=len(gains), mode="linear", align_corners=True)[0, 0]
+    context_free = gains * errors
+    return (normal / normal.sum() + context_free / context_free.sum()) / 2
 
 
 def _prior(process: Gaussian, z0: Tensor, batch: Canvas) -> Tensor:

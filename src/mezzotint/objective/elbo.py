@@ -8,10 +8,13 @@ al. 2015 (IWAE), arXiv:1509.00519, eq. 8.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from mezzotint.rng import Rng
+from mezzotint.space.latent import draw
 from mezzotint.spec.elbo import FreeBits, Weigh
 from mezzotint.types import Loss, Posterior
 
@@ -21,8 +24,8 @@ def divergence(q: Posterior) -> Tensor:
     return 0.5 * (q.mean**2 + q.logvar.exp() - q.logvar - 1)
 
 
-def charged(kl_BZ: Tensor, free: FreeBits, bits: float) -> Tensor:
-    """(B,): what of the divergence (B, Z) is to be paid for, `bits` nats a dimension being free.
+def apply_free_bits(kl_BZ: Tensor, free: FreeBits, bits: float) -> Tensor:
+    """(B,): the divergence (B, Z) as penalised, `bits` nats a dimension being free.
 
     Departure: TOTAL is over one text, not over the mean of a batch, so that a loss is a sum over its rows.
     """
@@ -36,32 +39,37 @@ def charged(kl_BZ: Tensor, free: FreeBits, bits: float) -> Tensor:
 
 
 def weighted_elbo(
-    text: Tensor, kl_BZ: Tensor, symbols: Tensor, weight: float, free: FreeBits, bits: float, weigh: Weigh
+    nll: Tensor, kl_BZ: Tensor, symbols: Tensor, weight: float, free: FreeBits, bits: float, weigh: Weigh
 ) -> Loss:
-    """The loss of texts that cost `text` (B,) nats at a draw of their posteriors and have so many `symbols` (B,).
+    """The loss of texts with `nll` (B,) nats at a draw of their posteriors and `symbols` (B,) tokens each.
 
-    It is the bound with the divergence (B, Z) weighed and partly free; what that is itself stands in the parts.
+    It is the bound with the divergence (B, Z) weighted and partly free; the plain divergence stands in the parts.
     """
-    paid = charged(kl_BZ, free, bits)
+    penalty = apply_free_bits(kl_BZ, free, bits)
     if weigh is Weigh.TOKEN:
-        paid = paid * symbols
-    total = (text + weight * paid).sum()
-    parts = {"reconstruction": text.sum().detach(), "divergence": kl_BZ.sum().detach()}
+        penalty = penalty * symbols
+    total = (nll + weight * penalty).sum()
+    parts = {"reconstruction": nll.sum().detach(), "divergence": kl_BZ.sum().detach()}
     return Loss(total, parts, float(symbols.sum()))
 
 
-def annealed(fraction: float, cycles: int, silent: float, rising: float) -> float:
-    """The weight, from 0 to 1, when `fraction` of the training is done.
+def negative_elbo(q: Posterior, token_nll: Callable[[Tensor], Tensor], rng: Rng) -> Tensor:
+    """(B,) float64 nats: -log p(x | z), the sum of token_nll(z) (B, L), for one draw z of q, and the divergence."""
+    return token_nll(draw(q, rng.at("latent"))).double().sum(1) + divergence(q).double().sum(1)
+
+
+def annealing_weight(fraction: float, cycles: int, silent: float, rising: float) -> float:
+    """The divergence's weight, from 0 to 1, after `fraction` of the training.
 
     `cycles` times over: 0 for the share `silent` of a cycle, then rising linearly for the share `rising`, then 1. At
     the end of the training it is 1.
     """
     if fraction >= 1:
         return 1.0
-    place = fraction * cycles % 1
-    if place < silent:
+    phase = fraction * cycles % 1
+    if phase < silent:
         return 0.0
-    return min(1.0, (place - silent) / rising) if rising else 1.0
+    return min(1.0, (phase - silent) / rising) if rising else 1.0
 
 
 def importance_bound(log_weights_BS: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.objective.regression import squared_error
-from mezzotint.objective.rounding import token_nll
+from mezzotint.objective.rounding import row_nll
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.rng import Rng
 from mezzotint.space.learned import LearnedEmbedding
@@ -38,5 +38,5 @@ def end_to_end(
     return {
         "error": squared_error(estimate, target, batch.free),
         "prior": squared_error(alpha * z0, torch.zeros_like(z0), batch.free),
-        "rounding": token_nll(space.logits(z0), batch.ids, batch.free),
+        "rounding": row_nll(space.logits(z0), batch.ids, batch.free),
     }

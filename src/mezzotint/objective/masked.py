@@ -67,12 +67,12 @@ def text_bound(
 ) -> Tensor:
     """(B,) float64 nats: one draw of the bound on each text, the cost of its length included.
 
-    `timed` is for networks that are told the time; the others have the form of lower variance.
+    `timed` is for networks with a time condition; the others have the form of lower variance.
     """
     bound = timed_bound if timed else counted_bound
     return bound(denoise, process, batch, rng).double() + length(batch.real).double()
 
 
-def turned(canvas: Canvas, process: Absorbing) -> Canvas:
+def complement(canvas: Canvas, process: Absorbing) -> Canvas:
     """The canvas whose bound is that on the given tokens: they are free, and what was free is masked at all times."""
     return replace(canvas, ids=canvas.ids.masked_fill(canvas.free, process.mask), given=canvas.free)

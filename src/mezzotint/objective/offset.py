@@ -34,8 +34,8 @@ class LengthHead(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         # Class c is the difference c - longest_source.
         length = torch.arange(1, self.longest + 1, device=real.device)
-        place = length - real.sum(1, keepdim=True) + self.longest_source
-        log_p: Tensor = logits.gather(1, place).log_softmax(-1)
+        index = length - real.sum(1, keepdim=True) + self.longest_source
+        log_p: Tensor = logits.gather(1, index).log_softmax(-1)
         return log_p
 
 
@@ -53,15 +53,15 @@ def candidate_lengths(log_p: Tensor, count: int, window: bool) -> list[list[int]
     return [[min(max(best + step, 1), longest) for step in steps] for best in (log_p.argmax(1) + 1).tolist()]
 
 
-def sketched(
-    source: Canvas, log_p: Tensor, lengths: int, each: int, beam: LengthBeam, pad: int, read: object
+def length_sketch(
+    source: Canvas, log_p: Tensor, lengths: int, each: int, beam: LengthBeam, pad: int, states: object
 ) -> Sketch:
-    """Where candidates of each source are written: `each` of every one of the best `lengths` lengths under log_p
-    (B, longest). `read` goes along."""
-    tried = candidate_lengths(log_p, lengths, beam is LengthBeam.WINDOW)
-    rows = [[n for n in row for _ in range(each)] for row in tried]
-    chances = log_p.gather(1, torch.tensor(rows, device=log_p.device) - 1)
-    return Sketch(candidates(source, rows, pad), chances.flatten(), read)
+    """Canvases for candidates of each source: `each` of every one of the best `lengths` lengths under log_p
+    (B, longest). `states` are the encoder's, kept for `Request.read`."""
+    best = candidate_lengths(log_p, lengths, beam is LengthBeam.WINDOW)
+    rows = [[n for n in row for _ in range(each)] for row in best]
+    log_p_rows = log_p.gather(1, torch.tensor(rows, device=log_p.device) - 1)
+    return Sketch(candidates(source, rows, pad), log_p_rows.flatten(), states)
 
 
 def length_nll(log_p: Tensor, real: Tensor) -> Tensor:

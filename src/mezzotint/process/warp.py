@@ -47,7 +47,7 @@ class Warp(nn.Module):
     @torch.no_grad()
     def times(self, u: Tensor) -> Tensor:
         """Times (N,) in [0, 1] of uniform numbers u (N,), float64; 0 and 1 stay what they are."""
-        return _inverted(self._density / BINS, u.double())
+        return _inverted(self._density / BINS, u.to(self.tenth.device).double())
 
     def misfit(self, t: Tensor, loss: Tensor) -> Tensor:
         """(B,): squared distance of F from the losses (B,) at times (B,) that `times` gave, weighed so that every time

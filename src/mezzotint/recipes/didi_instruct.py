@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mezzotint.recipes.mdlm import recipe as teachers_recipe
+from mezzotint.recipes.mdlm import recipe as teacher_recipe
 from mezzotint.spec.base import Size
 from mezzotint.spec.didi_instruct import DiDiSpec
 from mezzotint.spec.mdlm import MDLMSpec
 from mezzotint.spec.recipe import Corpus, Recipe, by_size
 from mezzotint.spec.transformer import SHAPES
 
-RATE = 1e-6
+PAPER_LR = 1e-6
 """The paper's learning rate, at the width of 768."""
 
 
@@ -33,21 +33,23 @@ def small(corpus: Corpus) -> Recipe:
 
 def base(corpus: Corpus) -> Recipe:
     """The published size and its learning rate; not yet measured."""
-    return _recipe(Size.BASE, corpus, batch=128, lr=RATE)
+    return _recipe(Size.BASE, corpus, batch=128, lr=PAPER_LR)
 
 
 def _recipe(
     size: Size, corpus: Corpus, batch: int, lr: float, critic_alone: float = 0.02, minutes: float = 10
 ) -> Recipe:
-    made = teachers_recipe(size, corpus)
-    assert isinstance(made.spec, MDLMSpec)
+    teacher = teacher_recipe(size, corpus)
+    assert isinstance(teacher.spec, MDLMSpec)
     spec = DiDiSpec(
-        vocab=corpus.vocab, canvas=corpus.canvas, ending=made.spec.ending, net=made.spec.net,
+        vocab=corpus.vocab, canvas=corpus.canvas, ending=teacher.spec.ending, net=teacher.spec.net,
         critic_blocks=max(2, SHAPES[size].depth // 3), critic_alone=critic_alone,
     )  # fmt: skip
     # Departure: both players' gradients are clipped at the student's 0.5, where the critic has 1 in the public code.
-    changed = replace(made.training, batch=batch, lr=lr, beta2=0.999, clip=0.5, ema=0.999, warmup=0.1, minutes=minutes)
-    return Recipe(spec, changed)
+    training = replace(
+        teacher.training, batch=batch, lr=lr, beta2=0.999, clip=0.5, ema=0.999, warmup=0.1, minutes=minutes
+    )
+    return Recipe(spec, training)
 
 
 recipe = by_size(tiny, small, base)

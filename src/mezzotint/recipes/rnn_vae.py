@@ -14,7 +14,7 @@ from mezzotint.spec.rnn_vae import RecurrentSpec, RNNVAESpec
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.types import Ending
 
-FASTER = 2.5
+LR_FACTOR = 2.5
 """Times the learning rate of the transformers, which is too low here (docs/decisions/0023)."""
 
 
@@ -37,8 +37,8 @@ def _recipe(size: Size, corpus: Corpus) -> Recipe:
     dim = SHAPES[size].dim
     net = RecurrentSpec(dim=dim, hidden=2 * dim)
     spec = RNNVAESpec(vocab=corpus.vocab, canvas=corpus.canvas, ending=Ending.SYMBOL, net=net, **WEIGHED)
-    plain = training(size)
-    return Recipe(spec, replace(plain, lr=FASTER * plain.lr))
+    default = training(size)
+    return Recipe(spec, replace(default, lr=LR_FACTOR * default.lr))
 
 
 recipe = by_size(tiny, small, base)

@@ -6,15 +6,19 @@ the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from mezzotint.net.adapter import Graft
+from mezzotint.net.attention import Cache
+from mezzotint.net.transformer import Transformer
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.space.odds import tilt
-from mezzotint.types import Canvas, Frame, LogitsProcessor
+from mezzotint.types import Canvas, Frame, LogitsProcessor, Request
 
 Next = Callable[[Tensor, Tensor], Tensor]
 """(rows still being written (R,) of the last call's rows, their new tokens (R, n)) -> logits (R, V) of what follows."""
@@ -75,3 +79,21 @@ def write(
         )  # fmt: skip
         if done:
             return
+
+
+def cached_logits(net: Transformer, request: Request, grafts: Sequence[Graft] | None = None) -> Next:
+    """A causal network that keeps keys and values of what it has read; `request.forbidden` tokens never follow."""
+    cache = Cache(len(net.blocks))
+    cache.reserve(request.canvas.ids.shape[1] + 1)
+    forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=request.canvas.ids.device)
+
+    def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
+        nonlocal grafts
+        if cache.length and len(keep) < cache.batch:
+            cache.rows(keep)
+            grafts = grafts and [graft.rows(keep) for graft in grafts]
+        last = (torch.arange(len(fresh), device=fresh.device), torch.full_like(fresh[:, 0], fresh.shape[1] - 1))
+        logits: Tensor = net(fresh, at=last, cache=cache, grafts=grafts)
+        return logits.float().index_fill(1, forbidden, -math.inf)
+
+    return next_logits

@@ -1,7 +1,7 @@
-"""The systems that there are, ours and those of installed packages: where each one's spec, page and recipes stand.
+"""All systems, built in and of installed packages: where each one's card, spec, class and recipe are.
 
-A package offers a system by an entry point of the group `mezzotint.systems` whose value is an `Entry`. What is wrong
-with one is said in a sentence and keeps nobody from the others. Nothing here imports torch.
+A package offers a system by an entry point of the group `mezzotint.systems` whose value is an `Entry`. A faulty one is
+reported in a sentence and hides none of the others. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Entry:
         return getattr(import_module(module), name)
 
 
-def _ours(name: str, spec: str, system: str) -> Entry:
+def _builtin(name: str, spec: str, system: str) -> Entry:
     module = name.replace("-", "_")
     return Entry(
         f"mezzotint.spec.{module}:CARD",
@@ -44,24 +44,24 @@ def _ours(name: str, spec: str, system: str) -> Entry:
 
 
 CATALOGUE = {
-    "adavae": _ours("adavae", "AdaVAESpec", "AdaVAE"),
-    "ar": _ours("ar", "ARSpec", "AR"),
-    "ar-seq2seq": _ours("ar-seq2seq", "ARSeq2SeqSpec", "ARSeq2Seq"),
-    "cmlm": _ours("cmlm", "CMLMSpec", "CMLM"),
-    "difformer": _ours("difformer", "DifformerSpec", "Difformer"),
-    "didi-instruct": _ours("didi-instruct", "DiDiSpec", "DiDiInstruct"),
-    "diffusion-lm": _ours("diffusion-lm", "DiffusionLMSpec", "DiffusionLM"),
-    "duo": _ours("duo", "DuoSpec", "Duo"),
-    "mdlm": _ours("mdlm", "MDLMSpec", "MDLM"),
-    "qe-cdlm": _ours("qe_cdlm", "QECDLMSpec", "QECDLM"),
-    "rnn-vae": _ours("rnn-vae", "RNNVAESpec", "RNNVAE"),
-    "sed": _ours("sed", "SEDSpec", "SED"),
+    "adavae": _builtin("adavae", "AdaVAESpec", "AdaVAE"),
+    "ar": _builtin("ar", "ARSpec", "AR"),
+    "ar-seq2seq": _builtin("ar-seq2seq", "ARSeq2SeqSpec", "ARSeq2Seq"),
+    "cmlm": _builtin("cmlm", "CMLMSpec", "CMLM"),
+    "difformer": _builtin("difformer", "DifformerSpec", "Difformer"),
+    "didi-instruct": _builtin("didi-instruct", "DiDiSpec", "DiDiInstruct"),
+    "diffusion-lm": _builtin("diffusion-lm", "DiffusionLMSpec", "DiffusionLM"),
+    "duo": _builtin("duo", "DuoSpec", "Duo"),
+    "mdlm": _builtin("mdlm", "MDLMSpec", "MDLM"),
+    "qe-cdlm": _builtin("qe_cdlm", "QECDLMSpec", "QECDLM"),
+    "rnn-vae": _builtin("rnn-vae", "RNNVAESpec", "RNNVAE"),
+    "sed": _builtin("sed", "SEDSpec", "SED"),
 }
-"""Ours. They are no entry points, so that they are there wherever the source is, installed or not."""
+"""The built-in ones. They are no entry points, so that they are there wherever the source is, installed or not."""
 
 
 def entry(name: str) -> Entry:
-    """A system's entry; UsageError, with what is wrong with it or the nearest spelling, if it cannot be had."""
+    """A system's entry; UsageError, with its fault or the nearest spelling, if there is none."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     offered, faults = plugins()
@@ -98,32 +98,32 @@ class Fault:
 def plugins() -> tuple[dict[str, Entry], list[Fault]]:
     """The systems that installed packages offer, by name, and those that are left out."""
     offered: dict[str, Entry] = {}
-    faulty: list[Fault] = []
+    faults: list[Fault] = []
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point))):
         try:
-            offered[point.name] = _loaded(point, offered)
+            offered[point.name] = _load(point, offered)
         except UsageError as error:
-            faulty.append(Fault(point.name, f"the system '{point.name}' of {_package(point)} {error}"))
-    return offered, faulty
+            faults.append(Fault(point.name, f"the system '{point.name}' of {_package(point)} {error}"))
+    return offered, faults
 
 
-def _loaded(point: EntryPoint, taken: Mapping[str, Entry]) -> Entry:
+def _load(point: EntryPoint, taken: Mapping[str, Entry]) -> Entry:
     """The entry behind an entry point; UsageError with the rest of a sentence that begins with the system."""
     if point.name in CATALOGUE:
         raise UsageError("is left out: one of Mezzotint's own has that name, so it needs another")
     if point.name in taken:
         raise UsageError("is left out: another package offers one of that name; uninstall one of them")
     try:
-        found = point.load()
-        card = found.load(found.card) if isinstance(found, Entry) else None
+        loaded = point.load()
+        card = loaded.load(loaded.card) if isinstance(loaded, Entry) else None
     except Exception as error:  # whatever somebody else's module does when it is loaded
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(f"cannot be loaded ({what})") from None
-    if not isinstance(found, Entry):
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"cannot be loaded ({reason})") from None
+    if not isinstance(loaded, Entry):
         raise UsageError(f"cannot be loaded: {point.value} is no mezzotint.Entry")
     if not isinstance(card, Card) or card.name != point.name:
-        raise UsageError(f"cannot be loaded: {found.card} is no card of the name '{point.name}'")
-    return found
+        raise UsageError(f"cannot be loaded: {loaded.card} is no card of the name '{point.name}'")
+    return loaded
 
 
 def _package(point: EntryPoint) -> str:

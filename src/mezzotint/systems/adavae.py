@@ -2,7 +2,7 @@
 
 Tu et al. 2022, "AdaVAE: Exploring adaptive GPT-2s in variational auto-encoders for language modeling",
 arXiv:2205.05862. The first blocks read a text, without a causal mask, into a posterior of its latent; all blocks write
-it, told of the latent by a key and a value in front of it. Both halves are the same weights, which stay as they are;
+it, given the latent as a key and a value in front of it. Both halves are the same weights, which stay as they are;
 each has adapters of its own.
 
 Departure: the end of a text is learned like any token; the authors' loss leaves it out.
@@ -12,29 +12,28 @@ Departure: no dropout.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from mezzotint.data.canvas import shifted_right
 from mezzotint.data.lengths import Lengths
 from mezzotint.net.adapter import Adapter, Graft
-from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
-from mezzotint.objective.elbo import annealed, divergence, weighted_elbo
+from mezzotint.objective.elbo import annealing_weight, divergence, negative_elbo, weighted_elbo
+from mezzotint.objective.rounding import scattered_nll
 from mezzotint.rng import Rng
-from mezzotint.sampler.autoregressive import write
+from mezzotint.sampler.autoregressive import cached_logits, write
 from mezzotint.space.latent import Infusion, PosteriorHead, Prior, draw, standard_normal
 from mezzotint.spec.adavae import CARD, AdaVAESpec, Beside, Infuse, Tune
 from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
 
 
 class Net(nn.Module):
-    """All that is trained. Norms are the backbone's own, which both halves share and train."""
+    """All trained modules. Norms are the backbone's own, which both halves share and train."""
 
     def __init__(self, spec: AdaVAESpec, backbone: Transformer) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class AdaVAE:
             norm.requires_grad_(True)
 
     def initialise(self, seed: int) -> None:
-        """All but the backbone, which is there already."""
+        """All but the backbone, whose weights are loaded."""
         generator = torch.Generator().manual_seed(seed)
         for adapter in (*self.net.encoder, *self.net.decoder):
             adapter.initialise(generator)
@@ -87,9 +86,9 @@ class AdaVAE:
                     p.zero_() if name.endswith("bias") else p.normal_(0, 0.02, generator=generator)
 
     def schedule(self, fraction: float) -> Mapping[str, float]:
-        """When so much of the training is done: the divergence's weight, and whether the decoder learns yet."""
+        """After `fraction` of the training: sets the divergence's weight, and whether the decoder learns yet."""
         spec = self.spec
-        self.weight = spec.beta * annealed(fraction, spec.cycles, spec.silent, spec.rising)
+        self.weight = spec.beta * annealing_weight(fraction, spec.cycles, spec.silent, spec.rising)
         for part in (self.net.decoder, *_norms(self.backbone)[2 * spec.readers : -1]):
             part.requires_grad_(fraction >= spec.late)
         return {}
@@ -97,31 +96,26 @@ class AdaVAE:
     # ------------------------------------------------------------ the two halves
 
     def posterior(self, batch: Canvas) -> Posterior:
-        """q(z | x): what the first blocks, looking both ways, say of whole texts (B, L), their ends included.
+        """q(z | x) of whole texts (B, L), their ends included: the first blocks, without a causal mask.
 
-        Where the decoder is told of no latent it is the prior.
+        For a decoder without a latent it is the prior.
         """
         if self.net.reader is None:
-            nothing = torch.zeros(len(batch.ids), self.spec.latent, device=batch.ids.device)
-            return Posterior(nothing, nothing)
-        vectors = self.backbone.vectors(self._before(batch))
+            zeros = torch.zeros(len(batch.ids), self.spec.latent, device=batch.ids.device)
+            return Posterior(zeros, zeros)
+        x_BLD = self.backbone.vectors(shifted_right(batch.ids, self.spec.end))
         grafts = [self._graft(adapter) for adapter in self.net.encoder]
-        h_BLD = self.backbone.through(vectors, None, batch.real, grafts=grafts, causal=False)
+        h_BLD = self.backbone.through(x_BLD, None, batch.real, grafts=grafts, causal=False)
         q: Posterior = self.net.reader(self.backbone.head.norm(h_BLD), batch.real)
         return q
 
     def token_nll(self, batch: Canvas, z: Tensor) -> Tensor:
         """(B, L) nats: -log p of each real token given those before it and the latents (B, Z); 0 on padding."""
-        rows, positions = batch.free.nonzero(as_tuple=True)
-        logits = self.backbone(self._before(batch), at=(rows, positions), grafts=self._told(z)).float()
-        nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
-        return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
+        at = batch.free.nonzero(as_tuple=True)
+        logits = self.backbone(shifted_right(batch.ids, self.spec.end), at=at, grafts=self._decoder_grafts(z))
+        return scattered_nll(logits, batch.ids, at)
 
-    def _before(self, batch: Canvas) -> Tensor:
-        """(B, L): the token before each; the end symbol stands before the first. The closing one is only predicted."""
-        return torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
-
-    def _told(self, z: Tensor) -> list[Graft]:
+    def _decoder_grafts(self, z: Tensor) -> list[Graft]:
         if not self.spec.told:
             return [self._graft(adapter) for adapter in self.net.decoder]
         slots = self.net.infusion(z)
@@ -131,42 +125,27 @@ class AdaVAE:
         assert isinstance(adapter, Adapter)
         return Graft(adapter, slot, both=self.spec.beside is Beside.BOTH)
 
-    # ------------------------------------------------------------ what every system does
+    # ------------------------------------------------------------ training and sampling
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        """The bound with the divergence weighed, annealed and partly free; what it is itself stands in the parts."""
+        """The bound with the divergence weighted, annealed and partly free; the plain one stands in the parts."""
         spec, q = self.spec, self.posterior(batch)
-        text = self.token_nll(batch, draw(q, rng.at("latent"))).sum(1)
-        yield weighted_elbo(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
+        nll = self.token_nll(batch, draw(q, rng.at("latent"))).sum(1)
+        yield weighted_elbo(nll, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""
-        q = self.posterior(batch)
-        text = self.token_nll(batch, draw(q, rng.at("latent")))
-        return text.double().sum(1) + divergence(q).double().sum(1)
+        return negative_elbo(self.posterior(batch), partial(self.token_nll, batch), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        """Texts at `request.latent` (B, Z), or where the prior draws it; what that takes is not counted."""
+        """Texts at `request.latent` (B, Z), or at draws of the prior, whose cost is not counted."""
         spec, canvas = self.spec, request.canvas
         assert request.block is None, "adavae cannot write past its canvas"
         rng = Rng(request.seed, canvas.index.tolist())
         z = self.prior(rng.at("latent")) if request.latent is None else request.latent
         z = z.to(canvas.ids.device)
-        cache = Cache(spec.net.depth)
-        cache.reserve(canvas.ids.shape[1] + 1)
-        forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=canvas.ids.device)
-        told = [self._told(z)]
-
-        def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
-            if cache.length and len(keep) < cache.batch:
-                cache.rows(keep)
-                told[0] = [graft.rows(keep) for graft in told[0]]
-            last = (torch.arange(len(fresh), device=fresh.device), torch.full_like(fresh[:, 0], fresh.shape[1] - 1))
-            logits: Tensor = self.backbone(fresh, at=last, cache=cache, grafts=told[0])
-            return logits.float().index_fill(1, forbidden, -math.inf)
-
         return write(
-            next_logits, canvas, rng,
+            cached_logits(self.backbone, request, self._decoder_grafts(z)), canvas, rng,
             start=spec.end, end=spec.end, pad=spec.pad,
             temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
         )  # fmt: skip

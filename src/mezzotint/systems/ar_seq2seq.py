@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from mezzotint.data.canvas import shifted_right
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.sketch import candidates
 from mezzotint.net.attention import Cache
 from mezzotint.net.encoder_decoder import EncoderDecoder, Memory
-from mezzotint.objective.rounding import each_nll, token_nll
+from mezzotint.objective.rounding import row_nll, token_nll
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import Next, write
 from mezzotint.sampler.beam import Hypothesis, beam_search
@@ -42,22 +43,21 @@ class ARSeq2Seq:
         self.net.initialise(torch.Generator().manual_seed(seed))
 
     def logits(self, batch: Canvas) -> Tensor:
-        """(B, L, V): what stands at each position, given those before it and the source."""
+        """(B, L, V): of the token at each position, given those before it and the source."""
         assert batch.source is not None, "ar-seq2seq writes from a source"
-        source, place = batch.source.apart()
-        memory = self.net.read(source.ids, source.real).rows(place)
-        before = torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
+        source, row = batch.source.apart()
+        memory = self.net.read(source.ids, source.real).rows(row)
         # Padding follows the text, and no position looks ahead: it needs no hiding.
-        logits: Tensor = self.net(before, memory)
+        logits: Tensor = self.net(shifted_right(batch.ids, self.spec.end), memory)
         return logits
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        total = token_nll(self.logits(batch), batch.ids, batch.free, self.spec.smoothing).sum()
+        total = row_nll(self.logits(batch), batch.ids, batch.free, self.spec.smoothing).sum()
         yield Loss(total, {"tokens": total.detach()}, float(batch.free.sum()))
 
     def token_nll(self, batch: Canvas) -> Tensor:
         """(B, L) nats: -log p of each free token given those before it and the source; 0 elsewhere."""
-        return each_nll(self.logits(batch), batch.ids, batch.free)
+        return token_nll(self.logits(batch), batch.ids, batch.free)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats, exact."""
@@ -66,60 +66,60 @@ class ARSeq2Seq:
     # ------------------------------------------------------------ writing
 
     def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
-        """Where `lengths * each` candidates of each source are written; a text's length is its own affair."""
-        room = [[self.spec.canvas] * (lengths * each)] * len(source.ids)
-        return Sketch(candidates(source, room, self.spec.pad))
+        """Canvases for `lengths * each` candidates of each source; texts end by themselves."""
+        widths = [[self.spec.canvas] * (lengths * each)] * len(source.ids)
+        return Sketch(candidates(source, widths, self.spec.pad))
 
     def sample(self, request: Request) -> Iterator[Frame]:
         """Token after token; with Decoder.BEAM the rows of one source get its best hypotheses, best first."""
         canvas, spec = request.canvas, self.spec
         assert canvas.source is not None, "ar-seq2seq writes from a source"
-        source, place = canvas.source.apart()
+        source, owner = canvas.source.apart()
         memory = self.net.read(source.ids, source.real)
         if request.decoder is Decoder.BEAM:
-            return self._searched(request, memory, place)
+            return self._beam_search(request, memory, owner)
         return write(
-            self._continuing(memory, place, request), canvas, Rng(request.seed, canvas.index.tolist()),
+            self._next_logits(memory, owner, request), canvas, Rng(request.seed, canvas.index.tolist()),
             start=spec.end, end=spec.end, pad=spec.pad,
             temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
         )  # fmt: skip
 
-    def _continuing(self, memory: Memory, owner: Tensor, request: Request) -> Next:
-        """The network with what it has read and written so far; owner (R,) says which source each row has."""
+    def _next_logits(self, memory: Memory, owner: Tensor, request: Request) -> Next:
+        """The network with its cache; owner (R,) is the index of each row's source in the memory."""
         cache = Cache(self.spec.net.depth)
         cache.reserve(self.spec.canvas)
         forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=owner.device)
-        seen = memory.rows(owner)
+        row_memory = memory.rows(owner)
 
         def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
-            nonlocal owner, seen
+            nonlocal owner, row_memory
             if cache.length and not torch.equal(keep, torch.arange(len(owner), device=keep.device)):
                 cache.rows(keep)
                 if not torch.equal(owner[keep], owner):
-                    seen = seen.rows(keep)
+                    row_memory = row_memory.rows(keep)
                 owner = owner[keep]
-            logits: Tensor = self.net(fresh, seen, cache=cache)[:, -1]
+            logits: Tensor = self.net(fresh, row_memory, cache=cache)[:, -1]
             return logits.float().index_fill(1, forbidden, -math.inf)
 
         return next_logits
 
     @torch.no_grad()
-    def _searched(self, request: Request, memory: Memory, place: Tensor) -> Iterator[Frame]:
+    def _beam_search(self, request: Request, memory: Memory, owner: Tensor) -> Iterator[Frame]:
         """One frame: every row's hypothesis, with the probability of each of its tokens."""
         canvas, spec = request.canvas, self.spec
-        owner, width = place.unique_consecutive(return_counts=True)
+        sources, width = owner.unique_consecutive(return_counts=True)
         assert bool((width == width[0]).all()), "a beam is as wide for every source"
         beam = int(width[0])
-        found, calls = beam_search(
-            self._continuing(memory, place, request), len(owner), canvas.ids.shape[1],
-            start=spec.end, end=spec.end, width=beam, device=place.device,
+        hypotheses, calls = beam_search(
+            self._next_logits(memory, owner, request), len(sources), canvas.ids.shape[1],
+            start=spec.end, end=spec.end, width=beam, device=owner.device,
         )  # fmt: skip
         ids, known = torch.full_like(canvas.ids, spec.pad), torch.zeros_like(canvas.real)
         confidence = torch.zeros(ids.shape, device=ids.device)
-        for row, hypotheses in enumerate(found):
+        for row, ranked in enumerate(hypotheses):
             for rank in range(beam):
                 # Where there are fewer texts than beams, the last one stands in.
-                best: Hypothesis = hypotheses[min(rank, len(hypotheses) - 1)]
+                best: Hypothesis = ranked[min(rank, len(ranked) - 1)]
                 at = (row * beam + rank, slice(len(best.ids)))
                 ids[at] = torch.tensor(best.ids, device=ids.device)
                 confidence[at] = torch.tensor(best.log_p, device=ids.device).exp()

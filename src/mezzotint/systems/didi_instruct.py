@@ -2,7 +2,7 @@
 
 Zheng et al. 2025, "Ultra-Fast Language Generation via Discrete Diffusion Divergence Instruct", arXiv:2509.25035.
 The student writes; a critic learns to tell its texts from the reference's, both under masks; by the score-function
-identity what the critic says is a gradient of the integral KL divergence between the two (distill/divergence.py).
+identity the critic's logits give a gradient of the integral KL divergence between the two (distill/divergence.py).
 Departures stand in the parts. Student and critic start from the teacher; the teacher stays as it is.
 """
 
@@ -30,12 +30,12 @@ from mezzotint.distill.divergence import (
     token_kl,
 )
 from mezzotint.distill.rollout import Rollout, StateLogits, roll_out, streams
-from mezzotint.distill.tokens import matching, said_of
+from mezzotint.distill.tokens import matching_surrogate, rollout_logits
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.reward import tilted
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.objective.length import LengthCost
-from mezzotint.objective.masked import text_bound, turned
+from mezzotint.objective.masked import complement, text_bound
 from mezzotint.rng import Rng
 from mezzotint.sampler.blocks import written
 from mezzotint.sampler.decoders import rule
@@ -58,23 +58,23 @@ class DiDiInstruct:
         self.subs = Subs(spec.masked)
         self.process, self.net = self.subs.process, self.subs.net
         self.denoise = self.subs.denoise
-        told = spec.objective is Objective.DIVERGENCE
-        self._critic = Critic(spec.masked, self.process, spec.critic_blocks) if told else None
+        has_critic = spec.objective is Objective.DIVERGENCE
+        self._critic = Critic(spec.masked, self.process, spec.critic_blocks) if has_critic else None
         self.times = TimeLaw(spec.time_a, spec.time_b)
         self.shadow = Subs(spec.masked) if spec.objective is Objective.TOKENS else None
-        other = self._critic or self.shadow
-        beside = {} if other is None else {"critic": other.net}
-        self.players: Mapping[str, nn.Module] = {**beside, "student": self.net}
+        opponent = self._critic or self.shadow
+        opponents = {} if opponent is None else {"critic": opponent.net}
+        self.players: Mapping[str, nn.Module] = {**opponents, "student": self.net}
 
     @property
     def critic(self) -> Critic:
-        """Who tells the student's texts from others, and rewards it; of runs that were taught by one."""
+        """The discriminator that rewards the student; only with `objective=divergence`."""
         assert self._critic is not None, "taught without a critic"
         return self._critic
 
     @cached_property
     def teacher(self) -> Subs:
-        """Made when first asked for: who only writes needs none."""
+        """Made on first use: sampling needs none."""
         teacher = Subs(self.spec.masked)
         teacher.net.requires_grad_(False).eval()
         return teacher
@@ -88,7 +88,7 @@ class DiDiInstruct:
         weights = self.teacher.net.state_dict()
         self.net.load_state_dict(weights)
         if self._critic is not None:
-            self._critic.net.start(weights, torch.Generator().manual_seed(seed))
+            self._critic.net.start_from(weights, torch.Generator().manual_seed(seed))
         if self.shadow is not None:
             self.shadow.net.load_state_dict(weights)
 
@@ -101,7 +101,7 @@ class DiDiInstruct:
     # ------------------------------------------------------------ the two players
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        """The critic's, then, with what it has learned from it, the student's: both on the same texts."""
+        """The critic's, then, under the updated critic, the student's: both on the same texts."""
         group, rows = self.spec.group, streams(rng, self.spec.group)
         tau = self._times(rng, rows, "split").to(batch.ids.device)
         texts = roll_out(self.denoise, self.process, batch, tau if self.spec.two_steps else torch.ones_like(tau), rows)
@@ -119,13 +119,13 @@ class DiDiInstruct:
         yield self._student_loss(texts, fake)
 
     def _times(self, rng: Rng, rows: Rng, use: str) -> Tensor:
-        """(R,): one for each member, or one for each group."""
+        """(R,) times: one for each member, or one for each group."""
         if self.spec.one_time:
             return self.times.draw(rng.at(use)).repeat_interleave(self.spec.group)
         return self.times.draw(rows.at(use))
 
     def _reference(self, batch: Canvas, rng: Rng) -> Tensor:
-        """(B, L) ids of the texts to be like, of the batch's lengths."""
+        """(B, L) ids of reference texts, of the batch's lengths."""
         if self.spec.reference is Reference.DATA:
             return batch.ids
         steps, calls = self.spec.reference_steps, torch.zeros(len(batch.ids), dtype=torch.int64)
@@ -133,88 +133,86 @@ class DiDiInstruct:
         return last.ids
 
     def _critic_loss(self, true: Noised, fake: Noised, canvas: Canvas) -> Loss:
-        told, taken = self.critic.read(true, canvas).logits, self.critic.read(fake, canvas).logits
-        total = critic_loss(told, taken)
-        right = ((told > 0).sum() + (taken < 0).sum()).detach()
-        return Loss(total, {"critic": total.detach(), "right": right}, float(len(told) + len(taken)), "critic")
+        reference, student = (self.critic.masked_logits(noised, canvas).logits for noised in (true, fake))
+        total = critic_loss(reference, student)
+        right = ((reference > 0).sum() + (student < 0).sum()).detach()
+        return Loss(total, {"critic": total.detach(), "right": right}, float(len(reference) + len(student)), "critic")
 
     def _student_loss(self, texts: Rollout, fake: Noised) -> Loss:
         spec, R = self.spec, len(texts.ids)
         with torch.no_grad():
-            read = self.critic.read(fake, texts.canvas)
-        told = read.logits.clamp(-spec.reward_clip, spec.reward_clip)
-        reward, seen = row_means(told, read.at[0], R), torch.bincount(read.at[0], minlength=R) > 0
-        policy = surrogate(texts.log_prob, self._advantages(reward, seen), self._weight(fake.t)).sum()
-        near, facts = self._beside(texts)
+            masked = self.critic.masked_logits(fake, texts.canvas)
+        rewards, rows = masked.logits.clamp(-spec.reward_clip, spec.reward_clip), masked.at[0]
+        reward, has_reward = row_means(rewards, rows, R), torch.bincount(rows, minlength=R) > 0
+        advantage = advantages(reward, has_reward, spec.group, spec.advantage_clip)
+        policy = surrogate(texts.log_prob, advantage, self._weight(fake.t)).sum()
+        regulariser, metrics = self._regulariser(texts)
         parts = {
-            "policy": policy, **facts, "reward": reward.sum(),
-            "spread": spread(reward, seen, spec.group).sum(),
-            "cut": row_means((told.abs() >= spec.reward_clip).float(), read.at[0], R).sum(),
+            "policy": policy, **metrics, "reward": reward.sum(),
+            "spread": spread(reward, has_reward, spec.group).sum(),
+            "cut": row_means((rewards.abs() >= spec.reward_clip).float(), rows, R).sum(),
         }  # fmt: skip
-        return Loss(policy + near, {name: part.detach() for name, part in parts.items()}, float(R), "student")
+        return Loss(policy + regulariser, {name: part.detach() for name, part in parts.items()}, float(R), "student")
 
     def _consistency_loss(self, texts: Rollout, rng: Rng, rows: Rng) -> Loss:
-        """SDTT's in place of the critic: what the teacher says in two sub-steps, at both states of the rollout."""
-        apart = torch.zeros((), device=texts.ids.device)
-        whole, member = rng.at("teacher/first"), rows.at("teacher/second")
-        for asked, numbers, times in ((texts.first, whole, self.spec.group), (texts.second, member, 1)):
-            middle = (asked.noised.t - self.spec.stride / 2).clamp(min=0)
-            target = two_step_targets(self.teacher.denoise, self.process, asked, middle, numbers)
-            apart = apart + times * row_means(token_kl(asked.logits, target), asked.at[0], len(middle)).sum() / 2
-        _, facts = self._beside(texts)
-        parts = {"consistency": apart, "entropy": facts["entropy"], "teacher_entropy": facts["teacher_entropy"]}
-        return Loss(apart, {name: part.detach() for name, part in parts.items()}, float(len(texts.ids)), "student")
+        """SDTT's in place of the critic: the teacher's predictions in two sub-steps, at both states of the rollout."""
+        total = torch.zeros((), device=texts.ids.device)
+        first, second = rng.at("teacher/first"), rows.at("teacher/second")
+        for state, draws, weight in ((texts.first, first, self.spec.group), (texts.second, second, 1)):
+            middle = (state.noised.t - self.spec.stride / 2).clamp(min=0)
+            target = two_step_targets(self.teacher.denoise, self.process, state, middle, draws)
+            total = total + weight * row_means(token_kl(state.logits, target), state.at[0], len(middle)).sum() / 2
+        _, metrics = self._regulariser(texts)
+        parts = {"consistency": total, "entropy": metrics["entropy"], "teacher_entropy": metrics["teacher_entropy"]}
+        return Loss(total, {name: part.detach() for name, part in parts.items()}, float(len(texts.ids)), "student")
 
     def _token_losses(self, texts: Rollout, fake: Noised, shadow: Subs) -> Iterable[Loss]:
-        """Di[M]O's in place of the critic: the shadow's, then, with what it has learned from it, the student's."""
+        """Di[M]O's in place of the critic: the shadow's, then, under the updated shadow, the student's."""
         rows, positions = (texts.canvas.free & (fake.z == self.process.mask)).nonzero(as_tuple=True)
         at = rows, positions
-        masked = shadow.denoise(fake, texts.canvas, None, at).logits
-        total = F.cross_entropy(masked, texts.ids[at], reduction="sum")
+        logits = shadow.denoise(fake, texts.canvas, None, at).logits
+        total = F.cross_entropy(logits, texts.ids[at], reduction="sum")
         yield Loss(total, {"shadow": total.detach()}, float(max(len(rows), 1)), "critic")
         with torch.no_grad():
-            now, theirs = (who.denoise(fake, texts.canvas, None, at).logits for who in (shadow, self.teacher))
+            shadow_logits = shadow.denoise(fake, texts.canvas, None, at).logits
+            teacher_logits = self.teacher.denoise(fake, texts.canvas, None, at).logits
         R = len(texts.ids)
-        tokens = row_means(matching(said_of(texts, at), now, theirs), rows, R).sum()
-        near, facts = self._beside(texts)
-        parts = {"tokens": tokens, **facts}
-        yield Loss(tokens + near, {name: part.detach() for name, part in parts.items()}, float(R), "student")
-
-    def _advantages(self, reward: Tensor, seen: Tensor) -> Tensor:
-        return advantages(reward, seen, self.spec.group, self.spec.advantage_clip)
+        tokens = row_means(matching_surrogate(rollout_logits(texts, at), shadow_logits, teacher_logits), rows, R).sum()
+        regulariser, metrics = self._regulariser(texts)
+        parts = {"tokens": tokens, **metrics}
+        yield Loss(tokens + regulariser, {name: part.detach() for name, part in parts.items()}, float(R), "student")
 
     def _weight(self, t: Tensor) -> Tensor:
         weight = omega(self.process.schedule, t) if self.spec.weighted else torch.ones_like(t)
         return weight / self.times.density(t) if self.spec.importance else weight
 
-    def _beside(self, texts: Rollout) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """What keeps the student near the teacher and varied, summed over texts; and what is told of it."""
-        spec, first, second = self.spec, self._near(texts.first), self._near(texts.second)
+    def _regulariser(self, texts: Rollout) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """KL to the teacher less the student's entropy, both weighted, summed over texts; and its metrics."""
+        spec, first, second = self.spec, self._state_metrics(texts.first), self._state_metrics(texts.second)
         kl = spec.kl_first * spec.group * first["kl"] + spec.kl_second * second["kl"]
-        varied, theirs = ((spec.group * first[k] + second[k]) / 2 for k in ("entropy", "teacher_entropy"))
-        return kl - spec.entropy * varied, {"kl": kl, "entropy": varied, "teacher_entropy": theirs}
+        student, teacher = ((spec.group * first[k] + second[k]) / 2 for k in ("entropy", "teacher_entropy"))
+        return kl - spec.entropy * student, {"kl": kl, "entropy": student, "teacher_entropy": teacher}
 
-    def _near(self, asked: StateLogits) -> Mapping[str, Tensor]:
+    def _state_metrics(self, state: StateLogits) -> Mapping[str, Tensor]:
         """Sums over rows of means over masked positions, at one state of the rollout."""
         with torch.no_grad():
-            teacher = self.teacher.denoise(asked.noised, asked.canvas, None, asked.at).logits
-        of = {
-            "kl": token_kl(teacher, asked.logits),
-            "entropy": entropy(asked.logits),
+            teacher = self.teacher.denoise(state.noised, state.canvas, None, state.at).logits
+        metrics = {
+            "kl": token_kl(teacher, state.logits),
+            "entropy": entropy(state.logits),
             "teacher_entropy": entropy(teacher),
         }
-        return {name: row_means(each, asked.at[0], len(asked.noised.z)).sum() for name, each in of.items()}
+        return {name: row_means(each, state.at[0], len(state.noised.z)).sum() for name, each in metrics.items()}
 
-    # ------------------------------------------------------------ the student at work
+    # ------------------------------------------------------------ the student alone
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the student's own bound, as of any masked diffusion model."""
-        timed = self.spec.time_conditioning
-        return text_bound(self.denoise, self.process, self.length, timed, batch, rng)
+        return text_bound(self.denoise, self.process, self.length, self.spec.time_conditioning, batch, rng)
 
     def evidence(self, canvas: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound on what is given, the free positions masked at all times."""
-        return self.nll(turned(canvas, self.process), rng)
+        return self.nll(complement(canvas, self.process), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
@@ -228,10 +226,10 @@ class DiDiInstruct:
         return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)
 
     def _rewarded(self, denoise: Denoiser, counted: Counted, request: Request) -> tuple[Denoiser, Step]:
-        """RGAS: the first steps follow the critic's gradient, the rest choose among candidates by what it says.
+        """RGAS: the first steps follow the critic's gradient, the rest choose among candidates by its logits.
 
         A pass of the critic counts as one of the student, which has the same blocks and an output besides; its gradient
-        with respect to what it reads as another.
+        with respect to its input as another.
         Departure: a candidate's score is the mean over masked positions, for which alone the critic was trained, times
         `sharpness`, where the code sums over all positions.
         """
@@ -250,10 +248,9 @@ class DiDiInstruct:
 
         def score(noised: Noised, cond: Canvas) -> Tensor:
             counted.charge(cond, 1)
-            read = self.critic.read(noised, cond)
-            return scale * spec.sharpness * mean_logit(read, len(noised.z))
+            return scale * spec.sharpness * mean_logit(self.critic.masked_logits(noised, cond), len(noised.z))
 
-        leaning = tilted(denoise, self.process.mask, reward, strength)
+        guided = tilted(denoise, self.process.mask, reward, strength)
         candidates = spec.candidates if scale else 1  # with no pull at all there is nothing to choose by
         step = Rerank(self.process, score, candidates, since + 1e-9, request.temperature, request.top_p)
-        return leaning, step
+        return guided, step

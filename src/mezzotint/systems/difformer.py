@@ -1,7 +1,7 @@
 """Difformer: Gaussian diffusion over learned embeddings, from a source (Gao et al. 2022, arXiv:2212.09412).
 
-An encoder reads the source once. A decoder that looks both ways says what the clean vectors are, given noisy ones, the
-time and what it said last time. The anchor loss has the estimate name the token, so that vectors cannot collapse; noise
+An encoder reads the source once. A decoder without a causal mask predicts the clean vectors from noisy ones, the time
+and its last estimate. The anchor loss has the estimate name the token, so that vectors cannot collapse; noise
 several times as loud as the data keeps the network from reading tokens off it instead of off the source.
 
 Departure: a canvas holds the text alone; its edges are known by its places, where the code frames it with two symbols.
@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.guidance.self_condition import detached, twice
+from mezzotint.guidance.self_condition import coin, twice
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.conditioning import sinusoids
 from mezzotint.net.encoder_decoder import Memory, Stack
 from mezzotint.objective.chain import chain_bound
-from mezzotint.objective.offset import LengthHead, length_nll, sketched
+from mezzotint.objective.offset import LengthHead, length_nll, length_sketch
 from mezzotint.objective.regression import squared_error
-from mezzotint.objective.rounding import token_nll
+from mezzotint.objective.rounding import row_nll
 from mezzotint.process.gaussian import Gaussian, RescaledVariance, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
@@ -72,18 +72,18 @@ class Net(nn.Module):
         self.decoder.initialise(generator)
 
     def encode(self, source: Canvas) -> Tensor:
-        """What the encoder says of each position of a source, (B, S, D)."""
-        states: Tensor = self.encoder(self.read_in(self._fed(self.space.encode(source.ids))), source.real)
+        """The encoder's state at each position of a source, (B, S, D)."""
+        states: Tensor = self.encoder(self.read_in(self._cast(self.space.encode(source.ids))), source.real)
         return states
 
     def forward(self, z_BLW: Tensor, earlier_BLW: Tensor, t: Tensor, real: Tensor, memory: Memory) -> Tensor:
         """The estimate of the clean vectors (B, L, W)."""
-        h = self.joined(torch.cat([self.write_in(self._fed(x)) for x in (z_BLW, earlier_BLW)], dim=-1))
+        h = self.joined(torch.cat([self.write_in(self._cast(x)) for x in (z_BLW, earlier_BLW)], dim=-1))
         clock = self.time(sinusoids(t * CLOCK, self.read_in.out_features).to(h.dtype))
         out: Tensor = self.write_out(self.decoder(h + clock[:, None], real, memory))
         return out.to(z_BLW.dtype)
 
-    def _fed(self, x: Tensor) -> Tensor:
+    def _cast(self, x: Tensor) -> Tensor:
         return x.to(self.read_in.weight.dtype)
 
 
@@ -103,7 +103,7 @@ class Difformer:
         self.net.initialise(torch.Generator().manual_seed(seed + 7_919))  # not the stream of the noise
 
     def denoiser(self, memory: Memory) -> Denoiser:
-        """z_theta(z_t, z_tilde, t, x), for sources that have been read."""
+        """z_theta(z_t, z_tilde, t, x), for encoded sources."""
 
         def denoise(
             noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
@@ -116,58 +116,51 @@ class Difformer:
         return denoise
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        """The error of the estimate, the naming of tokens and the length; z_0 gets its gradient from all of them."""
-        states, memory, real = self._read(batch)
+        """The error of the estimate, the NLL of tokens and of the length; z_0 gets its gradient from all of them."""
+        states, memory, real = self._encode(batch)
         t = (1 - rng.at("time").stratified()).to(batch.ids.device)
         z0 = self.net.space.encode(batch.ids)
         noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
-        said = self._said(self.denoiser(memory), noised, batch, rng)
-        assert said.estimate is not None
-        error = squared_error(said.estimate, z0, batch.free).sum()
-        logits = said.logits if self.spec.names is Names.ANCHOR else self.net.space.logits(z0)
-        names = token_nll(logits, batch.ids, batch.free, self.spec.smoothing).sum()
+        denoise = self.denoiser(memory)
+        prediction = coin(denoise, noised, batch, rng) if self.spec.self_condition else denoise(noised, batch)
+        assert prediction.estimate is not None
+        error = squared_error(prediction.estimate, z0, batch.free).sum()
+        logits = prediction.logits if self.spec.names is Names.ANCHOR else self.net.space.logits(z0)
+        rounding = row_nll(logits, batch.ids, batch.free, self.spec.smoothing).sum()
         # Departure: a text's length counts once for each of its tokens, so that all means are over tokens.
         length = (length_nll(self.net.length(states, real), batch.real) * batch.free.sum(1)).sum()
-        parts = {"error": error.detach(), self.spec.names.value: names.detach(), "length": length.detach()}
-        yield Loss(error + names + self.spec.length_weight * length, parts, float(batch.free.sum()))
+        parts = {"error": error.detach(), self.spec.names.value: rounding.detach(), "length": length.detach()}
+        yield Loss(error + rounding + self.spec.length_weight * length, parts, float(batch.free.sum()))
 
-    def _said(self, denoise: Denoiser, noised: Noised, batch: Canvas, rng: Rng) -> Prediction:
-        """Half of the batches have a pass of which only the estimate is kept, then one that is trained."""
-        if not self.spec.self_condition or float(Rng(rng.seed, [0], rng.purpose).uniform()) >= 0.5:
-            return denoise(noised, batch)
-        with torch.no_grad():
-            first = denoise(noised, batch)
-        return denoise(noised, batch, detached(first))
+    def _encode(self, canvas: Canvas, encoded: object = None) -> tuple[Tensor, Memory, Tensor]:
+        """The encoder's states of each row's source, the decoder's memory of it, and which of its positions are real.
 
-    def _read(self, canvas: Canvas, read: object = None) -> tuple[Tensor, Memory, Tensor]:
-        """What the encoder says of each row's source, what the decoder sees of it, and what of it is real.
-
-        `read` is what it said of the different sources, if that is known.
+        `encoded` is the states of the different sources, if they are known.
         """
         assert canvas.source is not None, "difformer writes from a source"
-        source, place = canvas.source.apart()
-        states = read if isinstance(read, Tensor) else self.net.encode(source)
-        return states[place], self.net.decoder.recall(states, source.real).rows(place), source.real[place]
+        source, row = canvas.source.apart()
+        states = encoded if isinstance(encoded, Tensor) else self.net.encode(source)
+        return states[row], self.net.decoder.recall(states, source.real).rows(row), source.real[row]
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound of the chain under the noise of training, and of the length."""
-        states, memory, real = self._read(batch)
+        states, memory, real = self._encode(batch)
         denoise = twice(self.denoiser(memory)) if self.spec.self_condition else self.denoiser(memory)
         bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
         return bound + length_nll(self.net.length(states, real), batch.real).double()
 
     @torch.no_grad()
     def sketch(self, source: Canvas, lengths: int, each: int) -> Sketch:
-        """Where candidates of each source are written: `each` of every one of the best `lengths` lengths."""
-        apart, place = source.apart()
-        states = self.net.encode(apart)
-        log_p = self.net.length(states, apart.real)[place]
-        return sketched(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad, states)
+        """Canvases for candidates of each source: `each` of every one of the best `lengths` lengths."""
+        distinct, row = source.apart()
+        states = self.net.encode(distinct)
+        log_p = self.net.length(states, distinct.real)[row]
+        return length_sketch(source, log_p, lengths, each, self.spec.length_beam, self.spec.pad, states)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas = request.canvas
         with torch.no_grad():
-            _, memory, _ = self._read(canvas, request.read)
+            _, memory, _ = self._encode(canvas, request.read)
             blank = self.net.space.vectors.new_zeros(*canvas.ids.shape, self.spec.width)
         counted = Counted(self.denoiser(memory), canvas)
         denoise = spaces(forbid(counted, request.forbidden), request.spaced)

@@ -1,7 +1,7 @@
 """Diffusion-LM: diffusion over word vectors that are learned with it (Li et al. 2022, arXiv:2205.14217).
 
-A bidirectional transformer says what the clean vectors of a text are, given noisy ones; what it says is clamped to
-the vectors of words at every step of writing. No self-conditioning, and nothing is given in training.
+A bidirectional transformer predicts the clean vectors of a text from noisy ones; its estimate is clamped to the
+vectors of words at every step of writing. No self-conditioning, and nothing is given in training.
 
 Departure: a text's length is drawn from the training lengths by default (`ending=length`) and costs -log p(length);
 the paper's padding, an ordinary token, is `ending=fill`.
@@ -37,7 +37,7 @@ from mezzotint.types import Canvas, Denoiser, Ending, Frame, Loss, Noised, Predi
 
 
 class Net(nn.Module):
-    """All that is trained: the table, which is its own read-out, and the transformer."""
+    """All trained modules: the table, which is its own read-out, and the transformer."""
 
     def __init__(self, space: LearnedEmbedding, body: ProjectedTransformer) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class DiffusionLM:
         self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         schedule = SqrtVariance(steps=spec.chain)
         self.process = Gaussian(schedule)  # App. A
-        self.whole = Gaussian(schedule, sigma0=self.process.blur(spec.chain))
+        self.word_process = Gaussian(schedule, sigma0=self.process.blur(spec.chain))  # of the word's vector, not z_0
         self.net = network(spec)
         self.players = {"model": self.net}
 
@@ -96,21 +96,22 @@ class DiffusionLM:
         to no noise, a squared error of 0.01 that no text would show costs several.
         """
         space, chain = self.net.space, self.spec.chain
-        bound = chain_bound(self._settled, self.whole, space.vectors, batch, chain, rng, read=space.logits)
+        denoise = self._settled_denoiser
+        bound = chain_bound(denoise, self.word_process, space.vectors, batch, chain, rng, readout=space.logits)
         return bound + self.length(batch.real).double()
 
     @property
-    def _settled(self) -> Denoiser:
-        """The words' own vectors behind the estimate; where noisy vector and read-out leave no doubt, that word's."""
-        return settled(self.denoise, self.net.space.vectors, self.whole)
+    def _settled_denoiser(self) -> Denoiser:
+        """The denoiser of the words' own vectors; where noisy vector and read-out leave no doubt, of that word's."""
+        return settled(self.denoise, self.net.space.vectors, self.word_process)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         """§4.3. What is given is put back at every step, clean, as in the paper's code: the network never learned what
         a clean vector among noisy ones is. Departure: at the first step too, where the code has it noised."""
         request, space = settled_request(request, self.spec.vocab), self.net.space
         canvas, counted = request.canvas, Counted(self.denoise, request.canvas)
-        said = excluding(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
-        guided = clamp(said, space.vectors.detach(), space.logits) if self.spec.clamp else said
-        walk = GaussianStep(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
-        step = steered(walk, said, request)
+        denoise = excluding(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
+        guided = clamp(denoise, space.vectors.detach(), space.logits) if self.spec.clamp else denoise
+        gaussian = GaussianStep(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
+        step = steered(gaussian, denoise, request)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)

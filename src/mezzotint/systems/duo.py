@@ -50,7 +50,7 @@ class Duo:
         self.length = LengthCost(lengths if spec.ending is Ending.LENGTH else None)
         self.process = Uniform(LogLinear(), spec.vocab)  # alpha as in MDLM
         self.net = Transformer(spec.net, spec.vocab + 1, spec.vocab, spec.canvas)
-        self.net.embed = Marked(self.net.embed)
+        self.net.embed = MarkedEmbedding(self.net.embed)
         self.players = {"model": self.net}
 
     def initialise(self, seed: int) -> None:
@@ -66,8 +66,8 @@ class Duo:
         return Prediction(logits.float())
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        told = (rng.at("told").uniform() < self.spec.told).to(batch.ids.device)
-        spans = given_spans(batch.real, self.spec.spans, rng.at("spans")) & told[:, None]
+        has_spans = (rng.at("told").uniform() < self.spec.told).to(batch.ids.device)
+        spans = given_spans(batch.real, self.spec.spans, rng.at("spans")) & has_spans[:, None]
         batch = replace(batch, given=batch.given | spans)
         uniform, length = bound(self.denoise, self.process, batch, rng).sum(), self.length(batch.real).sum()
         yield Loss(uniform + length, {"uniform": uniform.detach(), "length": length}, self.length.symbols(batch.free))
@@ -87,7 +87,7 @@ class Duo:
         return written(denoise, step, request, rng, counted.calls, window=self.spec.canvas)
 
 
-class Marked(nn.Embedding):
+class MarkedEmbedding(nn.Embedding):
     """Vectors of tokens whose last row is a mark: the id V + i is token i, given."""
 
     def __init__(self, plain: nn.Embedding) -> None:
@@ -101,8 +101,8 @@ class Marked(nn.Embedding):
 def bound(denoise: Denoiser, process: Uniform, batch: Canvas, rng: Rng) -> Tensor:
     """(B,) float64 nats: one draw of the bound on each row, times stratified over the global batch.
 
-    Below EARLIEST stands for the one step that remains there, -log q(x | z_t, x_theta), drawn as often as its share of
-    the times and weighted for that; what the prior leaves is added.
+    Times below EARLIEST stand for the one step that remains there, -log q(x | z_t, x_theta), drawn as often as its
+    share of the times and weighted for that; the prior's divergence is added.
     """
     u = rng.at("time").stratified().to(batch.ids.device)
     t = u.clamp(min=EARLIEST)
@@ -111,11 +111,11 @@ def bound(denoise: Denoiser, process: Uniform, batch: Canvas, rng: Rng) -> Tenso
     logits = denoise(noised, batch, None, (rows, positions)).logits
     p_KV, z, x = logits.softmax(-1), noised.z[rows, positions], batch.ids[rows, positions]
     nats = process.divergence(p_KV, z, x, t[rows])
-    last = (u < EARLIEST)[rows]
-    if bool(last.any()):
-        zero = torch.zeros_like(t[rows][last])
-        text = process.posterior(p_KV[last].double(), z[last], t[rows][last], zero)
-        nats = nats.index_put((last.nonzero()[:, 0],), F.nll_loss(text.log(), x[last], reduction="none") / EARLIEST)
+    is_last = (u < EARLIEST)[rows]
+    if bool(is_last.any()):
+        t_last = t[rows][is_last]
+        q = process.posterior(p_KV[is_last].double(), z[is_last], t_last, torch.zeros_like(t_last))
+        nats = nats.index_put((is_last.nonzero()[:, 0],), F.nll_loss(q.log(), x[is_last], reduction="none") / EARLIEST)
     total = torch.zeros(len(u), dtype=torch.float64, device=u.device).index_add(0, rows, nats)
     return total + process.remainder() * batch.free.sum(1)
 

@@ -19,7 +19,7 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.control import excluding, settled_request
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.objective.length import LengthCost
-from mezzotint.objective.masked import counted_bound, text_bound, timed_bound, turned
+from mezzotint.objective.masked import complement, counted_bound, text_bound, timed_bound
 from mezzotint.rng import Rng
 from mezzotint.sampler.blocks import written
 from mezzotint.sampler.decoders import rule
@@ -53,12 +53,11 @@ class MDLM:
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound, the cost of the length included."""
-        timed = self.spec.time_conditioning
-        return text_bound(self.denoise, self.process, self.length, timed, batch, rng)
+        return text_bound(self.denoise, self.process, self.length, self.spec.time_conditioning, batch, rng)
 
     def evidence(self, canvas: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound on what is given, the free positions masked at all times."""
-        return self.nll(turned(canvas, self.process), rng)
+        return self.nll(complement(canvas, self.process), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         request = settled_request(request, self.spec.vocab)

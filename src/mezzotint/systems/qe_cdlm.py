@@ -35,12 +35,12 @@ class Net(diffusion_lm.Net):
 
 def network(spec: QECDLMSpec) -> Net:
     """What `spec.few` names is quantised, the rest is as in Diffusion-LM."""
-    few = quantizer_of(spec.few)
+    quantizer = quantizer_of(spec.few)
 
     def linear(inputs: int, outputs: int) -> nn.Linear:
-        return QuantizedLinear(inputs, outputs, few) if spec.few.of_projections else nn.Linear(inputs, outputs)
+        return QuantizedLinear(inputs, outputs, quantizer) if spec.few.of_projections else nn.Linear(inputs, outputs)
 
-    table = QuantizedEmbedding(spec.vocab, spec.width, few) if spec.few.of_table else None
+    table = QuantizedEmbedding(spec.vocab, spec.width, quantizer) if spec.few.of_table else None
     ends = projections(linear, spec.depth_of_projections)
     return Net(
         table or LearnedEmbedding(spec.vocab, spec.width), ProjectedTransformer(spec.net, spec.width, spec.canvas, ends)

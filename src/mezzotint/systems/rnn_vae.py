@@ -1,7 +1,7 @@
 """RNN-VAE: a variational autoencoder of two recurrent networks; the small baseline of those with a latent.
 
 Bowman et al. 2016, "Generating sentences from a continuous space", arXiv:1511.06349. An LSTM reads a text, and its last
-state gives the posterior of a latent (§3); another writes the text, told of the latent. The divergence's weight is
+state gives the posterior of a latent (§3); another writes the text, given the latent. The divergence's weight is
 annealed, and the writer can be kept from seeing some of the tokens before it (both §3.1). The latent, the bound and
 whatever is measured of them are those of adavae, so that the two differ in their networks alone.
 
@@ -23,9 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mezzotint.data.canvas import shifted_right
 from mezzotint.data.lengths import Lengths
 from mezzotint.net.recurrent import RecurrentReader, RecurrentWriter, initialise
-from mezzotint.objective.elbo import annealed, divergence, weighted_elbo
+from mezzotint.objective.elbo import annealing_weight, divergence, negative_elbo, weighted_elbo
+from mezzotint.objective.rounding import scattered_nll
 from mezzotint.rng import Rng
 from mezzotint.sampler.autoregressive import write
 from mezzotint.space.latent import Prior, draw, standard_normal, within_bounds
@@ -34,7 +36,7 @@ from mezzotint.types import Canvas, Frame, Loss, Posterior, Request
 
 
 class Net(nn.Module):
-    """All that is trained."""
+    """All trained modules."""
 
     def __init__(self, spec: RNNVAESpec) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class Net(nn.Module):
         self.bias = nn.Parameter(torch.zeros(spec.vocab))
 
     def logits(self, y: Tensor) -> Tensor:
-        """(..., V) float32: the log odds of the tokens that vectors (..., D) of the writer say."""
+        """(..., V) float32, from vectors (..., D) of the writer."""
         return F.linear(y, self.embed.weight, self.bias).float()
 
 
@@ -75,70 +77,64 @@ class RNNVAE:
                 linear.bias.zero_()
 
     def schedule(self, fraction: float) -> Mapping[str, float]:
-        """The divergence's weight when so much of the training is done."""
+        """Sets the divergence's weight after `fraction` of the training."""
         spec = self.spec
-        self.weight = spec.beta * annealed(fraction, spec.cycles, spec.silent, spec.rising)
+        self.weight = spec.beta * annealing_weight(fraction, spec.cycles, spec.silent, spec.rising)
         return {}
 
     # ------------------------------------------------------------ the two halves
 
     def posterior(self, batch: Canvas) -> Posterior:
-        """q(z | x) of whole texts (B, L): what the reader's last state says, after the end symbol."""
+        """q(z | x) of whole texts (B, L): from the reader's last state, after the end symbol."""
         state = self.net.reader(self.net.embed(batch.ids), batch.real)
         return within_bounds(self.net.mean(state), self.net.logvar(state))
 
-    def token_nll(self, batch: Canvas, z: Tensor, seen: Tensor | None = None) -> Tensor:
+    def token_nll(self, batch: Canvas, z: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B, L) nats: -log p of each real token given those before it and the latents (B, Z); 0 on padding.
 
-        Of what stands before a position the writer sees only what is `seen` (B, L); None: all of it.
+        `visible` (B, L) says which of the writer's inputs word dropout leaves; None: all of them.
         """
-        rows, positions = batch.free.nonzero(as_tuple=True)
-        before = torch.cat([torch.full_like(batch.ids[:, :1], self.spec.end), batch.ids[:, :-1]], dim=1)
-        x_BLD = self.net.embed(before)
-        x_BLD = x_BLD if seen is None else x_BLD * seen[..., None]
+        at = batch.free.nonzero(as_tuple=True)
+        x_BLD = self.net.embed(shifted_right(batch.ids, self.spec.end))
+        x_BLD = x_BLD if visible is None else x_BLD * visible[..., None]
         z = z.to(x_BLD.dtype)
         y_BLD, _ = self.net.writer(x_BLD, z, self.net.writer.begun(z))
-        logits = self.net.logits(y_BLD[rows, positions])
-        nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
-        return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
+        return scattered_nll(self.net.logits(y_BLD[at]), batch.ids, at)
 
-    def _seen(self, batch: Canvas, rng: Rng) -> Tensor | None:
-        """(B, L) bool: what word dropout leaves. What stands before the first token is no token, and stays."""
-        share = self.spec.word_dropout
-        if not share:
+    def _visible(self, batch: Canvas, rng: Rng) -> Tensor | None:
+        """(B, L) bool: the inputs that word dropout leaves; the start symbol is always among them."""
+        rate = self.spec.word_dropout
+        if not rate:
             return None
-        seen = rng.uniform(batch.ids.shape[1]).to(batch.ids.device) >= share
-        return seen.index_fill(1, torch.zeros(1, dtype=torch.int64, device=seen.device), True)
+        visible = rng.uniform(batch.ids.shape[1]).to(batch.ids.device) >= rate
+        return visible.index_fill(1, torch.zeros(1, dtype=torch.int64, device=visible.device), True)
 
-    # ------------------------------------------------------------ what every system does
+    # ------------------------------------------------------------ training and sampling
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        """The bound with the divergence weighed, annealed and partly free; what it is itself stands in the parts."""
+        """The bound with the divergence weighted, annealed and partly free; the plain one stands in the parts."""
         spec, q = self.spec, self.posterior(batch)
-        text = self.token_nll(batch, draw(q, rng.at("latent")), self._seen(batch, rng.at("seen"))).sum(1)
-        yield weighted_elbo(text, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
+        nll = self.token_nll(batch, draw(q, rng.at("latent")), self._visible(batch, rng.at("seen"))).sum(1)
+        yield weighted_elbo(nll, divergence(q), batch.free.sum(1), self.weight, spec.free, spec.bits, spec.weigh)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: -log p(x | z) for one draw of the posterior, and the divergence."""
-        q = self.posterior(batch)
-        text = self.token_nll(batch, draw(q, rng.at("latent")))
-        return text.double().sum(1) + divergence(q).double().sum(1)
+        return negative_elbo(self.posterior(batch), partial(self.token_nll, batch), rng)
 
     def sample(self, request: Request) -> Iterator[Frame]:
-        """Texts at `request.latent` (B, Z), or where the prior draws it; what that takes is not counted."""
+        """Texts at `request.latent` (B, Z), or at draws of the prior, whose cost is not counted."""
         spec, canvas, net = self.spec, request.canvas, self.net
         assert request.block is None, "rnn-vae cannot write past its canvas"
         rng = Rng(request.seed, canvas.index.tolist())
         z = self.prior(rng.at("latent")) if request.latent is None else request.latent
         z = z.to(net.embed.weight)
         forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=canvas.ids.device)
-        held = [(z, net.writer.begun(z))]
+        state, cell = net.writer.begun(z)
 
         def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
-            z, (state, cell) = held[0]
-            z, memory = z[keep], (state[:, keep], cell[:, keep])
-            y_BLD, memory = net.writer(net.embed(fresh), z, memory)
-            held[0] = z, memory
+            nonlocal z, state, cell
+            z = z[keep]
+            y_BLD, (state, cell) = net.writer(net.embed(fresh), z, (state[:, keep], cell[:, keep]))
             return net.logits(y_BLD[:, -1]).index_fill(1, forbidden, -math.inf)
 
         return write(

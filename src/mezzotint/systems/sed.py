@@ -1,13 +1,13 @@
 """SED: self-conditioned embedding diffusion (Strudel et al. 2022, arXiv:2211.04236).
 
-A bidirectional transformer says what the clean vectors of a text are, given noisy ones, what it said last time, and the
-clean vectors of whatever is given.
+A bidirectional transformer predicts the clean vectors of a text from noisy ones, its last estimate, and the clean
+vectors of whatever is given.
 
 Departure: by default the network says odds of tokens (`speaks=tokens`), as in CDCD (Dieleman et al. 2022,
 arXiv:2211.15089, §3), plus the exact odds of each token given its own noisy vector, so that it only has to learn what
 the context adds; the estimate is the mean of the vectors under both. `speaks=vector` is the paper's regression.
-Departure: the token frequencies that `_without` needs are learned beside, a third term of the loss that reaches nothing
-else.
+Departure: the token frequencies that `_first_estimate` needs are learned beside, a third term of the loss that reaches
+nothing else.
 Departure: times are continuous and stratified over the batch, where the paper draws one of T steps for each text.
 Departure: the read-out is learned where a text is noised, not where it is given; a given vector has the noise of sigma0
 in training, as its target would, and none in writing.
@@ -29,16 +29,16 @@ from mezzotint.data.padding import scattered
 from mezzotint.data.spans import given_either
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
-from mezzotint.guidance.self_condition import both, detached, twice
+from mezzotint.guidance.self_condition import both, coin, twice
 from mezzotint.guidance.settled import settled
 from mezzotint.guidance.temperature import mean_under
 from mezzotint.guidance.vocabulary import forbid, spaces
 from mezzotint.net.streams import StreamTransformer
-from mezzotint.objective.alone import alone
 from mezzotint.objective.chain import chain_bound
+from mezzotint.objective.context_free import context_free_losses
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.regression import squared_error
-from mezzotint.objective.rounding import token_nll
+from mezzotint.objective.rounding import row_nll
 from mezzotint.process.gaussian import CosineVariance, FlooredCosineVariance, Gaussian, RescaledVariance, SqrtVariance
 from mezzotint.process.warp import Warp
 from mezzotint.rng import Rng
@@ -48,13 +48,12 @@ from mezzotint.space.embedding import Embedding
 from mezzotint.spec.sed import CARD, GaussianNoise, SEDSpec, SelfCondition, Speaks, Streams, Table, Times
 from mezzotint.types import Canvas, Ending, Frame, Loss, Noised, Prediction, Request
 
-BESIDE = 0.01
-"""Weight of what is learned beside, frequencies and clock, in the loss: Adam does not see it, and what clips gradients
-should not either."""
+AUXILIARY_WEIGHT = 0.01
+"""Of frequencies and clock in the loss: Adam is blind to it, and the clipping of gradients should hardly see them."""
 
 
 class Net(nn.Module):
-    """All that is trained or kept: the table, its read-out, the transformer, and how frequent each token is."""
+    """All trained or stored modules: the table, its read-out, the transformer, and how frequent each token is."""
 
     def __init__(self, spec: SEDSpec) -> None:
         super().__init__()
@@ -96,46 +95,49 @@ class SED:
         self.embed(torch.randn(self.net.space.table.shape, generator=generator))
 
     def embed(self, table: Tensor) -> None:
-        """§3: vectors that were learned before, which stay as they are."""
+        """§3: fill the table with pretrained vectors, which stay fixed."""
         self.net.space.fill(table)
         if self.spec.times is Times.WARPED:
-            # So training begins: nats of tokens, or the squared error of a number.
-            tells = self.spec.speaks is Speaks.TOKENS
-            said = partial(alone, self.process, self.net.space.vectors)
-            self.net.warp.fill(lambda t: said(t)[0] if tells else said(t)[1] / self.spec.width)
+            # The loss at the start of training: nats of tokens, or the squared error of a number.
+            losses = partial(context_free_losses, self.process, self.net.space.vectors)
+            of_tokens = self.spec.speaks is Speaks.TOKENS
+            self.net.warp.fill(lambda t: losses(t)[0] if of_tokens else losses(t)[1] / self.spec.width)
 
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         """x0_hat(x_t, x0_tilde, t), §3."""
         if self.spec.speaks is Speaks.VECTOR:
-            estimate = self._out(noised, cond, previous)
+            estimate = self._output(noised, cond, previous)
             logits = self.net.space.logits(estimate)
         else:
-            logits = self.odds(noised, cond, previous).logits
+            logits = self.token_logits(noised, cond, previous).logits
             estimate = logits.softmax(-1) @ self.net.space.vectors
         return Prediction(logits if at is None else logits[at], estimate, estimate)
 
-    def odds(
+    def token_logits(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
-        """Of tokens alone, for who makes an estimate of them (`mean_under`)."""
-        logits = self._out(noised, cond, previous) + self.process.evidence(noised, self.net.space.vectors)
+        """The prediction without an estimate, for `mean_under`, which makes one of the logits."""
+        logits = self._output(noised, cond, previous) + self.process.evidence(noised, self.net.space.vectors)
         return Prediction(logits if at is None else logits[at])
 
-    def _out(self, noised: Noised, cond: Canvas, previous: object) -> Tensor:
-        """What the network says: (B, L, V) or, of vectors, (B, L, D)."""
+    def _output(self, noised: Noised, cond: Canvas, previous: object) -> Tensor:
+        """The network's output: (B, L, V) or, of vectors, (B, L, D)."""
         z = noised.z
-        told = self.spec.self_condition is not SelfCondition.NONE  # what it never saw in training it gets nowhere
-        earlier = previous if told and isinstance(previous, Tensor) else self._without(noised)
+        # A network trained without earlier estimates gets none in writing.
+        earlier = previous if self._is_conditioned and isinstance(previous, Tensor) else self._first_estimate(noised)
         earlier = earlier * cond.free[..., None]
-        streams = [z, earlier] if self.spec.streams is Streams.IN_PLACE else self._apart(z, cond.given, earlier)
-        inputs = torch.cat(streams, dim=-1).to(self.net.body.enter.weight.dtype)
+        inputs = torch.cat(self._streams(z, cond.given, earlier), dim=-1).to(self.net.body.enter.weight.dtype)
         out: Tensor = self.net.body(inputs, noised.t, cond.real)
         return out.to(z.dtype)
 
-    def _without(self, noised: Noised) -> Tensor:
-        """What stands in for an earlier estimate where there is none.
+    @property
+    def _is_conditioned(self) -> bool:
+        return self.spec.self_condition is not SelfCondition.NONE
+
+    def _first_estimate(self, noised: Noised) -> Tensor:
+        """The stand-in for an earlier estimate where there is none.
 
         Departure: the mean under each noisy vector and the token frequencies alone, where the paper has zeros.
         """
@@ -144,34 +146,38 @@ class SED:
         logits = self.process.evidence(noised, self.net.space.vectors) + self.net.frequency.detach()
         return (logits.softmax(-1) @ self.net.space.vectors).detach()
 
-    def _apart(self, z: Tensor, given: Tensor, earlier: Tensor) -> list[Tensor]:
+    def _streams(self, z: Tensor, given: Tensor, earlier: Tensor) -> list[Tensor]:
+        """The network's inputs (B, L, *), side by side."""
+        if self.spec.streams is Streams.IN_PLACE:
+            return [z, earlier]
         mark = given[..., None].to(z)
         return [z * (1 - mark), z * mark, mark, earlier]
 
     def losses(self, batch: Canvas, rng: Rng) -> Iterable[Loss]:
-        """§3: the error of the estimate over what is noised, and the read-out of the noised true vectors."""
-        batch, _ = self._padded(batch, rng)
+        """§3: the error of the estimate at noised positions, and the rounding loss of the noised true vectors."""
+        batch, _ = self._scatter_padding(batch, rng)
         given = given_either(batch.real, self.spec.spans, self.spec.singly, rng.at("spans"))
         batch = Canvas(batch.ids, given, batch.real, batch.index)
         t = self._times(1 - rng.at("time").stratified()).to(batch.ids.device)
         z0 = self.net.space.encode(batch.ids, self.spec.sigma0, rng.at("sigma0"))
         noised = self.process.corrupt(z0, t, batch.free, rng.at("noise"))
-        lost = (rng.at("drop").uniform() < self.spec.drop).to(batch.ids.device)
-        noised = Noised(dropped(noised.z, batch.given & lost[:, None]), t)
-        errors = torch.stack([self._error(said, z0, batch) for said in self._passes(noised, batch, rng)]).mean(0)
+        is_dropped = (rng.at("drop").uniform() < self.spec.drop).to(batch.ids.device)
+        noised = Noised(dropped(noised.z, batch.given & is_dropped[:, None]), t)
+        predictions = self._passes(noised, batch, rng)
+        errors = torch.stack([self._error(prediction, z0, batch) for prediction in predictions]).mean(0)
         error = errors.sum()
-        rounding = token_nll(self.net.space.logits(z0.detach()), batch.ids, batch.free).sum()
-        frequency = token_nll(self.net.frequency.expand(*batch.ids.shape, -1), batch.ids, batch.free).sum()
+        rounding = row_nll(self.net.space.logits(z0.detach()), batch.ids, batch.free).sum()
+        frequency = row_nll(self.net.frequency.expand(*batch.ids.shape, -1), batch.ids, batch.free).sum()
         parts = {"error": error.detach(), "rounding": rounding.detach(), "frequency": frequency.detach()}
-        clock = self._misfit(t, errors, batch.free.sum(1))
-        yield Loss(error + rounding + BESIDE * (frequency + clock), parts, float(batch.free.sum()))
+        clock = self._clock_loss(t, errors, batch.free.sum(1))
+        yield Loss(error + rounding + AUXILIARY_WEIGHT * (frequency + clock), parts, float(batch.free.sum()))
 
     def _times(self, u: Tensor) -> Tensor:
-        """Times (N,) of uniform numbers (N,) in (0, 1]: where the loss falls, if they are warped."""
-        return self.net.warp.times(u.to(self.net.warp.tenth.device)) if self.spec.times is Times.WARPED else u
+        """Times (N,) of uniform numbers (N,) in (0, 1], warped to where the loss falls if the spec says so."""
+        return self.net.warp.times(u) if self.spec.times is Times.WARPED else u
 
-    def _misfit(self, t: Tensor, errors: Tensor, free: Tensor) -> Tensor | float:
-        """What the clock still has to learn, small beside what the rest has."""
+    def _clock_loss(self, t: Tensor, errors: Tensor, free: Tensor) -> Tensor | float:
+        """The clock's own loss, summed over free (B,) positions; 0 if there is none."""
         if self.spec.times is not Times.WARPED:
             return 0.0
         return (self.net.warp.misfit(t, errors / free.clamp(min=1)) * free).sum()
@@ -179,39 +185,36 @@ class SED:
     def _passes(self, noised: Noised, batch: Canvas, rng: Rng) -> Iterator[Prediction]:
         if self.spec.self_condition is SelfCondition.BOTH:
             yield from both(self.denoise, noised, batch)
-        elif self.spec.self_condition is SelfCondition.COIN and float(Rng(rng.seed, [0], rng.purpose).uniform()) < 0.5:
-            with torch.no_grad():
-                first = self.denoise(noised, batch)
-            yield self.denoise(noised, batch, detached(first))
+        elif self.spec.self_condition is SelfCondition.COIN:
+            yield coin(self.denoise, noised, batch, rng)
         else:
             yield self.denoise(noised, batch)
 
-    def _error(self, said: Prediction, z0: Tensor, batch: Canvas) -> Tensor:
+    def _error(self, prediction: Prediction, z0: Tensor, batch: Canvas) -> Tensor:
         if self.spec.speaks is Speaks.TOKENS:
-            return token_nll(said.logits, batch.ids, batch.free)
-        assert said.estimate is not None
-        return squared_error(said.estimate, z0, batch.free)
+            return row_nll(prediction.logits, batch.ids, batch.free)
+        assert prediction.estimate is not None
+        return squared_error(prediction.estimate, z0, batch.free)
 
     def nll(self, batch: Canvas, rng: Rng) -> Tensor:
         """(B,) float64 nats: one draw of the bound of the chain; a self-conditioned network passes twice a step.
 
         Departure: a network that says vectors has sure words settled, as Diffusion-LM's bound has.
         """
-        batch, log_q = self._padded(batch, rng)
-        conditioned = self.spec.self_condition is not SelfCondition.NONE
-        denoise = twice(self.denoise) if conditioned else self.denoise
+        batch, log_q = self._scatter_padding(batch, rng)
+        denoise = twice(self.denoise) if self._is_conditioned else self.denoise
         if self.spec.speaks is Speaks.VECTOR:
             denoise = settled(denoise, self.net.space.vectors, self.process)
         bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
         return bound + log_q + self.length(batch.real).double()
 
-    def _padded(self, batch: Canvas, rng: Rng) -> tuple[Canvas, Tensor]:
-        """Some positions of a text are empty; with log q of which, so that the bound is one on the text."""
+    def _scatter_padding(self, batch: Canvas, rng: Rng) -> tuple[Canvas, Tensor]:
+        """Padding at random positions of each text, and log q of which, so that the bound is one on the text."""
         return scattered(batch, self.spec.padding, self.spec.end, self.spec.pad, rng.at("padding"))
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, vectors = request.canvas, self.net.space.vectors.detach()
-        counted = Counted(self.odds if self.spec.speaks is Speaks.TOKENS else self.denoise, canvas)
+        counted = Counted(self.token_logits if self.spec.speaks is Speaks.TOKENS else self.denoise, canvas)
         denoise = spaces(forbid(counted, request.forbidden), request.spaced)
         if self.spec.speaks is Speaks.TOKENS:
             denoise = mean_under(denoise, vectors, request.temperature, request.top_p)

@@ -21,9 +21,9 @@ from mezzotint.rng import Rng
 from mezzotint.spec.adavae import PriorSpec
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
-from mezzotint.systems.latent_diffusion import LatentDiffusion
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import fill, named, read_weights
+from mezzotint.training.latent_prior import LatentDiffusion
 from mezzotint.training.loop import Tick, Trainer
 from mezzotint.types import Canvas, Latent, Posterior, System
 

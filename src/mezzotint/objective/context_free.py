@@ -1,4 +1,4 @@
-"""What a token's own noisy vector says of it: where a network has nothing to add, and where its task begins.
+"""The losses of a denoiser without context, which reads each token off its own noisy vector: a network's baseline.
 
 Source: the exact posterior of a token under one vector, Dieleman et al. 2022 (CDCD), arXiv:2211.15089, §3.
 """
@@ -17,9 +17,9 @@ PROBES = 64
 
 
 @torch.no_grad()
-def alone(process: Gaussian, vectors_VD: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) nats a token, and (N,) squared error of the mean vector: what is lost at times (N,) above 0 by who knows of
-    each position only its noisy vector, if all tokens are as frequent. Means over the same PROBES at every time."""
+def context_free_losses(process: Gaussian, vectors_VD: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) nats a token, and (N,) squared error of the mean vector, at times (N,) above 0, under the exact posterior of
+    each token given its own noisy vector and equal frequencies. Means over the same PROBES at every time."""
     rng = Rng(0, range(PROBES))
     ids = (rng.at("probe").uniform() * len(vectors_VD)).long().to(vectors_VD.device)
     vectors = vectors_VD[ids][:, None]

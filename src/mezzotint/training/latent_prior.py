@@ -1,8 +1,8 @@
-"""A diffusion prior on the latents of texts: what a system that has a latent space draws its points from.
+"""A diffusion prior on the latents of texts, from which a system that has a latent space draws its points.
 
 Rombach et al. 2021 (latent diffusion), arXiv:2112.10752, §3; on one vector a text, as Zhou et al. 2025 (DiffLM), ACL.
 The posteriors of a corpus, mixed, are no standard normal distribution, and the bound pays for the difference (Hoffman
-and Johnson 2016, "ELBO surgery"); this learns the mixture instead. The network says v (Salimans and Ho 2022,
+and Johnson 2016, "ELBO surgery"); this learns the mixture instead. The network predicts v (Salimans and Ho 2022,
 arXiv:2202.00512, §4 and App. D): z_0 = alpha z_t - sigma v.
 """
 
@@ -26,7 +26,7 @@ from mezzotint.types import Canvas, Loss, Noised, Posterior, Prediction
 
 
 class Net(nn.Module):
-    """All that is kept: the network, and what the latents are brought to mean 0 and deviation 1 by."""
+    """All stored modules: the network, and the mean and deviation by which latents are standardised."""
 
     mean: Tensor
     deviation: Tensor
@@ -55,9 +55,9 @@ class LatentDiffusion:
         nn.init.zeros_(self.net.body.leave.weight)  # v = 0: the estimate of latents that are normal
         if self.posteriors is not None:
             q = self.posteriors
-            spread = q.mean.var(dim=0, correction=0) + q.logvar.exp().mean(0)
+            variance = q.mean.var(dim=0, correction=0) + q.logvar.exp().mean(0)
             self.net.mean.copy_(q.mean.mean(0))
-            self.net.deviation.copy_(spread.sqrt())
+            self.net.deviation.copy_(variance.sqrt())
 
     def denoise(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
@@ -74,10 +74,10 @@ class LatentDiffusion:
         q = Posterior(self.posteriors.mean[rows], self.posteriors.logvar[rows])
         z0 = ((draw(q, rng.at("latent")) - self.net.mean) / self.net.deviation)[:, None]
         t = (1 - rng.at("time").stratified()).to(rows.device)
-        said = self.denoise(self.process.corrupt(z0, t, batch.free, rng.at("noise")), batch)
-        assert said.estimate is not None
+        estimate = self.denoise(self.process.corrupt(z0, t, batch.free, rng.at("noise")), batch).estimate
+        assert estimate is not None
         _, sigma = self.process.alpha_sigma(t)
-        error = (squared_error(said.estimate, z0, batch.free) / sigma**2).sum()
+        error = (squared_error(estimate, z0, batch.free) / sigma**2).sum()
         yield Loss(error, {"error": error.detach()}, float(len(rows)), player="prior")
 
     def points(self, rng: Rng) -> Tensor:
@@ -91,10 +91,10 @@ class LatentDiffusion:
             noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
         ) -> Prediction:
             nonlocal last
-            said = counted(noised, cond, previous, at)
-            assert said.estimate is not None
-            last = said.estimate
-            return said
+            prediction = counted(noised, cond, previous, at)
+            assert prediction.estimate is not None
+            last = prediction.estimate
+            return prediction
 
         for _ in drive(
             denoise, GaussianStep(self.process, ancestral, start), canvas, self.spec.steps, rng, counted.calls
