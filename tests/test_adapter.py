@@ -34,7 +34,9 @@ OURS = {"neighbours": 5}
 
 def adapter(started: bool = True) -> Adapter:
     made = Adapter(D, 3).double()
-    made.initialise(torch.Generator().manual_seed(2), started)
+    made.initialise(generator := torch.Generator().manual_seed(2))
+    if started:
+        torch.nn.init.normal_(made.up.weight, 0, 0.02, generator)
     return made
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from mezzotint.errors import CapabilityError, UsageError
-from mezzotint.guidance.constraint import Classified, Forbidden, Length, Pinned, View
+from mezzotint.guidance.constraint import Classified, Constraint, Length, View, log
 from mezzotint.guidance.control import Constraints, settled_request
 from mezzotint.guidance.masked import Filled
 from mezzotint.guidance.phrases import Absent, Contains
@@ -52,6 +53,57 @@ def mass(p: torch.Tensor, holds) -> list[float]:
     each = [torch.stack([p[:, i, token] for i, token in enumerate(text)]).prod(0) for text in texts]
     chosen = [q for text, q in zip(texts, each, strict=True) if holds(text)]
     return torch.stack(chosen).sum(0).tolist()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned(Constraint):
+    """Tokens at their positions, counted from 0: the simplest constraint on single positions."""
+
+    words: Mapping[int, int]
+
+    def settle(self, canvas: Canvas) -> Canvas:
+        ids, given = canvas.ids.clone(), canvas.given.clone()
+        for position, token in self.words.items():
+            ids[:, position], given[:, position] = token, True
+        return replace(canvas, ids=ids, given=given)
+
+    @property
+    def is_multilinear(self) -> bool:
+        return True
+
+    @property
+    def is_enforced(self) -> bool:
+        return True
+
+    def log_chance(self, view: View) -> torch.Tensor:
+        return torch.stack([log(view.odds[:, place, word]) for place, word in self.words.items()]).sum(0)
+
+    def holds(self, ids: torch.Tensor, canvas: Canvas) -> torch.Tensor:
+        return torch.stack([ids[:, place] == word for place, word in self.words.items()]).all(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forbidden(Constraint):
+    """Ids that stand nowhere."""
+
+    ids: tuple[int, ...]
+
+    def banned(self, canvas: Canvas) -> tuple[torch.Tensor, tuple[int, ...]]:
+        return canvas.real, self.ids
+
+    @property
+    def is_multilinear(self) -> bool:
+        return True
+
+    @property
+    def is_enforced(self) -> bool:
+        return True
+
+    def log_chance(self, view: View) -> torch.Tensor:
+        return (log(1 - view.odds[..., list(self.ids)].sum(-1)) * view.canvas.free).sum(1)
+
+    def holds(self, ids: torch.Tensor, canvas: Canvas) -> torch.Tensor:
+        return ~(torch.isin(ids, torch.tensor(self.ids, device=ids.device)) & canvas.real).any(1)
 
 
 # ---- one constraint --------------------------------------------------------------------------------------------------
@@ -141,8 +193,6 @@ def test_what_can_be_settled_is():
         ([Length(tokens=0)], "at least 1"),
         ([Length(tokens=2), Length(tokens=3)], "2 and 3 tokens"),
         ([Length(tokens=9, end=0, pad=3)], "does not fit"),
-        ([Length(tokens=2), Pinned(words={2: 1})], "position 2"),
-        ([Pinned(words={0: 1}), Pinned(words={0: 2})], "two different"),
         ([Pinned(words={0: 1}), Forbidden(ids=(1,))], "forbidden"),
         ([Length(tokens=2, end=0, pad=3), Pinned(words={1: 0})], "forbidden"),
         ([Forbidden(ids=(0, 1, 2, 3))], "every token"),
@@ -303,11 +353,11 @@ def masked(parts, rows: int = 1500, steps: int = 500, p=None, **how) -> tuple[Co
 @pytest.mark.parametrize("case", range(4))
 def test_masked_writing_follows_bayes_rule_where_positions_are_independent(case, hard):
     part, holds = CASES[case]
-    found, ids, control = masked([part], hard=hard)
+    found, ids, _ = masked([part], hard=hard)
     texts = {t: mass(odds(1), lambda u, t=t: u == t)[0] for t in itertools.product(range(V), repeat=L) if holds(t)}
     exact = {t: q / sum(texts.values()) for t, q in texts.items()}
     if steps_are_apart(part):
-        assert bool(control.holds(ids, blank(len(ids), L))[0].all())
+        assert bool(part.holds(ids, blank(len(ids), L)).all())
     kept = {t: n for t, n in found.items() if t in exact}
     assert sum(kept.values()) >= 0.99 * len(ids)
     assert chi_square_p(kept, exact) > 1e-3
@@ -400,8 +450,8 @@ def test_a_token_put_into_a_state_changes_one_place_of_what_is_read():
 def test_composed_constraints_hold_together_under_masks():
     parts = [Pinned(words={0: 0}), Contains(phrases=((1,),)), Forbidden(ids=(3,))]
     _, ids, control = masked(parts, rows=200)
-    *hard, wanted = (held.float().mean() for held in (control.holds(ids, blank(200, L))[i] for i in (0, 2, 1)))
-    assert hard == [1.0, 1.0] and float(wanted) > 0.98
+    pinned, wanted, banned = (part.holds(ids, blank(200, L)).float().mean() for part in control.parts)
+    assert pinned == banned == 1.0 and float(wanted) > 0.98
 
 
 # ---- the systems -----------------------------------------------------------------------------------------------------
@@ -417,11 +467,11 @@ def test_systems_keep_to_lengths_pins_and_bans_whatever_they_learned(name):
     parts = [Length(tokens=5, end=0, pad=1), Pinned(words={1: 4}), Forbidden(ids=(3, 6)), Contains(phrases=((8,),))]
     control, canvas = Constraints(parts), blank(12, 8)
     *_, last = made.sample(Request(canvas, steps=20, forbidden=(2,), control=control))
-    length, pinned, banned, wanted = control.holds(last.ids, canvas)
+    length, pinned, banned, wanted = (part.holds(last.ids, canvas) for part in parts)
     assert bool(length.all()) and bool(pinned.all()) and bool(banned.all())
     assert not bool((last.ids == 2).any())
     *_, plain = made.sample(Request(canvas, steps=20, forbidden=(2,), control=Constraints(parts, soft=False)))
-    before = control.holds(plain.ids, canvas)[3]
+    before = parts[3].holds(plain.ids, canvas)
     if name == "mdlm":  # where a word stands is drawn first, by one evaluation
         assert bool(wanted.all()) and bool(before.all()) and bool((last.nfe <= 6).all())
     else:  # untrained, it says the same of any state: there is nothing to follow
@@ -472,17 +522,18 @@ def test_what_is_there_already_gets_no_second_place():
 @pytest.mark.parametrize("steps", [1, 2, 400])
 def test_a_forbidden_phrase_never_stands_however_many_tokens_are_written_at_once(steps):
     part = Absent(phrases=((0, 1), (2, 2, 2), (3,)))
-    _, ids, control = masked([part], rows=1200, steps=steps)
-    assert bool(control.holds(ids, blank(len(ids), L))[0].all())
-    _, ids, control = masked([Pinned(words={1: 2}), Absent(phrases=((2, 1), (3, 2)))], rows=600, steps=steps)
-    assert bool(control.holds(ids, blank(len(ids), L))[1].all())
+    _, ids, _ = masked([part], rows=1200, steps=steps)
+    assert bool(part.holds(ids, blank(len(ids), L)).all())
+    absent = Absent(phrases=((2, 1), (3, 2)))
+    _, ids, _ = masked([Pinned(words={1: 2}), absent], rows=600, steps=steps)
+    assert bool(absent.holds(ids, blank(len(ids), L)).all())
     texts = torch.tensor(list(itertools.product(range(V), repeat=L)))
     truth = [
         not any(t[i : i + len(p)] == p for p in part.phrases for i in range(L)) for t in map(tuple, texts.tolist())
     ]
     assert part.holds(texts, blank(len(texts), L)).tolist() == truth
     one = Absent(phrases=((1,), (2,)))
-    assert one.seen_to and not part.seen_to
+    assert one.is_enforced and not part.is_enforced
     assert one.log_chance(view(odds())).exp().tolist() == pytest.approx(mass(odds(), lambda t: not {1, 2} & set(t)))
 
 

@@ -132,7 +132,7 @@ def test_all_that_can_be_told_has_probability_one():
     said = told.phrases(view)[:, 0, 1].exp()
     assert torch.allclose(told.span((0, 2, "NP")).log_p(view).exp(), said[:, 1] + said[:, 2])
     assert torch.allclose(told.span((0, 2, "S")).log_p(view).exp(), said[:, 2])
-    assert len(view.kept) == 1
+    assert len(view.cache) == 1
 
 
 def test_padding_changes_nothing():

@@ -324,10 +324,9 @@ def test_one_step_of_mask_predict_draws_every_token_by_itself(oracle):
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
-def test_every_decoder_has_a_rule_that_says_what_it_is():
+def test_every_decoder_has_a_rule_and_one_is_exact():
     assert set(RULES) == CARD.decoders
-    for decoder in CARD.decoders:
-        assert rule(PROCESS, Request(blank(1, 3), decoder=decoder)).exact == decoder.exact == (decoder.value == "exact")
+    assert [decoder.value for decoder in CARD.decoders if decoder.exact] == ["exact"]
 
 
 def test_options_reach_the_rules(oracle):

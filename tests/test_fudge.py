@@ -16,7 +16,7 @@ from mezzotint.data.canvas import free, pack, widened
 from mezzotint.data.labelled import labelled, labels_of
 from mezzotint.guidance.constraint import Classified, Length, View
 from mezzotint.guidance.control import Constraints
-from mezzotint.guidance.fudge import begun, foreseen
+from mezzotint.guidance.fudge import fudge, prefix_view
 from mezzotint.guidance.phrases import Absent
 from mezzotint.net.classifier import ClassifierNet
 from mezzotint.process.truncated import UNWRITTEN, Truncated
@@ -101,7 +101,7 @@ def test_with_an_exact_classifier_and_all_tokens_the_law_is_bayes_rule(what):
         total = 1.0
         for place, token in enumerate((*text, END)):
             before = torch.tensor([text[:place]], dtype=torch.int64)
-            odds = foreseen(exact.logits(before), before, exact.chance(SAYS[what]), V, 1.0).softmax(-1)
+            odds = fudge(exact.logits(before), before, exact.chance(SAYS[what]), V, 1.0).softmax(-1)
             total *= float(odds[0, token])
             if not total:
                 break
@@ -158,15 +158,15 @@ def test_the_strength_is_a_power_and_what_is_not_weighed_is_never_written():
 
     for strength in (0.0, 1.0, 2.0):
         expected = logits.exp() * chances.exp() ** strength
-        odds = foreseen(logits, before, chance, 4, strength).softmax(-1)
+        odds = fudge(logits, before, chance, 4, strength).softmax(-1)
         assert torch.allclose(odds, (expected / expected.sum()).float())
-    assert foreseen(logits, before, chance, 2, 1.0).softmax(-1)[0].tolist() == pytest.approx([4 / 19, 15 / 19, 0, 0])
+    assert fudge(logits, before, chance, 2, 1.0).softmax(-1)[0].tolist() == pytest.approx([4 / 19, 15 / 19, 0, 0])
     # The end is one of them.
-    told = foreseen(logits, before, chance, 2, 1.0, end=3).softmax(-1)[0].tolist()
+    told = fudge(logits, before, chance, 2, 1.0, end=3).softmax(-1)[0].tolist()
     assert told == pytest.approx([4 / 14, 0, 0, 10 / 14])
     # Where all candidates make it impossible, nothing is told.
     never = lambda rows, prefixes: torch.full((len(rows),), -inf).double()  # noqa: E731
-    assert torch.equal(foreseen(logits, before, never, 2, 1.0), logits)
+    assert torch.equal(fudge(logits, before, never, 2, 1.0), logits)
 
 
 def test_hard_means_bar_the_end_before_a_length_and_the_last_word_of_a_phrase():
@@ -180,11 +180,11 @@ def test_hard_means_bar_the_end_before_a_length_and_the_last_word_of_a_phrase():
 
 def test_what_is_begun_is_real_up_to_its_end_or_as_far_as_it_may_go():
     prefixes, lengths = torch.tensor([[2, 3], [2, END]]), torch.tensor([4, 4])
-    view = begun(prefixes, lengths, 4, END, V)
+    view = prefix_view(prefixes, lengths, 4, END, V)
     assert view.noised.z.tolist() == [[2, 3, UNWRITTEN, UNWRITTEN], [2, END, UNWRITTEN, UNWRITTEN]]
     assert view.canvas.real.tolist() == [[True] * 4, [True, True, False, False]]
     assert view.odds.sum(-1).tolist() == [[1, 1, 0, 0]] * 2
-    short = begun(prefixes, torch.tensor([3, 4]), 4, None, V)
+    short = prefix_view(prefixes, torch.tensor([3, 4]), 4, None, V)
     assert short.canvas.real.sum(1).tolist() == [3, 4]
 
 
@@ -251,8 +251,8 @@ def test_a_trained_classifier_says_of_prefixes_what_bayes_rule_says():
     for beginning in sorted(beginnings):
         prefix = torch.tensor([beginning], dtype=torch.int64)
         with torch.no_grad():
-            alone = begun(prefix, torch.tensor([L]), len(beginning) or 1, END, V)
-            far = begun(prefix, torch.tensor([L]), L, END, V)
+            alone = prefix_view(prefix, torch.tensor([L]), len(beginning) or 1, END, V)
+            far = prefix_view(prefix, torch.tensor([L]), L, END, V)
             said = float(says.log_p(alone).exp())
             long = float(Length(tokens=2, end=END, ends=reader.ends).log_chance(far).exp())
         for told, holds in ((said, SAYS["ends like 3"]), (long, SAYS["two words"])):

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 import torch
 
-from mezzotint.guidance.reward import tilted
+from mezzotint.guidance.reward import tilt_by_reward
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.process.schedule import LogLinear
 from mezzotint.rng import Rng
@@ -131,7 +131,7 @@ def test_logits_move_along_the_gradient_at_all_masks_and_are_given_where_asked()
         return 4 * logits.softmax(-1)[:, 1] * (1 + logits.softmax(-1)[:, 1].sum())
 
     at = (torch.tensor([0, 1]), torch.tensor([1, 2]))
-    guided = tilted(denoise, V, reward, lambda t: torch.where(t > 0.5, 2.0, 0.0))
+    guided = tilt_by_reward(denoise, V, reward, lambda t: torch.where(t > 0.5, 2.0, 0.0))
     found, plain = guided(noised, canvas, None, at).logits, denoise(noised, canvas, None, at).logits
     masked = (z == V).nonzero(as_tuple=True)
     leaf = denoise(noised, canvas, None, masked).logits.detach().requires_grad_()
@@ -150,6 +150,6 @@ def test_no_reward_is_asked_where_there_is_no_strength_and_a_constant_one_change
         raise AssertionError
 
     assert torch.equal(
-        written(tilted(denoise, V, never, lambda t: torch.zeros_like(t)), plain, 64).ids,
-        written(tilted(denoise, V, lambda n, c, at, x: 0 * x.sum(-1) + 1, torch.ones_like), plain, 64).ids,
+        written(tilt_by_reward(denoise, V, never, lambda t: torch.zeros_like(t)), plain, 64).ids,
+        written(tilt_by_reward(denoise, V, lambda n, c, at, x: 0 * x.sum(-1) + 1, torch.ones_like), plain, 64).ids,
     )

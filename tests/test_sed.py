@@ -11,7 +11,7 @@ from mezzotint.data.lengths import Lengths
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.clamp import clamp
 from mezzotint.guidance.classifier_free import classifier_free
-from mezzotint.guidance.self_condition import both
+from mezzotint.guidance.self_condition import both_passes
 from mezzotint.guidance.temperature import mean_under
 from mezzotint.guidance.vocabulary import forbid
 from mezzotint.objective.rounding import row_nll
@@ -86,7 +86,7 @@ def test_a_fixed_table_is_not_trained(table):
 
 def test_the_second_pass_sends_nothing_back_through_the_first():
     made, batch = system(), texts(2)
-    first, second = both(made.denoise, state(made, batch, 0.5), batch)
+    first, second = both_passes(made.denoise, state(made, batch, 0.5), batch)
     second.estimate.sum().backward()
     through = made.net.body.leave.weight.grad.clone()
     made.net.zero_grad()

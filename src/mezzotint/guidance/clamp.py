@@ -23,13 +23,13 @@ def clamp(denoise: Denoiser, vectors_VD: Tensor, read: Callable[[Tensor], Tensor
     def clamped(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
-        said = denoise(noised, cond, previous)
-        assert said.estimate is not None
-        forbidden = said.logits.isneginf()
+        prediction = denoise(noised, cond, previous)
+        assert prediction.estimate is not None
+        forbidden = prediction.logits.isneginf()
         # |x - e|^2 falls as this rises.
-        nearness = said.estimate @ vectors_VD.mT - (vectors_VD**2).sum(-1) / 2
+        nearness = prediction.estimate @ vectors_VD.mT - (vectors_VD**2).sum(-1) / 2
         estimate = vectors_VD[nearness.masked_fill(forbidden, -inf).argmax(-1)]
-        logits = said.logits if read is None else read(estimate).masked_fill(forbidden, -inf)
-        return replace(said, logits=logits if at is None else logits[at], estimate=estimate)
+        logits = prediction.logits if read is None else read(estimate).masked_fill(forbidden, -inf)
+        return replace(prediction, logits=logits if at is None else logits[at], estimate=estimate)
 
     return clamped

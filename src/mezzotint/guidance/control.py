@@ -1,4 +1,4 @@
-"""Constraints together: what they settle, what they exclude, and how the rest bends what a denoiser says.
+"""Constraints together: what they fix, what they ban, and how the rest guides a denoiser.
 
 Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5.2: losses are summed.
 """
@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from mezzotint.errors import CapabilityError, UsageError
 from mezzotint.guidance.constraint import Constraint, Length, View
-from mezzotint.guidance.fudge import begun, foreseen
-from mezzotint.guidance.masked import guided
-from mezzotint.guidance.phrases import Absent, Contains, placed
+from mezzotint.guidance.fudge import fudge, prefix_view
+from mezzotint.guidance.masked import follow_constraints
+from mezzotint.guidance.phrases import Absent, Contains, place_phrase
 from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Control, Denoiser, LogitsProcessor, Noised, Prediction, Request, Steering
@@ -25,7 +25,7 @@ from mezzotint.types import Canvas, Control, Denoiser, LogitsProcessor, Noised, 
 
 @dataclass(frozen=True)
 class Constraints:
-    """A `Control`. `hard` settles and excludes what can be; `soft` follows probabilities, of what hard leaves open."""
+    """A `Control`. `hard` fixes and bans what can be; `soft` guides by probabilities of what `hard` leaves open."""
 
     parts: Sequence[Constraint]
     steering: Steering = field(default_factory=Steering)
@@ -44,7 +44,7 @@ class Constraints:
         excluded = self._excluded(settled, vocab, forbidden)
         if bool((excluded.all(-1) & settled.free).any()):
             raise UsageError("every token is forbidden; allow some")
-        _refuse_absent([part for part in self.parts if isinstance(part, Contains)], settled, excluded)
+        _refuse_impossible_phrases([part for part in self.parts if isinstance(part, Contains)], settled, excluded)
         return settled if self.hard else canvas
 
     def _refuse_given(self, canvas: Canvas) -> None:
@@ -64,13 +64,13 @@ class Constraints:
                 )
 
     def _excluded(self, canvas: Canvas, vocab: int, forbidden: tuple[int, ...]) -> Tensor:
-        """(B, L, V) bool: what cannot stand where; position by position."""
+        """(B, L, V) bool: the tokens that are banned at each position."""
         excluded = torch.zeros(*canvas.ids.shape, vocab, dtype=torch.bool, device=canvas.ids.device)
         excluded[..., list(forbidden)] = True
         for part in self.parts:
             ban = part.banned(canvas)
             if ban is not None:
-                excluded |= ban[0][..., None] & _among(ban[1], vocab, canvas.ids.device)
+                excluded |= ban[0][..., None] & _id_mask(ban[1], vocab, canvas.ids.device)
         return excluded
 
     def excluding(self, denoise: Denoiser) -> Denoiser:
@@ -80,141 +80,135 @@ class Constraints:
         def excluding(
             noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
         ) -> Prediction:
-            said = denoise(noised, cond, previous, at)
-            logits = said.logits
+            prediction = denoise(noised, cond, previous, at)
+            logits = prediction.logits
             for ban in filter(None, (part.banned(cond) for part in self.parts)):
                 where = ban[0] if at is None else ban[0][at]
-                banned = _among(ban[1], logits.shape[-1], logits.device)
+                banned = _id_mask(ban[1], logits.shape[-1], logits.device)
                 logits = logits.masked_fill(where[..., None] & banned, -inf)
-            return Prediction(logits, said.estimate, said.carry)
+            return Prediction(logits, prediction.estimate, prediction.carry)
 
         return excluding
 
     @property
-    def _led(self) -> list[Constraint]:
-        """Those whose probabilities are followed: with `hard`, those that hard means do not see to."""
+    def _soft_parts(self) -> list[Constraint]:
+        """Those that guide by their probabilities: with `hard`, those that it does not enforce."""
         if not self.soft:
             return []
-        return [p for p in self.parts if not self.hard or not p.seen_to]
+        return [part for part in self.parts if not self.hard or not part.is_enforced]
 
     def place_words(self, canvas: Canvas, denoise: Denoiser, mask: int, rng: Rng) -> Canvas:
-        """With `hard`: all that is to be contained has its place in every row, where there is one; long phrases first.
+        """With `hard`: every wanted phrase placed in every row that has room, long phrases first.
 
         One evaluation each, at t = 1.
         """
-        wanted = [part for part in self.parts if isinstance(part, Contains)] if self.hard else []
-        wanted.sort(key=lambda part: -min(map(len, part.phrases)))
+        phrases = [part for part in self.parts if isinstance(part, Contains)] if self.hard else []
+        phrases.sort(key=lambda part: -min(map(len, part.phrases)))
         absent = [part for part in self.parts if isinstance(part, Absent)]
-        for number, part in enumerate(wanted):
+        for number, part in enumerate(phrases):
             if not bool(canvas.free.any()):
                 break
-            rows, places = canvas.free.nonzero(as_tuple=True)
-            at, t = (rows, places), torch.ones(len(canvas.ids), dtype=torch.float64, device=canvas.ids.device)
+            rows, positions = canvas.free.nonzero(as_tuple=True)
+            at, t = (rows, positions), torch.ones(len(canvas.ids), dtype=torch.float64, device=canvas.ids.device)
             with torch.no_grad():
                 logits = denoise(Noised(canvas.ids.masked_fill(canvas.free, mask), t), canvas, None, at).logits
             odds = logits.new_zeros(*canvas.ids.shape, logits.shape[-1], dtype=torch.float64)
             odds[at] = logits.double().softmax(-1)
             u = rng.at(f"place{number}").uniform()
-            canvas = placed(part, canvas, odds, u, wanted[number + 1 :], absent)
+            canvas = place_phrase(part, canvas, odds, u, phrases[number + 1 :], absent)
         return canvas
 
     def guided(self, denoise: Denoiser, mask: int) -> Denoiser:
-        """The denoiser of masks that follows the probabilities of what is wanted (guidance/masked.py)."""
-        barring = [part for part in self.parts if self.hard and not part.seen_to]
-        return guided(denoise, mask, self._led, barring, self.steering)
+        """The denoiser of masks, guided by the probabilities of the constraints (guidance/masked.py)."""
+        hard = [part for part in self.parts if self.hard and not part.is_enforced]
+        return follow_constraints(denoise, mask, self._soft_parts, hard, self.steering)
 
     def loss(self, denoise: Denoiser) -> Callable[[Noised, Canvas], Tensor] | None:
-        """The weighted sum of -log p(condition | state); the denoiser is asked once, and only if odds are wanted."""
-        led = self._led
-        if not led:
+        """The weighted sum of -log p(condition | state); the denoiser is called once, and only if odds are read."""
+        parts = self._soft_parts
+        if not parts:
             return None
 
-        def summed(noised: Noised, cond: Canvas) -> Tensor:
+        def weighted_cost(noised: Noised, cond: Canvas) -> Tensor:
             def odds() -> Tensor:
                 logits = denoise(noised, cond).logits
                 certain = F.one_hot(cond.ids, logits.shape[-1]).double()
                 return torch.where(cond.given[..., None], certain, logits.double().softmax(-1))
 
             view, total = View(noised, cond, odds), noised.z.new_zeros(len(noised.z), dtype=torch.float64)
-            for part in led:
+            for part in parts:
                 log_chance = part.log_chance(view)
                 total = total if log_chance is None else total - part.weight * log_chance
             return total
 
-        return summed
+        return weighted_cost
 
     def logits_processor(self, canvas: Canvas, end: int | None, vocab: int) -> LogitsProcessor:
-        """What bars tokens from next places, and weighs the others by where they lead (guidance/fudge.py).
+        """Bans next tokens, and reweighs the others by the constraints' probabilities (guidance/fudge.py).
 
-        That a word will come later is told by nothing, so what is to be contained is not followed. That a text will be
-        long enough for what is told of it is taken for granted until it ends.
+        Nothing predicts that a word will come later, so `Contains` does not guide. That a text will be long enough for
+        what is classified of it is taken for granted until it ends.
         """
-        led = [part for part in self._led if not isinstance(part, Contains)]
-        reach, lengths = max((part.reach for part in led), default=0), canvas.real.sum(1)
-        # The place of the end, where what is wanted reaches further than what stands.
-        far = reach + 1 if reach and end is not None else reach
-        most = lengths if end is None else lengths.clamp(min=far)
+        parts = [part for part in self._soft_parts if not isinstance(part, Contains)]
+        min_tokens, lengths = max((part.min_tokens for part in parts), default=0), canvas.real.sum(1)
+        # With the place of the end.
+        min_width = min_tokens + 1 if min_tokens and end is not None else min_tokens
+        max_lengths = lengths if end is None else lengths.clamp(min=min_width)
 
         def processor(logits: Tensor, rows: Tensor, before: Tensor) -> Tensor:
-            place = before.shape[1]
+            position = before.shape[1]
             if self.hard:
-                logits = self._barred(logits, canvas.rows(rows), before)
+                logits = self._ban_tokens(logits, canvas.rows(rows), before)
 
-            def chance(some: Tensor, prefixes: Tensor) -> Tensor:
-                view = begun(prefixes, most[rows[some]], max(place + 1, far), end, vocab)
-                return sum((_foretold(part, view, end) for part in led), torch.zeros_like(view.noised.t))
+            def chance(indices: Tensor, prefixes: Tensor) -> Tensor:
+                view = prefix_view(prefixes, max_lengths[rows[indices]], max(position + 1, min_width), end, vocab)
+                return sum((_weighted_log_chance(part, view, end) for part in parts), torch.zeros_like(view.noised.t))
 
-            return (
-                foreseen(logits, before, chance, self.steering.k_left_to_right, self.steering.strength, end)
-                if led
-                else logits
-            )
+            if not parts:
+                return logits
+            return fudge(logits, before, chance, self.steering.k_left_to_right, self.steering.strength, end)
 
         return processor
 
-    def _barred(self, logits: Tensor, canvas: Canvas, before: Tensor) -> Tensor:
-        """Logits (R, V) of the tokens behind `before` (R, m), minus infinity for those that break a rule."""
-        place, vocab = before.shape[1], logits.shape[-1]
-        z = F.pad(before, (0, 1), value=UNWRITTEN)
-        barred = torch.zeros_like(logits, dtype=torch.bool)
+    def _ban_tokens(self, logits: Tensor, canvas: Canvas, prefix: Tensor) -> Tensor:
+        """Logits (R, V) of the tokens after `prefix` (R, m), minus infinity for those that break a rule."""
+        position, vocab = prefix.shape[1], logits.shape[-1]
+        z = F.pad(prefix, (0, 1), value=UNWRITTEN)
+        banned = torch.zeros_like(logits, dtype=torch.bool)
         for part in self.parts:
             ban = part.banned(canvas)
             if ban is not None:
-                barred |= ban[0][:, place, None] & _among(ban[1], vocab, logits.device)
-            completing = None if part.seen_to else part.completing(z, z == UNWRITTEN, vocab)
-            if completing is not None:
-                barred |= completing[:, place]
-        moved = logits.masked_fill(barred, -inf)
-        return moved.where(moved.isfinite().any(-1, keepdim=True), logits)
-
-    def holds(self, ids: Tensor, canvas: Canvas) -> list[Tensor | None]:
-        """For each constraint (B,) bool: which finished texts satisfy it; None where it cannot tell."""
-        return [part.holds(ids, canvas) for part in self.parts]
+                banned |= ban[0][:, position, None] & _id_mask(ban[1], vocab, logits.device)
+            breaking = None if part.is_enforced else part.breaking_tokens(z, z == UNWRITTEN, vocab)
+            if breaking is not None:
+                banned |= breaking[:, position]
+        allowed = logits.masked_fill(banned, -inf)
+        return allowed.where(allowed.isfinite().any(-1, keepdim=True), logits)
 
 
-def _foretold(part: Constraint, view: View, end: int | None) -> Tensor:
-    """(N,) nats: a constraint's log-probability of texts that are begun, weighted; what has ended short is not so."""
+def _weighted_log_chance(part: Constraint, view: View, end: int | None) -> Tensor:
+    """(N,) nats: a constraint's weighted log-probability of prefixes; minus infinity for those that ended too short."""
     log_chance = part.log_chance(view)
     if log_chance is None:
         return torch.zeros_like(view.noised.t)
-    if end is not None and part.reach:
-        short = (view.noised.z[:, : part.reach] == end).any(1)
+    if end is not None and part.min_tokens:
+        short = (view.noised.z[:, : part.min_tokens] == end).any(1)
         log_chance = log_chance.masked_fill(short, -inf)
     return part.weight * log_chance
 
 
-def _among(ids: tuple[int, ...], vocab: int, device: torch.device) -> Tensor:
-    """(V,) bool."""
+def _id_mask(ids: tuple[int, ...], vocab: int, device: torch.device) -> Tensor:
+    """(V,) bool: which ids are among these."""
     return torch.zeros(vocab, dtype=torch.bool, device=device).index_fill(0, torch.tensor(ids, device=device), True)
 
 
-# ---- of a request ---
+# ---- of a request ----------------------------------------------------------------------------------------------------
 
 
 def settled_request(request: Request, vocab: int) -> Request:
-    """The request with all on its canvas that its control settles; UsageError where nothing can satisfy that.
+    """The request with its canvas settled by its control; UsageError where no text can satisfy it.
 
-    CapabilityError for texts that are written block by block: positions would not be the text's.
+    CapabilityError for texts written block by block: positions would not be the text's.
     """
     if request.control is None:
         return request
@@ -231,39 +225,39 @@ def excluding(denoise: Denoiser, control: Control | None) -> Denoiser:
 # ---- what cannot be --------------------------------------------------------------------------------------------------
 
 
-def _refuse_absent(wanted: Sequence[Contains], canvas: Canvas, excluded: Tensor) -> None:
-    """UsageError where what is to be contained is forbidden, or has no room in the shortest row.
+def _refuse_impossible_phrases(phrases: Sequence[Contains], canvas: Canvas, excluded: Tensor) -> None:
+    """UsageError where a wanted phrase is forbidden, or has no room in the shortest row.
 
-    Only what cannot be is refused: words that could share a position count once.
+    Phrases that could share a position count once, so that nothing possible is refused.
     """
     for row in range(len(canvas.ids)):
         free, allowed = canvas.free[row], ~excluded[row]
         open_ids = allowed[free].any(0)
         groups: list[tuple[set[int], int]] = []
-        for part in wanted:
-            if bool(part.holds(canvas.ids[row : row + 1], _only_given(canvas, row))[0]):
+        for part in phrases:
+            if bool(part.holds(canvas.ids[row : row + 1], _given_part(canvas, row))[0]):
                 continue
-            held = set(canvas.ids[row][canvas.given[row]].tolist())
-            possible = [p for p in part.phrases if all(bool(open_ids[i]) or i in held for i in p)]
+            given_ids = set(canvas.ids[row][canvas.given[row]].tolist())
+            possible = [p for p in part.phrases if all(bool(open_ids[i]) or i in given_ids for i in p)]
             if not possible:
-                what = part.name or f"ids {part.phrases}"
-                raise UsageError(f"what the text is to contain ({what}) is forbidden or has no free place")
-            need = min(1 if held & set(p) else len(p) for p in possible)
-            groups = _joined(groups, {i for p in possible for i in p}, need)
-        least, room = sum(need for _, need in groups), int(free.sum())
-        if least > room:
-            raise UsageError(f"a text with {room} free tokens has no room for {least} that are required")
+                name = part.name or f"ids {part.phrases}"
+                raise UsageError(f"what the text is to contain ({name}) is forbidden or has no free place")
+            tokens = min(1 if given_ids & set(p) else len(p) for p in possible)
+            groups = _merge_group(groups, {i for p in possible for i in p}, tokens)
+        required, room = sum(tokens for _, tokens in groups), int(free.sum())
+        if required > room:
+            raise UsageError(f"a text with {room} free tokens has no room for {required} that are required")
 
 
-def _joined(groups: list[tuple[set[int], int]], ids: set[int], need: int) -> list[tuple[set[int], int]]:
-    """The groups with one more, merged with those that it shares ids with; a group needs what one of it needs most."""
-    apart = [group for group in groups if not group[0] & ids]
-    for other, most in (group for group in groups if group[0] & ids):
-        ids, need = ids | other, max(need, most)
-    return [*apart, (ids, need)]
+def _merge_group(groups: list[tuple[set[int], int]], ids: set[int], need: int) -> list[tuple[set[int], int]]:
+    """The groups (ids, tokens needed) with one more, merged with those it shares ids with; the greatest need counts."""
+    disjoint = [group for group in groups if not group[0] & ids]
+    for other_ids, other_need in (group for group in groups if group[0] & ids):
+        ids, need = ids | other_ids, max(need, other_need)
+    return [*disjoint, (ids, need)]
 
 
-def _only_given(canvas: Canvas, row: int) -> Canvas:
+def _given_part(canvas: Canvas, row: int) -> Canvas:
     """A row's canvas in which only what is given is real."""
-    one = canvas.rows(slice(row, row + 1))
-    return Canvas(one.ids, one.given, one.given, one.index)
+    only_row = canvas.rows(slice(row, row + 1))
+    return Canvas(only_row.ids, only_row.given, only_row.given, only_row.index)

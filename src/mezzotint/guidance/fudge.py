@@ -1,4 +1,4 @@
-"""Writing from left to right towards a condition: Bayes' rule token by token, with a classifier of prefixes.
+"""Left-to-right generation under a condition: Bayes' rule token by token, with a classifier of prefixes.
 
 Yang and Klein 2021 (FUDGE), arXiv:2104.05218, §3: p(token | before, condition) is proportional to p(token | before)
 p(condition | before, token). As there, only the likeliest tokens are weighed, and their code has a weight for the
@@ -20,49 +20,49 @@ from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.types import Canvas, Noised
 
 CHUNK = 512
-"""Prefixes that are read at once: of each, phrases are told from all pairs of words."""
+"""Prefixes that are read at once: of each, phrases are classified for all pairs of words."""
 
 Chance = Callable[[Tensor, Tensor], Tensor]
 """(rows (N,), prefixes (N, m)) -> (N,) nats: log p(the whole text will be so | how it begins)."""
 
 
-def foreseen(
-    logits: Tensor, before: Tensor, chance: Chance, top_k: int, strength: float, end: int | None = None
+def fudge(
+    logits: Tensor, prefix: Tensor, chance: Chance, top_k: int, strength: float, end: int | None = None
 ) -> Tensor:
-    """Logits (R, V) of the tokens behind `before` (R, m), that of each of `top_k` raised by `strength` times the chance
-    (nats) of the prefix that it makes; all others minus infinity. They are `end`, if given, and the likeliest.
+    """Logits (R, V) of the tokens after `prefix` (R, m), with `strength` times the chance (nats) of the longer prefix
+    added for `top_k` candidates, `end` if given and the likeliest; all others are minus infinity.
 
-    A row whose candidates all make impossible what is wanted stays as it is.
+    A row whose candidates all make the condition impossible stays as it is.
     """
     rows = len(logits)
     ranked = logits if end is None else logits.index_fill(1, torch.tensor([end], device=logits.device), inf)
-    ids = ranked.topk(min(top_k, logits.shape[1]), -1).indices
-    best = logits.gather(1, ids)
-    each = torch.arange(rows, device=logits.device).repeat_interleave(ids.shape[1])
-    prefixes = torch.cat([before[each], ids.view(-1, 1)], 1)
-    parts = zip(each.split(CHUNK), prefixes.split(CHUNK), strict=True)
-    gain = torch.cat([chance(some, begun) for some, begun in parts]).view(rows, -1)
-    gain = torch.where(gain == -inf, gain, strength * gain)
-    moved = torch.full_like(logits, -inf).scatter(1, ids, best + gain.to(best.dtype))
-    return moved.where(moved.isfinite().any(-1, keepdim=True), logits)
+    candidates = ranked.topk(min(top_k, logits.shape[1]), -1).indices
+    top_logits = logits.gather(1, candidates)
+    row_of = torch.arange(rows, device=logits.device).repeat_interleave(candidates.shape[1])
+    prefixes = torch.cat([prefix[row_of], candidates.view(-1, 1)], 1)
+    chunks = zip(row_of.split(CHUNK), prefixes.split(CHUNK), strict=True)
+    log_chance = torch.cat([chance(chunk_rows, chunk_prefixes) for chunk_rows, chunk_prefixes in chunks]).view(rows, -1)
+    log_chance = torch.where(log_chance == -inf, log_chance, strength * log_chance)
+    reweighed = torch.full_like(logits, -inf).scatter(1, candidates, top_logits + log_chance.to(top_logits.dtype))
+    return reweighed.where(reweighed.isfinite().any(-1, keepdim=True), logits)
 
 
-def begun(prefixes: Tensor, lengths: Tensor, width: int, end: int | None, vocab: int) -> View:
-    """What a constraint sees of texts that begin with `prefixes` (N, m): z (N, `width`) with ids, UNWRITTEN behind.
+def prefix_view(prefixes: Tensor, lengths: Tensor, width: int, end: int | None, vocab: int) -> View:
+    """The view of texts that begin with `prefixes` (N, m): z (N, `width`) with ids, UNWRITTEN after them.
 
-    Places are real up to the lengths (N,) that texts can have, and none is behind `end`. The odds are certain where
-    something stands and nothing, all zero, elsewhere; the time is 0, for a prefix says itself how far it goes.
+    Positions are real up to the lengths (N,) that texts can have, and none after `end`. The odds are one-hot where a
+    token stands and all zero elsewhere; the time is 0, as a prefix shows itself how far it goes.
     """
     z = F.pad(prefixes, (0, width - prefixes.shape[1]), value=UNWRITTEN)
-    place = torch.arange(width, device=z.device)
-    closed = (prefixes == end).any(1) if end is not None else torch.zeros_like(lengths, dtype=torch.bool)
-    most = torch.where(closed, prefixes.shape[1], lengths)
+    position = torch.arange(width, device=z.device)
+    is_ended = (prefixes == end).any(1) if end is not None else torch.zeros_like(lengths, dtype=torch.bool)
+    max_lengths = torch.where(is_ended, prefixes.shape[1], lengths)
     index = torch.arange(len(z))
-    canvas = Canvas(z.clamp(min=0), z != UNWRITTEN, place < most[:, None], index)
+    canvas = Canvas(z.clamp(min=0), z != UNWRITTEN, position < max_lengths[:, None], index)
     time = torch.zeros(len(z), dtype=torch.float64, device=z.device)
-    return View(Noised(z, time), canvas, lambda: certain(z, vocab))
+    return View(Noised(z, time), canvas, lambda: one_hot_odds(z, vocab))
 
 
-def certain(z: Tensor, vocab: int) -> Tensor:
-    """(N, L, V) float64: one where a token stands, nothing at all where none does."""
+def one_hot_odds(z: Tensor, vocab: int) -> Tensor:
+    """(N, L, V) float64: one-hot where a token stands, all zero where none does."""
     return F.one_hot(z.clamp(min=0), vocab).double() * (z != UNWRITTEN)[..., None]

@@ -1,8 +1,8 @@
-"""How long texts are to be that are wanted some way: Bayes' rule on lengths, before anything is written.
+"""Lengths under a condition: Bayes' rule on lengths, before anything is written.
 
-Where a length is drawn first, p(length | condition) is proportional to p(length) p(condition | length), and what the
-second is can be asked of classifiers: they are shown texts of each length of which nothing is written yet. Without it
-many lengths leave no room for what is wanted, whatever stands there.
+Where a length is drawn first, p(length | condition) is proportional to p(length) p(condition | length). Classifiers
+estimate the second factor from texts of each length of which nothing is written yet. Without it many lengths leave no
+room for what is wanted, whatever stands there.
 Departure: the second factor to the power by which tokens are weighed (`Steering.strength`), as everywhere else.
 """
 
@@ -15,22 +15,23 @@ import torch
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.constraint import Classified, View
 
-MOST = 32
-"""Lengths that classifiers are asked of; where there are more, these lie evenly among them."""
+MAX_LENGTHS = 32
+"""Lengths that classifiers read; where there are more, these are spaced evenly."""
 
 
 @torch.no_grad()
 def tilted_lengths(
-    law: Lengths, parts: Sequence[Classified], begun: Callable[[Sequence[int]], View], strength: float
+    lengths: Lengths, parts: Sequence[Classified], initial_view: Callable[[Sequence[int]], View], strength: float
 ) -> tuple[Lengths, int]:
-    """The lengths of texts that are as `parts` say, and of how many lengths those were asked.
+    """The distribution of lengths of texts that meet `parts`, and how many lengths the classifiers read.
 
-    `begun` gives the states of texts of some lengths, a row of each, of which nothing is written yet.
+    `initial_view` gives the states of texts of the lengths given, a row each, of which nothing is written yet.
     """
-    among = torch.linspace(law.least, law.longest, min(MOST, law.longest - law.least + 1), dtype=torch.float64)
-    at: list[int] = among.round().long().unique().tolist()
-    view = begun(at)
-    nats = torch.zeros(len(at), dtype=torch.float64)
+    count = min(MAX_LENGTHS, lengths.longest - lengths.least + 1)
+    grid = torch.linspace(lengths.least, lengths.longest, count, dtype=torch.float64)
+    candidates: list[int] = grid.round().long().unique().tolist()
+    view = initial_view(candidates)
+    log_p = torch.zeros(len(candidates), dtype=torch.float64)
     for part in parts:
-        nats += part.weight * part.log_p(view).double().cpu()
-    return law.tilted(at, (strength * nats).tolist()), len(at)
+        log_p += part.weight * part.log_p(view).double().cpu()
+    return lengths.tilted(candidates, (strength * log_p).tolist()), len(candidates)

@@ -21,116 +21,117 @@ from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.types import Canvas, Denoiser, Noised, Prediction, Steering
 
 LEAST = 0.01
-"""The least by which the slope of a classifier multiplies the odds of a token: it is not certain."""
-NEVER = 1e-9
-"""A ratio of probabilities within this of zero is zero."""
+"""The least factor by which the slope of a classifier, an approximation, changes the odds of a token."""
+ZERO = 1e-9
+"""A ratio of probabilities below this is zero."""
 CHUNK = 512
-"""States that are read at once: of each, phrases are told from all pairs of words."""
+"""States that are read at once: of each, phrases are classified for all pairs of words."""
 RANGE = 9.0
-"""Nats by which a token may be behind the one that looks best, for a classifier to be asked of it: one in 8,000. Asking
-more takes twice as long and leads no better (docs/decisions/0024)."""
-NUMBERS = 2**25
-"""Odds of so many tokens at once are made for a classifier of the user's own, which may ask for all of them."""
+"""Nats by which a token may be behind the one that looks best, to be a candidate for classifiers: one in 8,000. More
+candidates take twice as long and lead no better (docs/decisions/0024)."""
+MAX_ODDS = 2**25
+"""Entries of the odds made at once, for a classifier of the user's own that may read all of them."""
 
 
 class Filled(View):
-    """States (N,) of a `whole`: each is one of its `rows` (N,) with a token of `ids` (N,) put in at `places` (N,)."""
+    """States (N,) of a `base`: each is one of its `rows` (N,) with a token of `ids` (N,) put in at `places` (N,)."""
 
-    def __init__(self, whole: View, rows: Tensor, places: Tensor, ids: Tensor) -> None:
-        self.whole, self.rows, self.places, self.ids = whole, rows, places, ids
-        noised = Noised(self._put(whole.noised.z[rows], ids), whole.noised.t[rows])
-        super().__init__(noised, whole.canvas.rows(rows), self._certain)
+    def __init__(self, base: View, rows: Tensor, places: Tensor, ids: Tensor) -> None:
+        self.base, self.rows, self.places, self.ids = base, rows, places, ids
+        noised = Noised(self._replaced(base.noised.z[rows], ids), base.noised.t[rows])
+        super().__init__(noised, base.canvas.rows(rows), self._filled_odds)
 
     def weighted(self, table: Tensor) -> Tensor:
-        """Departure from what stands in `whole` at one place only, so the rest is not multiplied again."""
-        return self._put(self.whole.weighted(table)[self.rows], table[self.ids])
+        """As in `base` but for one position, so the rest is not multiplied again."""
+        return self._replaced(self.base.weighted(table)[self.rows], table[self.ids])
 
-    def _certain(self) -> Tensor:
-        odds = self.whole.odds[self.rows]
-        return self._put(odds, F.one_hot(self.ids, odds.shape[-1]).to(odds))
+    def _filled_odds(self) -> Tensor:
+        odds = self.base.odds[self.rows]
+        return self._replaced(odds, F.one_hot(self.ids, odds.shape[-1]).to(odds))
 
-    def _put(self, states: Tensor, one: Tensor) -> Tensor:
-        """States (N, L, ...) with `one` (N, ...) at the places; `states` is a copy already."""
-        states[torch.arange(len(states), device=states.device), self.places] = one
+    def _replaced(self, states: Tensor, values: Tensor) -> Tensor:
+        """States (N, L, ...), changed in place to `values` (N, ...) at the filled positions."""
+        states[torch.arange(len(states), device=states.device), self.places] = values
         return states
 
 
-def guided(
-    denoise: Denoiser, mask: int, led: Sequence[Constraint], barring: Sequence[Constraint], steering: Steering
+def follow_constraints(
+    denoise: Denoiser, mask: int, soft: Sequence[Constraint], hard: Sequence[Constraint], steering: Steering
 ) -> Denoiser:
-    """A denoiser whose tokens lean towards what is `led`, and avoid what `barring` says would break a rule."""
-    if not led and not barring:
+    """The denoiser guided by the probabilities of `soft`, under which no token breaks a rule of `hard`."""
+    if not soft and not hard:
         return denoise
-    close = [part for part in led if isinstance(part, Classified)]
+    classified = [part for part in soft if isinstance(part, Classified)]
 
-    def guided_denoise(
+    def guided(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         assert at is not None, "a denoiser of masks is asked about masked positions: say which"
         open_BL = cond.free & (noised.z == mask)
         assert bool(open_BL[at].all()), "a denoiser of masks was asked about a position that is not masked"
-        rows, places = open_BL.nonzero(as_tuple=True)
-        masked = (rows, places)
+        rows, positions = open_BL.nonzero(as_tuple=True)
+        masked = (rows, positions)
         logits = denoise(noised, cond, previous, masked).logits
         p_KV = logits.detach().double().softmax(-1)
-        known = F.one_hot(noised.z.clamp(max=p_KV.shape[1] - 1), p_KV.shape[1]).double()
-        gains = [_gain(part, noised, cond, known, masked, p_KV).to(logits.dtype) for part in led]
-        moved = sum(gains, logits)
-        for part in barring:
-            barred = part.completing(noised.z, open_BL, moved.shape[-1])
-            moved = moved if barred is None else moved.masked_fill(barred[masked], -inf)
-        moved = moved.where(moved.isfinite().any(-1, keepdim=True), logits)
-        number = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))[at]
-        if not close:
-            return Prediction(moved[number])
+        known_odds = F.one_hot(noised.z.clamp(max=p_KV.shape[1] - 1), p_KV.shape[1]).double()
+        gains = [_gain(part, noised, cond, known_odds, masked, p_KV).to(logits.dtype) for part in soft]
+        raised = sum(gains, logits)
+        for part in hard:
+            breaking = part.breaking_tokens(noised.z, open_BL, raised.shape[-1])
+            raised = raised if breaking is None else raised.masked_fill(breaking[masked], -inf)
+        raised = raised.where(raised.isfinite().any(-1, keepdim=True), logits)
+        pair_number = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(raised), device=raised.device))[at]
+        if not classified:
+            return Prediction(raised[pair_number])
         with torch.no_grad():
-            whole = View(noised, cond, lambda: known.index_put(masked, p_KV))
-            plain = logits + sum(
-                gain for part, gain in zip(led, gains, strict=True) if not isinstance(part, Classified)
+            base = View(noised, cond, lambda: known_odds.index_put(masked, p_KV))
+            unguided = logits + sum(
+                gain for part, gain in zip(soft, gains, strict=True) if not isinstance(part, Classified)
             )
-            return Prediction(_asked(whole, close, at, moved[number], plain[number], steering))
+            return Prediction(_reweighed(base, classified, at, raised[pair_number], unguided[pair_number], steering))
 
-    return guided_denoise
+    return guided
 
 
-def _asked(
-    whole: View,
-    close: Sequence[Constraint],
+def _reweighed(
+    base: View,
+    classified: Sequence[Constraint],
     at: tuple[Tensor, Tensor],
     ranked: Tensor,
     logits: Tensor,
     steering: Steering,
 ) -> Tensor:
-    """Logits (K, V) of the positions `at`, those of the tokens ranked highest raised by what `close` say of each, all
-    others minus infinity."""
+    """Logits (K, V) of the positions `at`, with the weighted log-probabilities of `classified` added for the tokens
+    ranked highest; all others are minus infinity."""
     best = ranked.topk(min(steering.k_masked, ranked.shape[1]), -1)
-    ids, asked = best.indices, best.values >= best.values[:, :1] - RANGE
-    each, tokens = asked.nonzero()[:, 0], ids[asked]
-    chances = []
-    chunk = max(1, min(CHUNK, NUMBERS // (whole.noised.z.shape[1] * ranked.shape[1])))
-    for some, chosen in zip(each.split(chunk), tokens.split(chunk), strict=True):
-        view = Filled(whole, at[0][some], at[1][some], chosen)
-        told = [part.weight * log_chance for part in close if (log_chance := part.log_chance(view)) is not None]
-        chances.append(sum(told, torch.zeros_like(view.noised.t)))
-    gain = torch.cat(chances).to(logits.dtype)
+    ids, is_candidate = best.indices, best.values >= best.values[:, :1] - RANGE
+    candidate_pairs, candidate_ids = is_candidate.nonzero()[:, 0], ids[is_candidate]
+    chunk_gains = []
+    chunk = max(1, min(CHUNK, MAX_ODDS // (base.noised.z.shape[1] * ranked.shape[1])))
+    for pairs, chunk_ids in zip(candidate_pairs.split(chunk), candidate_ids.split(chunk), strict=True):
+        view = Filled(base, at[0][pairs], at[1][pairs], chunk_ids)
+        log_chances = ((part.weight, part.log_chance(view)) for part in classified)
+        gains = [weight * log_chance for weight, log_chance in log_chances if log_chance is not None]
+        chunk_gains.append(sum(gains, torch.zeros_like(view.noised.t)))
+    gain = torch.cat(chunk_gains).to(logits.dtype)
     gain = torch.where(gain == -inf, gain, steering.strength * gain)
     raised = torch.full_like(best.values, -inf)
-    raised[asked] = logits.gather(1, ids)[asked] + gain
-    moved = torch.full_like(logits, -inf).scatter(1, ids, raised)
-    return moved.where(moved.isfinite().any(-1, keepdim=True), ranked)
+    raised[is_candidate] = logits.gather(1, ids)[is_candidate] + gain
+    reweighed = torch.full_like(logits, -inf).scatter(1, ids, raised)
+    return reweighed.where(reweighed.isfinite().any(-1, keepdim=True), ranked)
 
 
 def _gain(
-    part: Constraint, noised: Noised, cond: Canvas, known: Tensor, masked: tuple[Tensor, Tensor], p_KV: Tensor
+    part: Constraint, noised: Noised, cond: Canvas, known_odds: Tensor, masked: tuple[Tensor, Tensor], p_KV: Tensor
 ) -> Tensor:
-    """(K, V) nats: what each token at each masked position does to a constraint's log-probability by its slope."""
+    """(K, V) nats: the first-order change of a constraint's log-probability by each token at each masked position."""
     with torch.enable_grad():
         leaf = p_KV.detach().requires_grad_()
-        log_chance = part.log_chance(View(noised, cond, lambda: known.index_put(masked, leaf)))
+        log_chance = part.log_chance(View(noised, cond, lambda: known_odds.index_put(masked, leaf)))
         if log_chance is None or not log_chance.requires_grad:
             return torch.zeros_like(p_KV)
         (slope,) = torch.autograd.grad(log_chance.sum(), leaf)
     change = slope - (slope * p_KV).sum(-1, keepdim=True)
-    if not part.multilinear:
+    if not part.is_multilinear:
         return part.weight * change.clamp(min=LEAST - 1).log1p()
-    return part.weight * torch.where(change > NEVER - 1, change.clamp(min=NEVER - 1).log1p(), -inf)
+    return part.weight * torch.where(change > ZERO - 1, change.clamp(min=ZERO - 1).log1p(), -inf)

@@ -1,7 +1,7 @@
-"""Following the gradient of a reward: logits leaned towards the tokens that would raise it.
+"""Guidance by the gradient of a reward with respect to the logits.
 
 Zheng et al. 2025 (DiDi-Instruct), arXiv:2509.25035, reward-guided ancestral sampling, the early steps. The reward reads
-every masked position as the mean of the tokens that are said there; what is drawn then is drawn where it is asked for.
+every masked position as the mean of the tokens predicted there; tokens are drawn only at the positions asked for.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ Pairs = tuple[Tensor, Tensor]
 Reward = Callable[[Noised, Canvas, Pairs, Tensor], Tensor]
 """(state, canvas, the masked pairs (rows (K,), positions (K,)), logits there (K, V)) -> a reward (K,) for each."""
 
-MOST = 1.0
-"""The largest entry that a gradient keeps."""
+MAX_SLOPE = 1.0
+"""Entries of the gradient are clipped to this size."""
 
 
-def tilted(denoise: Denoiser, mask: int, reward: Reward, strength: Callable[[Tensor], Tensor]) -> Denoiser:
+def tilt_by_reward(denoise: Denoiser, mask: int, reward: Reward, strength: Callable[[Tensor], Tensor]) -> Denoiser:
     """The denoiser whose logits are moved by strength(t) (B,) times the gradient of their rewards' sum.
 
-    Where the strength is 0 for all rows nothing but the denoiser is asked. One evaluation of it a call in any case.
+    Where the strength is 0 for all rows no reward is computed. One evaluation of the denoiser a call in any case.
     """
 
-    def leaning(noised: Noised, cond: Canvas, previous: object = None, at: Pairs | None = None) -> Prediction:
+    def tilted(noised: Noised, cond: Canvas, previous: object = None, at: Pairs | None = None) -> Prediction:
         assert at is not None, "a tilted denoiser is asked about masked positions: say which"
-        h = strength(noised.t)
-        if not bool((h > 0).any()):
+        scale = strength(noised.t)
+        if not bool((scale > 0).any()):
             return denoise(noised, cond, previous, at)
         rows, positions = (cond.free & (noised.z == mask)).nonzero(as_tuple=True)
         masked = (rows, positions)
@@ -38,8 +38,8 @@ def tilted(denoise: Denoiser, mask: int, reward: Reward, strength: Callable[[Ten
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
             (slope,) = torch.autograd.grad(reward(noised, cond, masked, leaf).sum(), leaf)
-        moved = logits + h.to(logits.dtype)[rows, None] * slope.clamp(-MOST, MOST)
-        place = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))
-        return Prediction(moved[place[at]])
+        moved = logits + scale.to(logits.dtype)[rows, None] * slope.clamp(-MAX_SLOPE, MAX_SLOPE)
+        pair_number = torch.zeros_like(noised.z).index_put(masked, torch.arange(len(moved), device=moved.device))
+        return Prediction(moved[pair_number[at]])
 
-    return leaning
+    return tilted

@@ -14,8 +14,8 @@ from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Denoiser, Noised, Prediction
 
 
-def both(denoise: Denoiser, noised: Noised, cond: Canvas) -> Iterator[Prediction]:
-    """A pass without an earlier estimate and one with the first pass's, which gets no gradient through it."""
+def both_passes(denoise: Denoiser, noised: Noised, cond: Canvas) -> Iterator[Prediction]:
+    """A pass without an earlier estimate, then one with the first pass's, detached."""
     first = denoise(noised, cond, None)
     yield first
     yield denoise(noised, cond, detached(first))
@@ -42,6 +42,6 @@ def twice(denoise: Denoiser) -> Denoiser:
 
 
 def detached(prediction: Prediction) -> torch.Tensor:
-    """What a prediction hands to the next call, cut off from its gradient."""
+    """The carry of a prediction, detached."""
     assert isinstance(prediction.carry, torch.Tensor)
     return prediction.carry.detach()

@@ -15,7 +15,7 @@ from mezzotint.types import Canvas, Denoiser, Noised, Prediction
 def mean_under(denoise: Denoiser, vectors_VD: Tensor, temperature: float, top_p: float) -> Denoiser:
     """The denoiser whose estimate is the mean of the table (V, D) under its logits, tempered and cut to a nucleus.
 
-    Temperature 0 is the vector of the likeliest token. Whatever else has changed the logits reaches the estimate here.
+    Temperature 0 is the vector of the likeliest token. Other guides of the logits reach the estimate here.
     """
 
     def tempered(

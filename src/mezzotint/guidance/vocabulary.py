@@ -1,4 +1,4 @@
-"""Keeping some tokens out of what is written: a guide, so that whatever draws the tokens needs no case for it.
+"""Guides that exclude tokens, so that whatever draws the tokens needs no case for it.
 
 Setting logits to minus infinity tilts the token distributions, under which the reveal-time sampler stays exact.
 """
@@ -19,17 +19,17 @@ def forbid(denoise: Denoiser, ids: tuple[int, ...]) -> Denoiser:
         return denoise
     banned = torch.tensor(ids)
 
-    def forbidding(
+    def forbidden(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         prediction = denoise(noised, cond, previous, at)
         logits = prediction.logits.index_fill(-1, banned.to(prediction.logits.device), -math.inf)
         return Prediction(logits, prediction.estimate, prediction.carry)
 
-    return forbidding
+    return forbidden
 
 
-def spaces(denoise: Denoiser, spaced_V: Tensor | None) -> Denoiser:
+def respect_spacing(denoise: Denoiser, spaced_V: Tensor | None) -> Denoiser:
     """The denoiser whose tokens begin with a space, or not, as `Canvas.start` demands at the edges of gaps.
 
     spaced_V (V,) bool says which ids begin with one; None makes no demand.
@@ -37,11 +37,11 @@ def spaces(denoise: Denoiser, spaced_V: Tensor | None) -> Denoiser:
     if spaced_V is None:
         return denoise
 
-    def demanding(
+    def spaced(
         noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
     ) -> Prediction:
         prediction = denoise(noised, cond, previous, at)
         logits = cond.respect_spacing(prediction.logits, spaced_V, at)
         return Prediction(logits, prediction.estimate, prediction.carry)
 
-    return demanding
+    return spaced

@@ -24,15 +24,17 @@ class Adapter(nn.Module):
         self.down = nn.Linear(dim, width)
         self.up = nn.Linear(width, dim)
 
-    def initialise(self, generator: torch.Generator, started: bool = False) -> None:
+    def initialise(self, generator: torch.Generator) -> None:
         """Silent at first: what is added is zero until it is trained.
 
         Departure: in the authors' code GPT-2's own initialisation overwrites this one, so that both layers begin normal
-        of width 0.02; `started` does so.
+        of width 0.02.
         """
         with torch.no_grad():
             self.down.weight.normal_(0, 0.02, generator=generator)
-            self.up.weight.normal_(0, 0.02 if started else 0.0, generator=generator)
+            self.up.weight.normal_(
+                0, 0, generator=generator
+            )  # zeros, drawn: what follows has the numbers it always had
             self.down.bias.zero_()
             self.up.bias.zero_()
 

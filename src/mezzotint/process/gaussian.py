@@ -55,10 +55,10 @@ class FlooredCosineVariance(Variance):
     A chain of `steps` steps; between them log alpha^2 is linear in t.
     """
 
-    def __init__(self, beta1: float = 2e-3, steps: int = 1000, offset: float = 0.008) -> None:
+    def __init__(self, beta1: float = 2e-3, steps: int = 1000) -> None:
         t = torch.arange(steps + 1, dtype=torch.float64) / steps
-        whole = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
-        beta = (1 - whole[1:] / whole[:-1]).clamp(beta1, CAP)
+        share = torch.cos((t + 0.008) / (1 + 0.008) * math.pi / 2) ** 2
+        beta = (1 - share[1:] / share[:-1]).clamp(beta1, CAP)
         self.log_share = torch.cat([torch.zeros(1, dtype=torch.float64), (1 - beta).log().cumsum(0)])
 
     def share(self, t: Tensor) -> Tensor:
@@ -75,8 +75,10 @@ class SqrtVariance(Variance):
     end below zero; it adds the variance CAP instead.
     """
 
-    def __init__(self, offset: float = 1e-4, steps: int = 2000) -> None:
-        self.offset = offset
+    offset = 1e-4
+    """s of the formula."""
+
+    def __init__(self, steps: int = 2000) -> None:
         self.least = (1 - CAP) * float(self._formula(torch.tensor(1 - 1 / steps, dtype=torch.float64)))
 
     def share(self, t: Tensor) -> Tensor:

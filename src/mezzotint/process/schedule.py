@@ -52,8 +52,7 @@ class Cosine(Schedule):
     The bound does not depend on the schedule, its variance does (MDLM table 9).
     """
 
-    def __init__(self, eps: float = 1e-3) -> None:
-        self.eps = eps
+    eps = 1e-3
 
     def alpha(self, t: Tensor) -> Tensor:
         return self.eps + (1 - self.eps) * torch.cos(math.pi / 2 * t)

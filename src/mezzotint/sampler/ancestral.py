@@ -23,8 +23,6 @@ from mezzotint.types import Canvas, Denoiser, Noised
 class LegacyAncestral:
     """Gumbel-argmax over the vocabulary and the mask, in float32, with the cut that float32 uniforms bring."""
 
-    exact = False
-
     def __init__(self, process: Absorbing, temperature: float = 1.0, top_p: float = 1.0) -> None:
         self.process = process
         self.temperature = temperature

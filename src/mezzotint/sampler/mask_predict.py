@@ -28,8 +28,6 @@ class MaskPredict:
     How sure a token is, is its probability before temperature and top-p.
     """
 
-    exact = False
-
     def __init__(self, process: Absorbing, temperature: float = 1.0, top_p: float = 1.0) -> None:
         self.process = process
         self.temperature = temperature

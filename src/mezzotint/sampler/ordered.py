@@ -75,8 +75,6 @@ class Ordered:
     positions the first is written first.
     """
 
-    exact = False
-
     def __init__(
         self, process: Absorbing, score: Score, temperature: float = 1.0, top_p: float = 1.0, enough: float = inf
     ) -> None:

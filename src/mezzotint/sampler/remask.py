@@ -41,8 +41,6 @@ def rescaled(strength: float) -> Sigma:
 class Remask:
     """Remasking along the grid of times; at most `steps` calls a row, and none where nothing is written."""
 
-    exact = False
-
     def __init__(self, process: Absorbing, sigma: Sigma, temperature: float = 1.0, top_p: float = 1.0) -> None:
         self.process = process
         self.sigma = sigma

@@ -31,8 +31,6 @@ Score = Callable[[Noised, Canvas], Tensor]
 class Rerank:
     """From the time `since` on, one of `candidates` continuations, those with masks in proportion to exp(score)."""
 
-    exact = False
-
     def __init__(
         self,
         process: Absorbing,

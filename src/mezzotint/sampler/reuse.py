@@ -22,7 +22,7 @@ Forward = Callable[[Noised, tuple[Tensor, Tensor], Cache], Tensor]
 
 
 @dataclass(frozen=True)
-class Kept:
+class ReuseCache:
     """Rows whose prefixes were read in one call."""
 
     index: Tensor
@@ -48,7 +48,7 @@ class Reuse:
     def __init__(self, forward: Forward, depth: int) -> None:
         self.forward = forward
         self.depth = depth
-        self.kept: list[Kept] = []
+        self.kept: list[ReuseCache] = []
 
     def __call__(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
@@ -71,7 +71,7 @@ class Reuse:
     def _caches(self, prefix: Tensor, index: Tensor) -> list[tuple[Tensor, Cache]]:
         """Places in the batch, each group with its cache: an empty one for rows whose prefix was not read yet."""
         found: list[tuple[Tensor, Cache]] = []
-        valid: list[Kept] = []
+        valid: list[ReuseCache] = []
         unread = torch.ones_like(index, dtype=torch.bool)
         for kept in self.kept:
             places = torch.isin(index, kept.index).nonzero()[:, 0]
@@ -86,7 +86,7 @@ class Reuse:
         if bool(unread.any()):
             where = unread.nonzero()[:, 0].to(prefix.device)
             cache = Cache(self.depth)
-            valid.append(Kept(index[unread], prefix[where].clone(), cache))
+            valid.append(ReuseCache(index[unread], prefix[where].clone(), cache))
             found.append((where, cache))
         self.kept = valid
         return found

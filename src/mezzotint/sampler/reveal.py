@@ -37,8 +37,6 @@ class Drawn:
 class Reveal:
     """Exact ancestral sampling by reveal times; at most min(steps, masked positions) calls a row."""
 
-    exact = True
-
     def __init__(self, process: Absorbing, temperature: float = 1.0, top_p: float = 1.0) -> None:
         self.process = process
         self.temperature = temperature

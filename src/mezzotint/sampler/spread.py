@@ -26,8 +26,6 @@ GOLDEN = (5**0.5 - 1) / 2
 class Spread(Reveal):
     """Ancestral sampling whose reveal times are spread evenly over the free positions of each row."""
 
-    exact = False
-
     def moments(self, canvas: Canvas, rng: Rng) -> Tensor:
         shift = rng.uniform()[:, None]
         place = canvas.free.cpu().cumsum(1) - 1

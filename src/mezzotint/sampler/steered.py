@@ -26,7 +26,7 @@ TINY = 1e-10
 
 
 @dataclass(frozen=True)
-class Kept:
+class SteeredMemory:
     """What is remembered: the walk's own memory, and the squares of Adagrad's slopes (B, L, D)."""
 
     walked: object
@@ -43,16 +43,16 @@ class Steered:
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
         grid, state = self.walk.begin(canvas, times, rng)
-        return grid, replace(state, memory=Kept(state.memory))
+        return grid, replace(state, memory=SteeredMemory(state.memory))
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         kept = state.memory
-        assert isinstance(kept, Kept)
+        assert isinstance(kept, SteeredMemory)
         moved = self.walk(denoise, replace(state, memory=kept.walked), s, cond, rng)
         assert isinstance(moved.memory, GaussianMemory) and moved.memory.before is not None
         due = (s > 0) & (s >= self.steering.t_min) & (s <= self.steering.t_max)
         if not bool(due.any()):
-            return replace(moved, memory=Kept(moved.memory, kept.squares))
+            return replace(moved, memory=SteeredMemory(moved.memory, kept.squares))
         mean, deviation = self.walk.process.posterior(state.noised, moved.memory.before.value, s)
         movable = cond.free[..., None] & due[:, None, None]
         z, squares = moved.noised.z, kept.squares
@@ -60,7 +60,7 @@ class Steered:
             slope = self._slope(Noised(z, s), cond, mean, deviation) * movable
             squares = slope**2 if squares is None else squares + slope**2
             z = z - self._step(slope, squares, deviation)
-        return replace(moved, noised=Noised(z, s), memory=Kept(moved.memory, squares))
+        return replace(moved, noised=Noised(z, s), memory=SteeredMemory(moved.memory, squares))
 
     def _slope(self, noised: Noised, cond: Canvas, mean: Tensor, deviation: Tensor) -> Tensor:
         """(B, L, D): that of the cost, and of the fluency where the update has one."""

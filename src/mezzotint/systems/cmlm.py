@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
-from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.net.encoder_decoder import EncoderDecoder
 from mezzotint.objective.masked import counted_bound, counted_nll
 from mezzotint.objective.offset import LengthHead, length_nll, length_sketch
@@ -107,5 +107,5 @@ class CMLM:
         with torch.no_grad():
             denoise, _ = self.denoiser(canvas, request.read)
         counted = Counted(denoise, canvas)
-        guided = spaces(forbid(counted, request.forbidden), request.spaced)
+        guided = respect_spacing(forbid(counted, request.forbidden), request.spaced)
         return drive(guided, rule(self.process, request), canvas, request.steps, rng, counted.calls)

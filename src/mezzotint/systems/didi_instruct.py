@@ -32,8 +32,8 @@ from mezzotint.distill.divergence import (
 from mezzotint.distill.rollout import Rollout, StateLogits, roll_out, streams
 from mezzotint.distill.tokens import matching_surrogate, rollout_logits
 from mezzotint.errors import CapabilityError
-from mezzotint.guidance.reward import tilted
-from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.guidance.reward import tilt_by_reward
+from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import complement, text_bound
 from mezzotint.rng import Rng
@@ -217,7 +217,7 @@ class DiDiInstruct:
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
         counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
-        guided = spaces(forbid(counted, request.forbidden), request.spaced)
+        guided = respect_spacing(forbid(counted, request.forbidden), request.spaced)
         step = rule(self.process, request)
         if request.guide is Towards.REWARD:
             if self.spec.objective is not Objective.DIVERGENCE:
@@ -250,7 +250,7 @@ class DiDiInstruct:
             counted.charge(cond, 1)
             return scale * spec.sharpness * mean_logit(self.critic.masked_logits(noised, cond), len(noised.z))
 
-        guided = tilted(denoise, self.process.mask, reward, strength)
+        guided = tilt_by_reward(denoise, self.process.mask, reward, strength)
         candidates = spec.candidates if scale else 1  # with no pull at all there is nothing to choose by
         step = Rerank(self.process, score, candidates, since + 1e-9, request.temperature, request.top_p)
         return guided, step

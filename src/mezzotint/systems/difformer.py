@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.self_condition import coin, twice
-from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.net.conditioning import sinusoids
 from mezzotint.net.encoder_decoder import Memory, Stack
 from mezzotint.objective.chain import chain_bound
@@ -163,7 +163,7 @@ class Difformer:
             _, memory, _ = self._encode(canvas, request.read)
             blank = self.net.space.vectors.new_zeros(*canvas.ids.shape, self.spec.width)
         counted = Counted(self.denoiser(memory), canvas)
-        denoise = spaces(forbid(counted, request.forbidden), request.spaced)
+        denoise = respect_spacing(forbid(counted, request.forbidden), request.spaced)
         step = GaussianStep(self.decoding, solver(request, "difformer"), blank, self.spec.early_stop, request.drafts)
         rng = Rng(request.seed, canvas.index.tolist())
         return drive(denoise, step, canvas, request.steps, rng, counted.calls)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.clamp import clamp
 from mezzotint.guidance.control import excluding, settled_request
-from mezzotint.guidance.settled import settled
-from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.guidance.settled import settle
+from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.net.projected import ProjectedTransformer
 from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.end_to_end import end_to_end
@@ -103,14 +103,14 @@ class DiffusionLM:
     @property
     def _settled_denoiser(self) -> Denoiser:
         """The denoiser of the words' own vectors; where noisy vector and read-out leave no doubt, of that word's."""
-        return settled(self.denoise, self.net.space.vectors, self.word_process)
+        return settle(self.denoise, self.net.space.vectors, self.word_process)
 
     def sample(self, request: Request) -> Iterator[Frame]:
         """§4.3. What is given is put back at every step, clean, as in the paper's code: the network never learned what
         a clean vector among noisy ones is. Departure: at the first step too, where the code has it noised."""
         request, space = settled_request(request, self.spec.vocab), self.net.space
         canvas, counted = request.canvas, Counted(self.denoise, request.canvas)
-        denoise = excluding(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
+        denoise = respect_spacing(excluding(forbid(counted, request.forbidden), request.control), request.spaced)
         guided = clamp(denoise, space.vectors.detach(), space.logits) if self.spec.clamp else denoise
         gaussian = GaussianStep(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
         step = steered(gaussian, denoise, request)

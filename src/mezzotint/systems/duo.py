@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.spans import given_spans
 from mezzotint.errors import CapabilityError
-from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.net.transformer import Transformer
 from mezzotint.objective.length import LengthCost
 from mezzotint.process.schedule import LogLinear
@@ -81,7 +81,7 @@ class Duo:
             raise CapabilityError("every token of duo's text can change at every step; leave reuse out")
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
         counted = Counted(self.denoise, canvas)
-        denoise = spaces(forbid(counted, request.forbidden), request.spaced)
+        denoise = respect_spacing(forbid(counted, request.forbidden), request.spaced)
         greedy = request.decoder is Decoder.GREEDY_TAIL
         step = Rewrite(self.process, request.temperature, request.top_p, greedy)
         return written(denoise, step, request, rng, counted.calls, window=self.spec.canvas)

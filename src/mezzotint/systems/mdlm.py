@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.guidance.control import excluding, settled_request
-from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import complement, counted_bound, text_bound, timed_bound
 from mezzotint.rng import Rng
@@ -63,7 +63,7 @@ class MDLM:
         request = settled_request(request, self.spec.vocab)
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
         counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
-        guided = excluding(spaces(forbid(counted, request.forbidden), request.spaced), request.control)
+        guided = respect_spacing(excluding(forbid(counted, request.forbidden), request.control), request.spaced)
         control = request.control
         if control is not None:
             canvas = control.place_words(canvas, guided, self.process.mask, rng.at("control"))

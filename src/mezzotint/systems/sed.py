@@ -29,10 +29,10 @@ from mezzotint.data.padding import scattered
 from mezzotint.data.spans import given_either
 from mezzotint.errors import CapabilityError
 from mezzotint.guidance.classifier_free import classifier_free, dropped
-from mezzotint.guidance.self_condition import both, coin, twice
-from mezzotint.guidance.settled import settled
+from mezzotint.guidance.self_condition import both_passes, coin, twice
+from mezzotint.guidance.settled import settle
 from mezzotint.guidance.temperature import mean_under
-from mezzotint.guidance.vocabulary import forbid, spaces
+from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.net.streams import StreamTransformer
 from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.context_free import context_free_losses
@@ -184,7 +184,7 @@ class SED:
 
     def _passes(self, noised: Noised, batch: Canvas, rng: Rng) -> Iterator[Prediction]:
         if self.spec.self_condition is SelfCondition.BOTH:
-            yield from both(self.denoise, noised, batch)
+            yield from both_passes(self.denoise, noised, batch)
         elif self.spec.self_condition is SelfCondition.COIN:
             yield coin(self.denoise, noised, batch, rng)
         else:
@@ -204,7 +204,7 @@ class SED:
         batch, log_q = self._scatter_padding(batch, rng)
         denoise = twice(self.denoise) if self._is_conditioned else self.denoise
         if self.spec.speaks is Speaks.VECTOR:
-            denoise = settled(denoise, self.net.space.vectors, self.process)
+            denoise = settle(denoise, self.net.space.vectors, self.process)
         bound = chain_bound(denoise, self.process, self.net.space.vectors, batch, self.spec.chain, rng)
         return bound + log_q + self.length(batch.real).double()
 
@@ -215,7 +215,7 @@ class SED:
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, vectors = request.canvas, self.net.space.vectors.detach()
         counted = Counted(self.token_logits if self.spec.speaks is Speaks.TOKENS else self.denoise, canvas)
-        denoise = spaces(forbid(counted, request.forbidden), request.spaced)
+        denoise = respect_spacing(forbid(counted, request.forbidden), request.spaced)
         if self.spec.speaks is Speaks.TOKENS:
             denoise = mean_under(denoise, vectors, request.temperature, request.top_p)
         elif (request.temperature, request.top_p) != (1, 1):

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from mezzotint.data.labelled import IGNORED, Labelled
 from mezzotint.guidance.classifier import Classifiers
 from mezzotint.guidance.constraint import View
-from mezzotint.guidance.fudge import certain
-from mezzotint.net.classifier import ClassifierNet, shown
+from mezzotint.guidance.fudge import one_hot_odds
+from mezzotint.net.classifier import ClassifierNet, rows_of
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.process.truncated import UNWRITTEN, Truncated
 from mezzotint.rng import Rng
@@ -74,7 +74,7 @@ class ClassifierTask:
         """(B, L, S): the rows of a table (V, S) that a state shows by itself: by the odds that it is, by its ids, or by
         how near each token's vector it is."""
         if isinstance(self.process, Truncated):
-            return shown(table, view.noised.z)
+            return rows_of(table, view.noised.z)
         if self.space is None:
             return view.weighted(table)
         near = self.blurred.evidence(view.noised, self.space.vectors.detach()).softmax(-1)
@@ -111,7 +111,7 @@ class ClassifierTask:
         real = torch.arange(canvas.ids.shape[1], device=t.device) < width[:, None]
         begun = replace(canvas, real=real, given=real & (state.z != UNWRITTEN))
         size = self.net.embed.num_embeddings if self.net.embed is not None else 1
-        return View(Noised(state.z, torch.zeros_like(t)), begun, lambda: certain(state.z, size))
+        return View(Noised(state.z, torch.zeros_like(t)), begun, lambda: one_hot_odds(state.z, size))
 
     def _certain(self, canvas: Canvas) -> Tensor:
         assert self.net.embed is not None, "odds of tokens are read through a table"
@@ -143,7 +143,7 @@ class ClassifierTask:
 def told(reader: Classifiers, view: View, fields: int) -> dict[str, Tensor]:
     """All log-probabilities of a state, by name: `fields/0`, …, `tags`, `phrases`, `ends`; those that are learned."""
     net, h = reader.net, reader.hidden(view)
-    found = {f"fields/{k}": reader.numbered(view, k) for k in range(fields)}
+    found = {f"fields/{k}": reader.numbered_field(view, k) for k in range(fields)}
     if net.tag is not None:
         found["tags"] = net.tags(h)
     if net.phrase is not None:
