@@ -42,7 +42,7 @@ class Backbone:
         for name in settings:
             if name in (*TransformerSpec.settings(), "reach"):
                 raise UsageError(f"{name} is the backbone's, which is there already; leave it out")
-        spec: Any = recipe.spec
+        spec = recipe.spec
         if "canvas" in settings and spec.canvas > self.reach:
             raise UsageError(f"canvas must be at most the {self.reach} positions of the backbone, not {spec.canvas}")
         # As the network stands, but not as it was trained.

@@ -14,7 +14,7 @@ from mezzotint.data.corpus import check
 from mezzotint.data.pairs import Columns, check_columns
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.spec.adapter import Adapt
-from mezzotint.spec.base import Size
+from mezzotint.spec.base import member
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.types import Can, Card, Decoder, Layout, Towards
@@ -33,9 +33,14 @@ _BARE = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 """The name of a repository on a hub that nobody owns, such as gpt2."""
 
 
+def names_bistro(data: Sequence[str | Path]) -> bool:
+    """Whether --data is the bundled corpus."""
+    return [str(path) for path in data] == [BISTRO]
+
+
 def check_data(data: Sequence[str | Path]) -> None:
     """DataError or UsageError unless everything named is a readable file of a known kind or a data set of a hub."""
-    if list(map(str, data)) != [BISTRO]:
+    if not names_bistro(data):
         check(data)
 
 
@@ -55,9 +60,9 @@ def check_sides(
         return None
     if field is not None:
         raise UsageError(f"{card.name} writes from a source: name both fields, with --source and --target")
-    if layout_named(layout) is Layout.WINDOWS:
+    if member(Layout, "layout", layout) is Layout.WINDOWS:
         raise UsageError(f"{card.name} writes a text from its source; leave --layout windows out")
-    if list(map(str, data)) == [BISTRO]:
+    if names_bistro(data):
         if source is not None or target is not None:
             raise UsageError("in bistro the source is the fields of a text; leave --source and --target out")
         return Columns()
@@ -135,14 +140,6 @@ def check_run(path: str | Path) -> Mapping[str, Any]:
     return config
 
 
-def decoder_named(name: Decoder | str) -> Decoder:
-    """The decoder of that name; UsageError with the nearest spelling."""
-    try:
-        return Decoder(name)
-    except ValueError:
-        raise unknown("decoder", str(name), [decoder.value for decoder in Decoder]) from None
-
-
 def check_decoder(card: Card, decoder: Decoder, threshold: float | None, strength: float | None) -> None:
     """CapabilityError unless a system can write by this rule, UsageError unless its options are this rule's."""
     if decoder not in card.decoders:
@@ -162,14 +159,6 @@ def check_guide(card: Card, guide: Towards, decoder: Decoder) -> None:
         raise CapabilityError(f"{card.name} has learned from no reward to be guided by; a distilled run has")
     if not decoder.exact:
         raise UsageError(f"guide 'reward' is a rule of its own; leave out decoder '{decoder.value}'")
-
-
-def guide_named(name: Towards | str | None) -> Towards:
-    """What to be guided towards, by its name; UsageError with the nearest spelling."""
-    try:
-        return Towards.NOTHING if name is None else Towards(name)
-    except ValueError:
-        raise unknown("guide", str(name), [each.value for each in Towards]) from None
 
 
 def check_length(card: Card, config: Mapping[str, Any], length: int | None, block: int | None, reuse: bool) -> None:
@@ -193,7 +182,7 @@ def check_length(card: Card, config: Mapping[str, Any], length: int | None, bloc
 
 def check_mauve(config: Mapping[str, Any], judge: str | Path | None) -> None:
     """UsageError unless mauve can compare a run's texts: it takes a judge, and libraries, which are not loaded."""
-    if judge is None and list(config["data"]["files"]) != [BISTRO]:
+    if judge is None and not names_bistro(config["data"]["files"]):
         raise UsageError("mauve compares what a judge makes of the texts; name one with judge, a run of ar")
     found = [find_spec(package) for package in ("mauve", "faiss", "sklearn")]
     if any(spec is None or spec.origin is None for spec in found):  # without an origin, a folder that is called so
@@ -211,29 +200,10 @@ def next_out(system: str, data: Sequence[str | Path]) -> Path:
 
 def check_adapter(name: str) -> Adapt:
     """The way to tune a run that is named; UsageError where there is none, or a library that it takes is not there."""
-    try:
-        adapt = Adapt(name)
-    except ValueError:
-        raise unknown("adapter", name, [adapt.value for adapt in Adapt]) from None
+    adapt = member(Adapt, "adapter", name)
     if adapt is Adapt.LORA and find_spec("peft") is None:
         raise UsageError('--adapter lora needs a library that is not installed: pip install "mezzotint[lora]"')
     return adapt
-
-
-def size_named(name: str) -> Size:
-    """The size of that name; UsageError with the nearest spelling."""
-    try:
-        return Size(name)
-    except ValueError:
-        raise unknown("size", name, [s.value for s in Size]) from None
-
-
-def layout_named(name: str) -> Layout:
-    """The layout of that name; UsageError with the nearest spelling."""
-    try:
-        return Layout(name)
-    except ValueError:
-        raise unknown("layout", name, [layout.value for layout in Layout]) from None
 
 
 def check_seed(seed: int) -> None:

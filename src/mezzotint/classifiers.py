@@ -14,8 +14,8 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save as serialise
 
-from mezzotint.checks import BISTRO, BUNDLED, check_data
-from mezzotint.course import Progress, run_to_end
+from mezzotint.checks import BUNDLED, check_data, names_bistro
+from mezzotint.course import Progress, progress_at, progress_note, run_to_end
 from mezzotint.data.annotated import Annotated, bistro_annotated, read_annotated
 from mezzotint.data.batches import Batches
 from mezzotint.data.canvas import pack, room, widened
@@ -103,11 +103,9 @@ def train_control(
         return train.batch(order.rows(step, first, count), range(first, first + count), spec, words, labels)
 
     for note in notes:
-        yield _noted(trainer, note)
+        yield progress_note(trainer, note)
     for tick in trainer.run(batch):
-        yield Progress(
-            tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second, tick.elapsed, tick.remaining
-        )
+        yield progress_at(tick)
     fill(lesson.players, trainer.ema, "the averaged weights")
     net.eval()
     some = range(min(LOOKED_AT, len(held.texts)))
@@ -122,7 +120,7 @@ def train_control(
     files.put_json(folder / files.CONTROLLER, card)
     for name, shares in right.items():
         said = ", ".join(f"{share:.1%} at t={t:g}" for t, share in zip(lesson.times, shares, strict=True))
-        yield _noted(trainer, f"{name} of held-out texts told right: {said}")
+        yield progress_note(trainer, f"{name} of held-out texts told right: {said}")
 
 
 def train_to_end(out: Path, trainer: Trainer, data: Prepared, source: Mapping[str, Any]) -> Iterator[Progress]:
@@ -169,7 +167,7 @@ def _with_classifiers(
 def unannotated(data: Sequence[str | Path], field: str | None) -> str | None:
     """Why no classifiers can be learned from some files; None where they can."""
     try:
-        if [str(path) for path in data] != [BISTRO]:
+        if not names_bistro(data):
             read_annotated(data, field)
     except MezzotintError as error:
         return str(error)
@@ -238,7 +236,7 @@ def _spec(system: System) -> ClassifierSpec:
 def _rows(data: Sequence[str | Path], field: str | None, words: Tokenizer, spec: Any) -> tuple[Rows, Rows, list[str]]:
     """Texts to learn from, texts held out, and sentences about what was left out."""
     check_data(data)
-    if [str(path) for path in data] == [BISTRO]:
+    if names_bistro(data):
         train, held = (bistro_annotated(split, BISTRO_TEXTS[split]) for split in ("train", "valid"))
     else:
         every = read_annotated(data, field)
@@ -264,7 +262,3 @@ def _rows(data: Sequence[str | Path], field: str | None, words: Tokenizer, spec:
 
 def _both(rows: Rows) -> tuple[Sequence[Annotated], Sequence[Any]]:
     return rows.texts, rows.ids
-
-
-def _noted(trainer: Trainer, note: str) -> Progress:
-    return Progress(trainer.step, trainer.fraction, float("nan"), 0.0, 0.0, trainer.elapsed, float("inf"), note=note)

@@ -74,7 +74,7 @@ def run_to_end(out: Path, trainer: Trainer, data: Prepared) -> Iterator[Progress
         notes += [f"{sentence}; going on from step {trainer.step}" for sentence in passed]
     best = Best(out, trainer.spec.average_best)
     team.on_first(_forget_after, out / files.LOG, best, trainer.step)
-    yield from (_progress(trainer, note=note) for note in notes)
+    yield from (progress_note(trainer, note) for note in notes)
     advice = f"`mezzotint resume {out}` goes on from the last checkpoint"
     with asked_to_end() as caught, team.connected(advice):
         for tick in trainer.run(_batches(trainer, data)):
@@ -90,18 +90,18 @@ def run_to_end(out: Path, trainer: Trainer, data: Prepared) -> Iterator[Progress
                 team.on_first(best.add, tick.step, valid, candidate)
             team.on_first(_write, out, tick, valid, state, best, stopped is not None or tick.fraction >= 1)
             saved = out / files.CHECKPOINTS / str(tick.step) if state is not None else None
-            yield from (_progress(trainer, note=note) for note in _faults(trainer, tick, told))
-            yield _progress_of(tick, valid, saved, stopped)
+            yield from (progress_note(trainer, note) for note in _faults(trainer, tick, told))
+            yield progress_at(tick, valid, saved, stopped)
             if stopped:
                 return
 
 
 def dry_run(trainer: Trainer, data: Prepared) -> Iterator[Progress]:
     """What is to be said of the data, and one record of what a training would take; nothing is written."""
-    yield from (_progress(trainer, note=note) for note in data.notes)
+    yield from (progress_note(trainer, note) for note in data.notes)
     batches = _batches(trainer, data)
     found = forecast(trainer, batches, data.train.sizes, lambda: validation_loss(trainer, data))
-    yield replace(_progress(trainer, note=None), forecast=found)
+    yield replace(progress_note(trainer, None), forecast=found)
 
 
 def _faults(trainer: Trainer, tick: Tick, told: set[str]) -> Iterator[str]:
@@ -192,11 +192,15 @@ def _forget_after(log: Path, best: Best, step: int) -> None:
     files.put(log, "".join(line + "\n" for line in kept))
 
 
-def _progress(trainer: Trainer, note: str | None) -> Progress:
+def progress_note(trainer: Trainer, note: str | None) -> Progress:
+    """How a training stands between two ticks, with a sentence."""
     return Progress(trainer.step, trainer.fraction, float("nan"), 0.0, 0.0, trainer.elapsed, float("inf"), note=note)
 
 
-def _progress_of(tick: Tick, valid: float | None, saved: Path | None, stopped: str | None) -> Progress:
+def progress_at(
+    tick: Tick, valid: float | None = None, saved: Path | None = None, stopped: str | None = None
+) -> Progress:
+    """How a training stands at a tick."""
     return Progress(
         tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second,
         tick.elapsed, tick.remaining, valid, saved, stopped,

@@ -6,22 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from mezzotint.checks import check_adapter, check_run, check_seed, layout_named, located
+from mezzotint.checks import check_adapter, check_run, check_seed, located
 from mezzotint.course import Progress
 from mezzotint.data.canvas import room
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.launch import TrainingInputs, described, start_run
-from mezzotint.plans import lesson, tuning
+from mezzotint.plans import finetune_recipe, student_recipe
 from mezzotint.prepare import corpus_of, prepare
+from mezzotint.spec.base import member
 from mezzotint.training import folder as files
 from mezzotint.training.build import Start
 from mezzotint.training.checkpoint import read_tensors, read_weights
 from mezzotint.training.device import pick_device
 from mezzotint.training.team import join
 from mezzotint.training.tuning import begin, tuned_spec
+from mezzotint.types import Layout
 
 
 def distill_run(
@@ -56,7 +57,7 @@ def distill_run(
         weights = _weights(folder)
         if config.get("packed"):
             raise CapabilityError(f"{teacher} was quantised; a student starts from weights in full")
-        recipe = lesson(
+        recipe = student_recipe(
             system, teacher, config, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
@@ -65,9 +66,10 @@ def distill_run(
             if config.get("published") or not config["data"]["files"]:
                 raise UsageError(f"{teacher} does not say which texts it was trained on; name some with --data")
             texts, held, named_field = (config["data"][key] for key in ("files", "valid", "field"))
-        corpus = corpus_of(texts, held, named_field, layout_named(config["data"]["layout"]))
+        layout = member(Layout, "layout", config["data"]["layout"])
+        corpus = corpus_of(texts, held, named_field, layout)
         words = Tokenizer.load(folder / files.TOKENIZER)
-        recipe, prepared = prepare(recipe, corpus, layout_named(config["data"]["layout"]), words, folder)
+        recipe, prepared = prepare(recipe, corpus, layout, words, folder)
         return TrainingInputs(
             recipe=recipe, data=prepared, source=described(corpus, prepared, texts, held, named_field),
             start=Start(frozen=partial(read_weights, weights)),
@@ -107,18 +109,17 @@ def finetune_run(
         pick_device(device)
         adapt = check_adapter(adapter)
         config = check_run(folder)
-        recipe = tuning(
+        recipe = finetune_recipe(
             folder, config, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
         weights = _weights(folder)
-        layout = layout_named(config["data"]["layout"])
+        layout = member(Layout, "layout", config["data"]["layout"])
         corpus = corpus_of(data, valid, field, layout)
         words = Tokenizer.load(folder / files.TOKENIZER)
         recipe, prepared = prepare(recipe, corpus, layout, words, folder)
         recipe = replace(recipe, spec=tuned_spec(recipe.spec, adapt))
-        spec: Any = recipe.spec
-        prepared = prepared.tuned(room(spec.canvas, spec.ending))
+        prepared = prepared.tuned(room(recipe.spec.canvas, recipe.spec.ending))
         tuned = partial(begin, tensors=read_tensors(weights), source=str(weights), adapt=adapt, seed=seed)
         kept = {"run": str(folder.absolute()), "sha256": files.digest(weights), "adapter": adapt.value}
         return TrainingInputs(

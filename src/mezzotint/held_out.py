@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mezzotint.checks import BISTRO
+from mezzotint.checks import names_bistro
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import read
 from mezzotint.data.labels import read_labelled
@@ -110,7 +110,7 @@ class Texts:
 
 
 def _held_out_texts(data: Sequence[str | Path], field: str | None, layout: Layout) -> list[str]:
-    if [str(p) for p in data] == [BISTRO]:
+    if names_bistro(data):
         return bistro_texts("test")
     texts, _ = read(data, field, layout)
     return texts
@@ -140,7 +140,7 @@ def own_texts(run: Run, data: Sequence[str | Path] = (), field: str | None = Non
     if not data and not source["files"]:
         raise UsageError(f"{run.name} does not say which texts it was trained on; name some")
     named = [str(path) for path in data or source["files"]]
-    if named == [BISTRO]:
+    if names_bistro(named):
         return bistro_texts("train")
     texts, _ = read(named, field or source["field"], Layout(source["layout"]))
     return list(texts)
@@ -148,7 +148,7 @@ def own_texts(run: Run, data: Sequence[str | Path] = (), field: str | None = Non
 
 def is_bistro(run: Run) -> bool:
     """Whether a run was trained on the bundled corpus."""
-    return list(run.config["data"]["files"]) == [BISTRO]
+    return names_bistro(run.config["data"]["files"])
 
 
 def training_text(run: Run) -> TrainingText | None:

@@ -26,7 +26,6 @@ from mezzotint.checks import (
     check_seed,
     check_sides,
     check_tokenizer,
-    layout_named,
 )
 from mezzotint.classifiers import train_to_end
 from mezzotint.course import Progress, dry_run
@@ -36,6 +35,7 @@ from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import DataError, RunError
 from mezzotint.plans import plan
 from mezzotint.prepare import Prepared, corpus_of, prepare, tokenizer_named
+from mezzotint.spec.base import member
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
@@ -46,7 +46,7 @@ from mezzotint.training.create import NewRun, create
 from mezzotint.training.device import pick_device
 from mezzotint.training.team import Team, join
 from mezzotint.training.tuning import ready
-from mezzotint.types import HasFrozen, System
+from mezzotint.types import HasFrozen, Layout, System
 from mezzotint.vectors import Vectors, kept_table, vectors_of
 
 
@@ -114,11 +114,11 @@ def train(
         stands = None if backbone is None else read_backbone(backbone)
         vectors = None if embeddings is None else vectors_of(embeddings)
         columns = check_sides(system, data, field, layout, source, target)
-        corpus = corpus_of(data, valid, field, layout_named(layout), columns)
+        corpus = corpus_of(data, valid, field, member(Layout, "layout", layout), columns)
         if stands is not None:
             recipe = stands.fitted(recipe, settings or {})
         words = _tokenizer(tokenizer, corpus, vectors, stands)
-        recipe, prepared = prepare(recipe, corpus, layout_named(layout), words)
+        recipe, prepared = prepare(recipe, corpus, member(Layout, "layout", layout), words)
         origin = described(corpus, prepared, data, valid, field)
         if columns is not None:
             origin["pair"] = asdict(columns)
@@ -202,7 +202,7 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
 
     def read() -> tuple[Recipe, Prepared]:
         source = config["data"]
-        layout = layout_named(source["layout"])
+        layout = member(Layout, "layout", source["layout"])
         try:
             corpus = corpus_of(source["files"], source["valid"], source["field"], layout, columns_of(source))
         except DataError as e:

@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mezzotint.checks import layout_named, size_named
 from mezzotint.errors import CapabilityError, UsageError
-from mezzotint.spec.base import Size
+from mezzotint.spec.base import Size, member
 from mezzotint.spec.recipe import Corpus, Recipe
 from mezzotint.spec.sed import Table
 from mezzotint.spec.transformer import SHAPES
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
-from mezzotint.types import Can, Card, Ending, Layout
+from mezzotint.types import Can, Card, Ending, Layout, NetSpec
 
 
 def plan(
@@ -26,19 +25,20 @@ def plan(
     `embeddings`: whether vectors of tokens are given, which then are the spec's pretrained table. `training` takes
     fields of TrainingSpec; those that are None are left to the recipe.
     """
-    shape = SHAPES[size_named(size)]
+    known_size, known_layout = member(Size, "size", size), member(Layout, "layout", layout)
+    shape = SHAPES[known_size]
     if entry(system).load(entry(system).card).teachers:
         raise UsageError(f"{system} starts from a trained run, not from texts alone; use `mezzotint distill RUN`")
     make = entry(system).load(entry(system).recipe)
-    recipe: Recipe = make(size_named(size), Corpus(vocab=1, canvas=shape.canvas, layout=layout_named(layout)))
+    recipe: Recipe = make(known_size, Corpus(vocab=1, canvas=shape.canvas, layout=known_layout))
     recipe = _with_table(system, recipe, settings, embeddings)
-    spec: Any = recipe.spec
-    if layout_named(layout) is Layout.WINDOWS and spec.ending is not Ending.LENGTH:
-        raise UsageError(f"ending '{spec.ending.value}' is for texts; windows are all of one length")
+    ending = recipe.spec.ending
+    if known_layout is Layout.WINDOWS and ending is not Ending.LENGTH:
+        raise UsageError(f"ending '{ending.value}' is for texts; windows are all of one length")
     return _timed(recipe, training)
 
 
-def lesson(
+def student_recipe(
     system: str, teacher: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any
 ) -> Recipe:
     """The recipe of a student of a run: what both their specs name is the teacher's, the rest the system's own.
@@ -59,7 +59,7 @@ def lesson(
     return _timed(recipe.with_settings(settings), training)
 
 
-def tuning(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any) -> Recipe:
+def finetune_recipe(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], **training: Any) -> Recipe:
     """The recipe by which a trained run is tuned to other texts: its spec, and a training of its size.
 
     `training` as for `plan`. CapabilityError where it cannot be tuned, UsageError for a setting that is the run's.
@@ -95,20 +95,20 @@ def check_quantized(system: str) -> None:
         )
 
 
-def _spec_of(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], role: str) -> Any:
+def _spec_of(run: str | Path, config: Mapping[str, Any], settings: Mapping[str, str], role: str) -> NetSpec:
     """The spec of a run; UsageError where one of the settings is the run's, which `role` says what it is to."""
     found = entry(config["system"])
-    spec: Any = files.read_spec(Path(run), config, found.load(found.spec))
+    spec: NetSpec = files.read_spec(Path(run), config, found.load(found.spec))
     for name in settings:
         if name in spec.settings():
             raise UsageError(f"{name} is as in {run}, which {role}; it cannot be set")
     return spec
 
 
-def _made_for(system: str, spec: Any, config: Mapping[str, Any]) -> Recipe:
+def _made_for(system: str, spec: NetSpec, config: Mapping[str, Any]) -> Recipe:
     """What the recipe of a system is for the data and the width of a run."""
     found = entry(system)
-    corpus = Corpus(spec.vocab, spec.canvas, layout_named(config["data"]["layout"]))
+    corpus = Corpus(spec.vocab, spec.canvas, member(Layout, "layout", config["data"]["layout"]))
     made: Recipe = found.load(found.recipe)(_size_of(spec.net.dim), corpus)
     return made
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mezzotint import hub
-from mezzotint.checks import BISTRO, KINDS, check_tokenizer
+from mezzotint.checks import KINDS, check_tokenizer, names_bistro
 from mezzotint.data import bistro
 from mezzotint.data.canvas import canvas_length, pack, room, sources
 from mezzotint.data.corpus import Corpus, load_corpus
@@ -20,7 +20,7 @@ from mezzotint.data.tokens import Pairs, Tokens, build_tokens, cache_folder, win
 from mezzotint.errors import DataError
 from mezzotint.spec.recipe import FROM_TOKENIZER, Recipe
 from mezzotint.training import folder as files
-from mezzotint.types import Canvas, Ending, Layout
+from mezzotint.types import Canvas, Ending, Layout, SourceSpec, SystemSpec
 
 BISTRO_TEXTS = {"train": 20_000, "valid": 1_000, "test": 1_000}
 
@@ -57,8 +57,8 @@ def corpus_of(
 ) -> Corpus:
     """The texts that --data and --valid name: files, or the bundled corpus; with `columns`, pairs."""
     if columns is not None:
-        return _bistro_corpus() if [str(p) for p in data] == [BISTRO] else load_pairs(data, valid, columns)
-    if [str(p) for p in data] == [BISTRO]:
+        return _bistro_corpus() if names_bistro(data) else load_pairs(data, valid, columns)
+    if names_bistro(data):
         return Corpus(bistro_texts("train"), bistro_texts("valid"), (), ())
     return load_corpus(data, valid, field, layout)
 
@@ -87,7 +87,7 @@ def prepare(
     `run` is the folder of a run whose canvas and lengths are kept. Raises DataError where no row fits.
     """
     train, valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train, corpus.valid))
-    spec: Any = _told(recipe.spec, chosen)
+    spec = _with_tokenizer(recipe.spec, chosen)
     if layout is Layout.WINDOWS:
         rows = (windows(train, spec.canvas, chosen.end), windows(valid, spec.canvas, chosen.end))
         return Recipe(spec, recipe.training), Prepared(chosen, *rows, None, layout)
@@ -98,6 +98,7 @@ def prepare(
     kept, long = without_long(train, most)
     held, long_held = without_long(valid, most)
     if corpus.train_from is not None and corpus.valid_from is not None:
+        assert isinstance(spec, SourceSpec), "pairs are for systems that write from a source"
         source, source_valid = (build_tokens(t, chosen, cache_folder()) for t in (corpus.train_from, corpus.valid_from))
         spec = replace(spec, source_canvas=canvas_length(source.lengths, Ending.SYMBOL, spec.source_canvas))
         fits = room(spec.source_canvas, Ending.SYMBOL), most
@@ -139,19 +140,20 @@ def tokenizer_named(name: str, corpus: Corpus) -> Tokenizer:
     return Tokenizer.foreign(hub.fetch(repository, (FILE, *ROLES), revision), where=name)
 
 
-def _told(spec: Any, tokenizer: Tokenizer) -> Any:
+def _with_tokenizer(spec: SystemSpec, tokenizer: Tokenizer) -> SystemSpec:
     """The spec with what follows from the tokenizer, as far as it asks for it."""
     facts = dict(zip(FROM_TOKENIZER, (tokenizer.size, tokenizer.end, tokenizer.pad), strict=True))
     return replace(spec, **{name: fact for name, fact in facts.items() if name in spec.settings()})
 
 
 def batch_canvas(
-    tokens: Tokens | Pairs, rows: Sequence[int], index: Sequence[int], spec: Any, tokenizer: Tokenizer
+    tokens: Tokens | Pairs, rows: Sequence[int], index: Sequence[int], spec: SystemSpec, tokenizer: Tokenizer
 ) -> Canvas:
     """The canvas of some rows of `tokens`, with the random streams `index`."""
     texts = tokens.target if isinstance(tokens, Pairs) else tokens
     canvas = pack([texts[i] for i in rows], index, spec.ending, spec.canvas, tokenizer.end, tokenizer.pad)
     if not isinstance(tokens, Pairs):
         return canvas
+    assert isinstance(spec, SourceSpec), "pairs are for systems that write from a source"
     read = [tokens.source[i] for i in rows]
     return replace(canvas, source=sources(read, index, spec.source_canvas, tokenizer.end, tokenizer.pad))

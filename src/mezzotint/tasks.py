@@ -124,7 +124,7 @@ class TaskBuilder:
         self.tokenizer = tokenizer
         self.lengths = lengths
         self.device = device
-        self.spec: Any = system.spec
+        self.spec = system.spec
 
     def tasks(
         self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]

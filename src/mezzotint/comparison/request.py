@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mezzotint.checks import BISTRO, check_data, check_run
+from mezzotint.checks import BISTRO, check_data, check_run, names_bistro
 from mezzotint.errors import UsageError
 from mezzotint.types import Can
 
@@ -60,7 +60,7 @@ def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:
 
 def _own(configs: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     """The held-out texts that all runs share; UsageError where there are none."""
-    if all(list(config["data"]["files"]) == [BISTRO] for config in configs):
+    if all(names_bistro(config["data"]["files"]) for config in configs):
         return [BISTRO]
     named = {tuple(config["data"]["valid"] or ()) for config in configs}
     if len(named) == 1 and all(named):

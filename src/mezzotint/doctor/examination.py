@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mezzotint.checks import BISTRO
+from mezzotint.checks import BISTRO, names_bistro
 from mezzotint.data.corpus import read
 from mezzotint.doctor import invariance, law, roundtrip, speed
 from mezzotint.doctor.checked import CheckedRun
@@ -82,7 +82,7 @@ def _made(system: str, out: Path) -> None:
 
 
 def _texts(run: Run, data: Sequence[str | Path]) -> list[str]:
-    if [str(path) for path in data] == [BISTRO]:
+    if names_bistro(data):
         return bistro_texts("test")
     if data:
         return list(read(data, run.config["data"]["field"], Layout(run.config["data"]["layout"]))[0])

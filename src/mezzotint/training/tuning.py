@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +18,29 @@ from torch import Tensor, nn
 from mezzotint.errors import CapabilityError
 from mezzotint.net.attention import INHIBITION, Attention
 from mezzotint.spec.adapter import Adapt
+from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.training.checkpoint import fill, named
+from mezzotint.types import SystemSpec
 
 RANK = 8
 SCALE = 2.0
 """By what the product of both factors is multiplied (alpha / rank)."""
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.", ".lora_B.default."
 """Where peft keeps the adapted layer and the two factors beside it."""
+NO_ATTENTION = "this run has no attention of the kind that adapters are for; use --adapter none"
 
 
-def tuned_spec(spec: Any, adapt: Adapt) -> Any:
-    """The spec of the network with its adapters, where they are part of it."""
-    return replace(spec, net=replace(spec.net, inhibition=True)) if adapt is Adapt.INA else spec
+def tuned_spec(spec: SystemSpec, adapt: Adapt) -> SystemSpec:
+    """The spec of the network with its adapters, where they are part of it.
+
+    CapabilityError where there is no attention that could be adapted.
+    """
+    if adapt is not Adapt.INA:
+        return spec
+    net = getattr(spec, "net", None)
+    if not isinstance(net, TransformerSpec):
+        raise CapabilityError(NO_ATTENTION)
+    return replace(spec, net=replace(net, inhibition=True))
 
 
 def begin(
@@ -50,7 +60,7 @@ def ready(players: Mapping[str, nn.Module], adapt: Adapt, seed: int) -> None:
     if adapt is Adapt.NONE:
         return
     if not any(True for _ in _attentions(players)):
-        raise CapabilityError("this run has no attention of the kind that adapters are for; use --adapter none")
+        raise CapabilityError(NO_ATTENTION)
     if adapt is Adapt.LORA:
         for module in players.values():
             _inject(module, torch.Generator().manual_seed(seed))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mezzotint.checks import BISTRO
+from mezzotint.checks import names_bistro
 from mezzotint.data import bistro
 from mezzotint.data.pairs import Columns, read_pairs
 from mezzotint.errors import UsageError
@@ -26,7 +26,7 @@ DRAWS = 8
 
 def held_out_pairs(run: Run, data: Sequence[str | Path]) -> tuple[list[str], list[str]]:
     """The sources and texts of some files, whose fields are those that the run was trained with."""
-    if [str(path) for path in data] == [BISTRO]:
+    if names_bistro(data):
         return bistro_pairs("test")
     columns = Columns(**(run.config["data"].get("pair") or {}))
     try:
@@ -49,16 +49,16 @@ def pair_scores(run: Run, data: Sequence[str | Path], *, seed: int = 0, **how: A
     yield Score("sentences_per_second", len(written) / seconds, None, len(written), note)
     yield Score.mean("nfe", [each.nfe for each in written], "network evaluations a text, all candidates")
     yield from overlap([each.text for each in written], [[text] for text in texts])
-    if [str(path) for path in run.config["data"]["files"]] == [BISTRO]:
+    if names_bistro(run.config["data"]["files"]):
         said = [says_all(line, each.text) for line, each in zip(read, written, strict=True)]
         yield Score.mean("success", said, "texts that say all fields and no others")
 
 
 def pair_bound(run: Run, read: Sequence[str], texts: Sequence[str], seed: int) -> Iterator[Score]:
     """-log p of the texts given their sources, or a bound on it, of those pairs that fit the run."""
-    tokenizer, spec = run.tokenizer, run.spec
+    tokenizer = run.tokenizer
     rows = list(zip(tokenizer.encode_all(read), tokenizer.encode_all(texts), strict=True))
-    fits = [i for i, (a, b) in enumerate(rows) if len(a) < spec.source_canvas and len(b) < spec.canvas]
+    fits = [i for i, (a, b) in enumerate(rows) if len(a) < run.source_canvas and len(b) < run.spec.canvas]
     if not fits:
         return
     fits.sort(key=lambda i: len(rows[i][1]))
