@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mezzotint.checks import check_decoder
-from mezzotint.data.canvas import pack, sources
+from mezzotint.data.canvas import pack, pack_sources
 from mezzotint.errors import CapabilityError, RunError, UsageError, few, unknown
 from mezzotint.guidance.choose import TranslationRanking, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
@@ -218,7 +218,7 @@ def _sketched(
     """Where the candidates of some sources are to be written, and how."""
     tokenizer, system = run.tokenizer, run.system
     assert isinstance(system, Translator)
-    source = sources([np.array(row) for row in rows], index, run.source_canvas, tokenizer.end, tokenizer.pad)
+    source = pack_sources([np.array(row) for row in rows], index, run.source_canvas, tokenizer.end, tokenizer.pad)
     sketch = system.sketch(source.to(run.device), asked.lengths, asked.each)
     canvas = sketch.canvas
     closing = () if run.spec.ending is Ending.LENGTH else (tokenizer.end,)
@@ -294,5 +294,5 @@ def pair_canvas(run: Run, rows: Sequence[tuple[list[int], list[int]]], index: Se
     """The canvas of some sources with their texts, as in training, on the run's device."""
     spec, end, pad = run.spec, run.tokenizer.end, run.tokenizer.pad
     texts = pack([np.array(text, dtype=np.int64) for _, text in rows], index, spec.ending, spec.canvas, end, pad)
-    read = sources([np.array(source, dtype=np.int64) for source, _ in rows], index, run.source_canvas, end, pad)
+    read = pack_sources([np.array(source, dtype=np.int64) for source, _ in rows], index, run.source_canvas, end, pad)
     return replace(texts, source=read).to(run.device)
