@@ -83,10 +83,10 @@ def continued(run: Any, chosen: Sequence[Cut], how: Mapping[str, Any]) -> list[A
 
 def exactly(run: Any, ids: Sequence[int], begin: int, end: int, how: Mapping[str, Any]) -> Any:
     """The task of writing the tokens from `begin` to `end` behind those before them; the text cannot end on the way."""
-    from mezzotint.data.canvas import prefixed
+    from mezzotint.data.canvas import prefix_canvas
 
     start = 1 if run.tokenizer.spaced[ids[begin]] else -1
-    task, canvas = run.task(1, **how), prefixed(ids[:begin], [end], [0], run.tokenizer.pad, start)
+    task, canvas = run.task(1, **how), prefix_canvas(ids[:begin], [end], [0], run.tokenizer.pad, start)
     request = replace(task.request, canvas=canvas.to(run.device), forbidden=tuple(sorted(run.tokenizer.special)))
     return replace(task, canvas=canvas, request=request)
 

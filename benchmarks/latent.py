@@ -140,9 +140,9 @@ class Measured:
     """One run, measured: yields rows."""
 
     def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, held_out: Any) -> None:
-        from mezzotint.training.checkpoint import counts
+        from mezzotint.training.checkpoint import parameter_counts
 
-        trained, kept = counts(run.system)
+        trained, kept = parameter_counts(run.system)
         net, training = run.spec.net, run.config["training"]
         self.run, self.named, self.given, self.held_out = run, dict(named), given, held_out
         self.few = held_out.some(given.n)

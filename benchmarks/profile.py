@@ -99,14 +99,14 @@ def texts(system: str) -> Any:
     """Whole texts, and what each is written from for a system that needs it."""
     import numpy as np
 
-    from mezzotint.data.canvas import pack, sources
+    from mezzotint.data.canvas import pack, pack_sources
     from mezzotint.types import Ending
 
     drawn = np.random.default_rng(0).integers(3, VOCAB, (2, ROWS, LENGTH - 1))
     batch = pack(list(drawn[0]), range(ROWS), Ending.SYMBOL if system in BY_SYMBOL else Ending.LENGTH, CANVAS, 0, 1)
     if system not in FROM_A_SOURCE:
         return batch
-    return replace(batch, source=sources(list(drawn[1]), range(ROWS), CANVAS, 0, 1))
+    return replace(batch, source=pack_sources(list(drawn[1]), range(ROWS), CANVAS, 0, 1))
 
 
 BY_SYMBOL = ("ar", "adavae", "ar-seq2seq", "rnn-vae")

@@ -34,7 +34,7 @@ from mezzotint.spec.elbo import FreeBits, Weigh
 from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import SHAPES, Gelu, Positions, TransformerSpec
 from mezzotint.systems.adavae import AdaVAE
-from mezzotint.training.checkpoint import counts, named
+from mezzotint.training.checkpoint import named, parameter_counts
 from mezzotint.types import Ending, Layout, Posterior, Request
 
 V, Z, END, PAD = 11, 4, 0, 1
@@ -178,7 +178,7 @@ def shapes(spec: AdaVAESpec) -> AdaVAE:
     ],
 )
 def test_on_gpt2_small_as_many_weights_are_trained_as_the_paper_counts(settings, share):
-    trained, frozen = counts(meta(**settings))
+    trained, frozen = parameter_counts(meta(**settings))
     assert round(100 * trained / frozen, 2) == share
     if not settings:
         assert (trained, frozen) == (18_237_249, 124_401_408)
@@ -192,9 +192,9 @@ def test_by_default_less_than_fifteen_percent_is_trained(size):
     corpus = Corpus(vocab=300, canvas=32, layout=Layout.TEXTS)
     spec = recipe(size, corpus).spec
     net = {"net": ar(size, corpus).spec.net.to_json()}
-    trained, frozen = counts(shapes(AdaVAESpec.from_json(spec.to_json() | net)))
+    trained, frozen = parameter_counts(shapes(AdaVAESpec.from_json(spec.to_json() | net)))
     assert 0.01 < trained / frozen < 0.15
-    trained, frozen = counts(meta(projection=0))
+    trained, frozen = parameter_counts(meta(projection=0))
     assert trained / frozen < 0.04
 
 
@@ -337,7 +337,9 @@ def test_told_of_nothing_it_is_the_backbone_tuned_by_itself():
     loss.total.backward()
     assert all(p.grad is not None for p in made.net.parameters()), "there is nothing in it that is not used"
     told = system(free=FreeBits.NONE)
-    assert counts(made)[1] == counts(told)[1] and counts(made)[0] < counts(told)[0]
+    assert (
+        parameter_counts(made)[1] == parameter_counts(told)[1] and parameter_counts(made)[0] < parameter_counts(told)[0]
+    )
     fresh = system(infuse=Infuse.NONE, trained=False)
     before = shifted_right(batch.ids, fresh.spec.end)
     assert torch.equal(fresh.backbone(before, grafts=fresh._decoder_grafts(z)), fresh.backbone(before)), (
@@ -375,7 +377,7 @@ def test_the_decoder_learns_later_and_the_backbone_never():
 
 def test_everything_can_be_trained():
     made = system(tune=Tune.ALL)
-    trained, frozen = counts(made)
+    trained, frozen = parameter_counts(made)
     assert frozen == 0 and trained > sum(p.numel() for p in made.backbone.parameters())
     (loss,) = made.losses(texts(), Rng(0, range(4)))
     loss.total.backward()

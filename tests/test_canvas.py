@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mezzotint.data.canvas import canvas_length, free, pack, prefixed, room, template_canvas
+from mezzotint.data.canvas import canvas_length, free, pack, prefix_canvas, room, template_canvas
 from mezzotint.data.template import Gap, Given, Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
 from mezzotint.errors import UsageError
@@ -89,7 +89,7 @@ def test_a_free_canvas_has_as_many_positions_as_asked() -> None:
 
 
 def test_a_prefixed_canvas_gives_the_prefix_and_frees_the_rest() -> None:
-    canvas = prefixed([5, 6], [3, 9], [7, 4], PAD, start=1)
+    canvas = prefix_canvas([5, 6], [3, 9], [7, 4], PAD, start=1)
     assert canvas.ids[:, :2].tolist() == [[5, 6]] * 2
     assert canvas.given.sum(1).tolist() == [2, 2] and canvas.given[:, :2].all()
     assert canvas.free.sum(1).tolist() == [1, 7] and canvas.real.sum(1).tolist() == [3, 9]

@@ -16,7 +16,7 @@ from mezzotint.cli import main as command
 from mezzotint.distill.alarm import faults
 from mezzotint.distill.critic import MaskedLogits
 from mezzotint.errors import CapabilityError, RunError, UsageError
-from mezzotint.plans import lesson
+from mezzotint.plans import student_recipe
 from mezzotint.rng import Rng
 from mezzotint.training.build import Start, build_trainer
 from mezzotint.training.checkpoint import read_weights
@@ -71,7 +71,7 @@ def distilled(root: Path, out: str, teacher: str = "teacher", stop: int | None =
 
 def test_student_and_critic_start_as_the_teacher(made):
     config = mezzotint.check_run(made / "teacher")
-    recipe = lesson("didi-instruct", made / "teacher", config, {})
+    recipe = student_recipe("didi-instruct", made / "teacher", config, {})
     trainer = build_trainer(
         "didi-instruct",
         recipe,
@@ -131,7 +131,7 @@ LIKED = 3
 
 def test_the_critic_is_told_whose_texts_are_whose_and_the_student_goes_where_it_points(made):
     bare = {"kl_first": "0", "kl_second": "0", "entropy": "0"}
-    recipe = lesson("didi-instruct", made / "teacher", mezzotint.check_run(made / "teacher"), bare)
+    recipe = student_recipe("didi-instruct", made / "teacher", mezzotint.check_run(made / "teacher"), bare)
     weights = made / "teacher/model.safetensors"
     system = build_trainer("didi-instruct", recipe, None, 0, "cpu", start=given(weights)).system
     ids = torch.randint(5, 9, (8, 6), generator=torch.Generator().manual_seed(0))
@@ -290,7 +290,9 @@ def test_consistency_with_the_teacher_needs_no_critic_and_leaves_no_reward(made)
 
 
 def test_token_by_token_a_shadow_stands_in_place_of_the_critic(made):
-    recipe = lesson("didi-instruct", made / "teacher", mezzotint.check_run(made / "teacher"), {"objective": "tokens"})
+    recipe = student_recipe(
+        "didi-instruct", made / "teacher", mezzotint.check_run(made / "teacher"), {"objective": "tokens"}
+    )
     players = build_trainer(
         "didi-instruct", recipe, None, 0, "cpu", start=given(made / "teacher/model.safetensors")
     ).system.players  # fmt: skip
@@ -329,7 +331,7 @@ def test_a_teacher_without_weights_is_said_and_leaves_nothing(made):
 def test_other_systems_take_no_pupils(made):
     config = mezzotint.check_run(made / "teacher")
     with pytest.raises(CapabilityError, match="ar learns from nobody"):
-        lesson("ar", made / "teacher", config, {})
+        student_recipe("ar", made / "teacher", config, {})
 
 
 # ---- alarms ---------------------------------------------------------------------------------------------------------

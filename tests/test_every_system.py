@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mezzotint.cli.main import main
-from mezzotint.data.canvas import free, pack, sources
+from mezzotint.data.canvas import free, pack, pack_sources
 from mezzotint.data.lengths import Lengths
 from mezzotint.plans import check_settings
 from mezzotint.rng import Rng
@@ -67,7 +67,7 @@ def texts(name: str) -> Canvas:
     batch = pack(TEXTS, range(3), ending(name), CANVAS, END, PAD)
     if Can.TRANSLATE not in card(name).can:
         return batch
-    return replace(batch, source=sources([row[::-1] for row in TEXTS], range(3), CANVAS, END, PAD))
+    return replace(batch, source=pack_sources([row[::-1] for row in TEXTS], range(3), CANVAS, END, PAD))
 
 
 def empty(name: str) -> Canvas:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.data.annotated import Annotated
-from mezzotint.data.canvas import free, pack, widened
+from mezzotint.data.canvas import free, pack, pad_canvas
 from mezzotint.data.labelled import labelled, labels_of
 from mezzotint.guidance.constraint import Classified, Length, View
 from mezzotint.guidance.control import Constraints
@@ -236,7 +236,7 @@ def test_a_trained_classifier_says_of_prefixes_what_bayes_rule_says():
     system = SimpleNamespace(process=Truncated(), spec=SimpleNamespace(ending=Ending.SYMBOL))
     lesson = ClassifierTask(system, net)
     rows = [torch.tensor(text).numpy() for text in texts]
-    canvas = widened(pack(rows, range(n), Ending.SYMBOL, L, END, PAD), L, PAD)
+    canvas = pad_canvas(pack(rows, range(n), Ending.SYMBOL, L, END, PAD), L, PAD)
     batch = labelled(canvas, notes, [len(text) for text in texts], labels)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
     for step in range(300):

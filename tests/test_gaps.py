@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.gaps import cut
-from mezzotint.data.canvas import closed, pack, template_canvas
+from mezzotint.data.canvas import close_rows, pack, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Gap, parse_template
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
@@ -115,7 +115,7 @@ def test_the_evidence_over_all_orders_is_the_exact_probability_of_length_and_giv
     for lengths in {key[0] for key in law(template)}:
         canvas = template_canvas(parsed, TOKENIZER, [lengths], [0])
         if ending is Ending.FILL:
-            canvas = closed(canvas, LONGEST + 1, TOKENIZER.end, TOKENIZER.pad, known=False)
+            canvas = close_rows(canvas, LONGEST + 1, TOKENIZER.end, TOKENIZER.pad, known=False)
         orders = EveryOrder(int(canvas.given.sum()))
         rows = canvas.rows(torch.zeros(len(orders.rows), dtype=torch.int64))
         expected = sum(p for (chosen, _), p in law(template, ending).items() if chosen == lengths)
@@ -314,7 +314,7 @@ def test_closed_rows_end_where_they_are_long():
     a, c = IDS["a c"]
     assert canvas.real.tolist() == [[True] * 3 + [False] * 2, [True] * 5]
     for known in (True, False):
-        whole = closed(canvas, 7, TOKENIZER.end, TOKENIZER.pad, known=known)
+        whole = close_rows(canvas, 7, TOKENIZER.end, TOKENIZER.pad, known=known)
         assert whole.ids.tolist() == [[a, 1, c, 0, 1, 1, 1], [a, 1, 1, 1, c, 0, 1]] and bool(whole.real.all())
         assert whole.given.tolist() == [
             [True, False, True, True, known, known, known], [True, False, False, False, True, True, known],

@@ -254,7 +254,7 @@ def test_what_the_hub_does_not_give_is_a_sentence(
 )
 def test_a_net_or_disk_that_fails_is_named_as_what_it_is(error: OSError, said: str) -> None:
     def fail() -> None:
-        with library.sentences("jane/pubs"):
+        with library.hub_errors("jane/pubs"):
             raise error
 
     assert refused(HubError, fail).startswith(said)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import mezzotint
 from mezzotint.cli.main import main
-from mezzotint.data.canvas import framed
+from mezzotint.data.canvas import frame_rows
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
 from mezzotint.errors import RunError, UsageError
 from mezzotint.published.tokenizer import tokenizer_from
@@ -454,7 +454,7 @@ def test_the_frame_stands_around_every_row_whatever_its_length(tmp_path):
 
 def test_framed_rows():
     ids = torch.tensor([[1, 2, 3], [4, 0, 0]])
-    found, real = framed(ids, torch.tensor([[True] * 3, [True, False, False]]), 9)
+    found, real = frame_rows(ids, torch.tensor([[True] * 3, [True, False, False]]), 9)
     assert found.tolist() == [[9, 1, 2, 3, 9], [9, 4, 9, 0, 9]]  # the last one is padding
     assert real.tolist() == [[True] * 5, [True, True, True, False, False]]
 

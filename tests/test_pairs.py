@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mezzotint.data.canvas import sources
+from mezzotint.data.canvas import pack_sources
 from mezzotint.data.pairs import Columns, load_pairs, read_pairs
 from mezzotint.data.tokenizer import train_tokenizer
 from mezzotint.data.tokens import Pairs, build_tokens
@@ -89,7 +89,7 @@ def test_a_missing_field_is_blamed_on_its_record(tmp_path: Path) -> None:
 
 
 def test_sources_are_given_closed_and_never_empty() -> None:
-    canvas = sources([np.array([5, 6, 7]), np.array([], dtype=np.int64)], [3, 4], 16, end=0, pad=1)
+    canvas = pack_sources([np.array([5, 6, 7]), np.array([], dtype=np.int64)], [3, 4], 16, end=0, pad=1)
     assert canvas.ids.tolist() == [[5, 6, 7, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1, 1, 1]]
     assert torch.equal(canvas.real, canvas.given) and canvas.real.sum(1).tolist() == [4, 1]
     assert not canvas.free.any() and canvas.index.tolist() == [3, 4]

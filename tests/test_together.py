@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mezzotint import Run
-from mezzotint.data.canvas import free, prefixed, stacked
+from mezzotint.data.canvas import free, prefix_canvas, stack_canvases
 from mezzotint.rng import Rng
 from tests.trained import few
 
@@ -99,8 +99,8 @@ def test_a_named_stream_is_that_of_its_seed_and_index() -> None:
 
 
 def test_narrow_rows_are_padded_with_what_is_not_real() -> None:
-    narrow, wide = prefixed([4, 5], [3], [0], 1, start=1), free([5, 2], [0, 1], 1)
-    both = stacked([narrow, wide], 1)
+    narrow, wide = prefix_canvas([4, 5], [3], [0], 1, start=1), free([5, 2], [0, 1], 1)
+    both = stack_canvases([narrow, wide], 1)
     assert both.real.sum(1).tolist() == [3, 5, 2] and both.given.sum(1).tolist() == [2, 0, 0]
     assert both.ids[0].tolist() == [4, 5, 1, 1, 1] and both.index.tolist() == [0, 1, 2]
     assert both.start is not None and both.start[0].tolist() == [0, 0, 1, 0, 0] and not both.start[1:].any()

@@ -14,7 +14,7 @@ from sacrebleu import corpus_bleu
 
 import mezzotint
 from mezzotint.cli.main import main
-from mezzotint.data.canvas import sources
+from mezzotint.data.canvas import pack_sources
 from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.evaluate.overlap import bleu, overlap
 from mezzotint.guidance.choose import best_scored, most_agreed, sentence_bleu
@@ -76,7 +76,7 @@ def test_a_line_for_a_line_and_bad_ones_disturb_no_other(runs, name: str) -> Non
 def test_a_length_is_a_symbol_of_the_score_and_candidates_agree_as_equals(runs) -> None:
     run, line = runs["difformer"], "rot haus am fluss"
     (found,) = mezzotint.translate(run, [line], candidates=(3, 2), choose="mbr", steps=4)
-    source = sources([np.array(run.tokenizer.encode(line))], [0], run.spec.source_canvas, 0, run.tokenizer.pad)
+    source = pack_sources([np.array(run.tokenizer.encode(line))], [0], run.spec.source_canvas, 0, run.tokenizer.pad)
     with torch.no_grad():
         log_p = run.system.net.length(run.system.net.encode(source), source.real)[0].double()
     sketch = run.system.sketch(source, 3, 2)

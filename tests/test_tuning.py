@@ -49,7 +49,7 @@ def test_what_was_added_changes_nothing_at_first_and_alone_is_trained(runs, name
     adapt = mezzotint.check_adapter(adapter)
     fresh = type(run.system)(tuning.tuned_spec(run.spec, adapt), run.lengths)
     tensors = read_tensors(run.folder / "model.safetensors")
-    tuning.begin(fresh.players, tensors=tensors, source="model", adapt=adapt, seed=0)
+    tuning.load_with_adapters(fresh.players, tensors=tensors, source="model", adapt=adapt, seed=0)
     canvas = blank(3, 5)
     batch = mezzotint.Canvas(
         torch.arange(3, 18).view(3, 5) % run.spec.vocab, *(canvas.given, canvas.real, canvas.index)
@@ -91,17 +91,17 @@ def test_merged_is_what_the_adapted_network_computes(runs, tmp_path):
     adapted, fresh = (type(run.system)(run.spec, run.lengths) for _ in range(2))
     weights = named(run.system.players)
     adapt = mezzotint.check_adapter("lora")
-    tuning.begin(adapted.players, tensors=weights, source="model", adapt=adapt, seed=0)
+    tuning.load_with_adapters(adapted.players, tensors=weights, source="model", adapt=adapt, seed=0)
     for name, p in adapted.net.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p)
-    whole = tuning.merged(named(adapted.players))
+    whole = tuning.merge_lora(named(adapted.players))
     tuning.fill(fresh.players, whole, "merged")
     z, t = torch.randn(2, 5, run.spec.width), torch.tensor([0.2, 0.7]).double()
     with torch.no_grad():
         one, other, plain = (s.net.body(z, t) for s in (adapted, fresh, run.system))
     assert torch.allclose(one, other, atol=1e-4) and not torch.allclose(one, plain, atol=1e-2)
-    tuning.plain(adapted.players)
+    tuning.remove_lora(adapted.players)
     assert all(torch.equal(a, weights[k]) for k, a in named(adapted.players).items())
 
 

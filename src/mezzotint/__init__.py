@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from mezzotint.held_out import labelled, own_texts
     from mezzotint.judge import bundled_judge
     from mezzotint.launch import resume, train
-    from mezzotint.plans import check_quantized, check_settings, lesson, tuning
+    from mezzotint.plans import check_quantized, check_settings, finetune_recipe, student_recipe
     from mezzotint.prepare import bistro_texts
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
@@ -115,7 +115,7 @@ _HOMES = {
     "course": ("Progress",),
     "descendants": ("distill_run", "finetune_run"),
     "launch": ("resume", "train"),
-    "plans": ("check_quantized", "check_settings", "lesson", "tuning"),
+    "plans": ("check_quantized", "check_settings", "finetune_recipe", "student_recipe"),
     "prepare": ("bistro_texts",),
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
@@ -213,6 +213,7 @@ __all__ = [
     "evaluate_run",
     "examine",
     "few",
+    "finetune_recipe",
     "finetune_run",
     "from_pretrained",
     "import_checkpoint",
@@ -221,7 +222,6 @@ __all__ = [
     "join",
     "labelled",
     "launched",
-    "lesson",
     "literal",
     "load",
     "next_out",
@@ -236,12 +236,12 @@ __all__ = [
     "should_report",
     "showcase",
     "size_and_bound",
+    "student_recipe",
     "tables",
     "throughput",
     "train",
     "translate",
     "translating",
-    "tuning",
     "unknown",
     "write_page",
 ]

@@ -37,15 +37,15 @@ class Backbone:
     record: Mapping[str, Any]
     """What a run's configuration says of it."""
 
-    def fitted(self, recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    def fit_recipe(self, recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
         """The recipe of a system that stands on it; UsageError for settings that are not the system's to choose."""
         for name in settings:
             if name in (*TransformerSpec.settings(), "reach"):
                 raise UsageError(f"{name} is the backbone's, which is there already; leave it out")
-        spec: Any = recipe.spec
+        spec = recipe.spec
         if "canvas" in settings and spec.canvas > self.reach:
             raise UsageError(f"canvas must be at most the {self.reach} positions of the backbone, not {spec.canvas}")
-        # As the network stands, but not as it was trained.
+        # The same network, but without the dropout that it was trained with.
         net = replace(self.net.spec, dropout=0.0)
         canvas = min(spec.canvas, self.reach)
         return Recipe(replace(spec, net=net, vocab=self.vocab, reach=self.reach, canvas=canvas), recipe.training)

@@ -14,7 +14,7 @@ from mezzotint.data.corpus import check
 from mezzotint.data.pairs import Columns, check_columns
 from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
 from mezzotint.spec.adapter import Adapt
-from mezzotint.spec.base import Size
+from mezzotint.spec.base import member
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.types import Can, Card, Decoder, Layout, Towards
@@ -26,16 +26,21 @@ AUTO = "auto"
 KINDS = (AUTO, "word", "bpe")
 """As --tokenizer, what is trained on the text."""
 BUNDLED = Path(__file__).parent / "bundled"
-"""Where the runs are that come with the package, each in a folder of its own."""
+"""The runs that come with the package, each in a folder of its own."""
 RUNS = "runs"
-"""The folder in which runs are put where no other is named: nobody's name on a hub."""
+"""The folder of runs where no other is named; it is no owner's name on a hub."""
 _BARE = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
-"""The name of a repository on a hub that nobody owns, such as gpt2."""
+"""The name of a repository on a hub without an owner, such as gpt2."""
+
+
+def names_bistro(data: Sequence[str | Path]) -> bool:
+    """Whether --data is the bundled corpus."""
+    return [str(path) for path in data] == [BISTRO]
 
 
 def check_data(data: Sequence[str | Path]) -> None:
     """DataError or UsageError unless everything named is a readable file of a known kind or a data set of a hub."""
-    if list(map(str, data)) != [BISTRO]:
+    if not names_bistro(data):
         check(data)
 
 
@@ -44,10 +49,9 @@ def check_sides(
 ) -> Columns | None:
     """The fields of both sides for a system that writes from a source; None for one that does not.
 
-    UsageError unless what is said of fields is what such a system learns from.
+    UsageError for fields or a layout that the system does not learn from.
     """
-    found = entry(system)
-    card: Card = found.load(found.card)
+    card: Card = entry(system).load(entry(system).card)
     if Can.TRANSLATE not in card.can:
         if source is not None or target is not None:
             able = f"{card.name} writes texts by themselves"
@@ -55,9 +59,9 @@ def check_sides(
         return None
     if field is not None:
         raise UsageError(f"{card.name} writes from a source: name both fields, with --source and --target")
-    if layout_named(layout) is Layout.WINDOWS:
+    if member(Layout, "layout", layout) is Layout.WINDOWS:
         raise UsageError(f"{card.name} writes a text from its source; leave --layout windows out")
-    if list(map(str, data)) == [BISTRO]:
+    if names_bistro(data):
         if source is not None or target is not None:
             raise UsageError("in bistro the source is the fields of a text; leave --source and --target out")
         return Columns()
@@ -74,21 +78,21 @@ def bundled_runs() -> tuple[Path, ...]:
 def located(run: str | Path, revision: str | None = None) -> Path:
     """The folder of a run: a path as it is, `owner/name` or `owner/name@revision` as fetched from the hub.
 
-    What exists here is a path, and so is what has its first part here: a slip in `runs/reviews` asks nobody. A run that
-    came with the package is known by its name alone, where no run of that name is here. Raises HubError, RunError where
-    the repository holds no run, UsageError for the revision of a folder.
+    A path that exists, or whose first part does, is never looked up on the hub: a typo in `runs/reviews` makes no
+    request. A bundled run is known by its name, where no run of that name is here. Raises HubError, RunError where the
+    repository holds no run, UsageError for the revision of a folder.
     """
     for bundled in bundled_runs():
         if str(run) == bundled.name and not (Path(run) / files.CONFIG).is_file() and revision is None:
             return bundled
-    asked = hub.parse(str(run))
-    first = Path(run).parts[0] if asked else ""
-    if asked is None or Path(run).exists() or first == RUNS or Path(first).exists():
+    parsed = hub.parse(str(run))
+    first = Path(run).parts[0] if parsed else ""
+    if parsed is None or Path(run).exists() or first == RUNS or Path(first).exists():
         if revision is not None:
             raise UsageError(f"{run} is a folder here, and folders have no revisions; leave revision out")
         return Path(run)
-    name, named = asked
-    folder = hub.fetch(name, files.PUBLISHED, revision or named)
+    name, named_revision = parsed
+    folder = hub.fetch(name, files.PUBLISHED, revision or named_revision)
     try:
         files.read_config(folder)
     except RunError as e:
@@ -114,9 +118,8 @@ def check_tokenizer(name: str) -> None:
 
 
 def check_backbone(system: str, backbone: str | Path | None, tokenizer: str = "auto") -> None:
-    """UsageError unless a backbone is named just where the system stands on one; it brings its own tokenizer."""
-    found = entry(system)
-    card: Card = found.load(found.card)
+    """UsageError unless a backbone is named exactly where the system has one; it brings its own tokenizer."""
+    card: Card = entry(system).load(entry(system).card)
     if card.backbone and backbone is None:
         raise UsageError(f"{system} stands on a language model: name a run of ar or GPT-2, as in --backbone gpt2")
     if backbone is not None and not card.backbone:
@@ -133,14 +136,6 @@ def check_run(path: str | Path) -> Mapping[str, Any]:
     except UsageError as e:
         raise RunError(f"{path} is a run of '{config['system']}': {e}") from None
     return config
-
-
-def decoder_named(name: Decoder | str) -> Decoder:
-    """The decoder of that name; UsageError with the nearest spelling."""
-    try:
-        return Decoder(name)
-    except ValueError:
-        raise unknown("decoder", str(name), [decoder.value for decoder in Decoder]) from None
 
 
 def check_decoder(card: Card, decoder: Decoder, threshold: float | None, strength: float | None) -> None:
@@ -164,14 +159,6 @@ def check_guide(card: Card, guide: Towards, decoder: Decoder) -> None:
         raise UsageError(f"guide 'reward' is a rule of its own; leave out decoder '{decoder.value}'")
 
 
-def guide_named(name: Towards | str | None) -> Towards:
-    """What to be guided towards, by its name; UsageError with the nearest spelling."""
-    try:
-        return Towards.NOTHING if name is None else Towards(name)
-    except ValueError:
-        raise unknown("guide", str(name), [each.value for each in Towards]) from None
-
-
 def check_length(card: Card, config: Mapping[str, Any], length: int | None, block: int | None, reuse: bool) -> None:
     """CapabilityError or UsageError unless a run can write texts of `length` tokens; None asks for nothing."""
     if length is None:
@@ -192,11 +179,11 @@ def check_length(card: Card, config: Mapping[str, Any], length: int | None, bloc
 
 
 def check_mauve(config: Mapping[str, Any], judge: str | Path | None) -> None:
-    """UsageError unless mauve can compare a run's texts: it takes a judge, and libraries, which are not loaded."""
-    if judge is None and list(config["data"]["files"]) != [BISTRO]:
+    """UsageError unless mauve can compare a run's texts: it needs a judge, and libraries, which are not loaded here."""
+    if judge is None and not names_bistro(config["data"]["files"]):
         raise UsageError("mauve compares what a judge makes of the texts; name one with judge, a run of ar")
-    found = [find_spec(package) for package in ("mauve", "faiss", "sklearn")]
-    if any(spec is None or spec.origin is None for spec in found):  # without an origin, a folder that is called so
+    modules = [find_spec(package) for package in ("mauve", "faiss", "sklearn")]
+    if any(module is None or module.origin is None for module in modules):  # without an origin, just a folder
         raise UsageError('mauve needs libraries that are not installed: pip install "mezzotint[mauve]"')
 
 
@@ -210,30 +197,11 @@ def next_out(system: str, data: Sequence[str | Path]) -> Path:
 
 
 def check_adapter(name: str) -> Adapt:
-    """The way to tune a run that is named; UsageError where there is none, or a library that it takes is not there."""
-    try:
-        adapt = Adapt(name)
-    except ValueError:
-        raise unknown("adapter", name, [adapt.value for adapt in Adapt]) from None
+    """The adapter of that name; UsageError where there is none, or the library that it needs is not installed."""
+    adapt = member(Adapt, "adapter", name)
     if adapt is Adapt.LORA and find_spec("peft") is None:
         raise UsageError('--adapter lora needs a library that is not installed: pip install "mezzotint[lora]"')
     return adapt
-
-
-def size_named(name: str) -> Size:
-    """The size of that name; UsageError with the nearest spelling."""
-    try:
-        return Size(name)
-    except ValueError:
-        raise unknown("size", name, [s.value for s in Size]) from None
-
-
-def layout_named(name: str) -> Layout:
-    """The layout of that name; UsageError with the nearest spelling."""
-    try:
-        return Layout(name)
-    except ValueError:
-        raise unknown("layout", name, [layout.value for layout in Layout]) from None
 
 
 def check_seed(seed: int) -> None:

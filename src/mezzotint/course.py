@@ -28,8 +28,8 @@ from mezzotint.training.forecast import Forecast, forecast
 from mezzotint.training.loop import Batches as Batch
 from mezzotint.training.loop import Tick, Trainer
 from mezzotint.training.report import report
-from mezzotint.training.signals import asked_to_end
-from mezzotint.training.tuning import merged
+from mezzotint.training.signals import catch_signals
+from mezzotint.training.tuning import merge_lora
 from mezzotint.types import Canvas, Layout, Monitored
 
 VALIDATION_ROWS = 512
@@ -56,64 +56,64 @@ class Progress:
     stopped: str | None = None
     """A sentence, where a signal ended the run."""
     note: str | None = None
-    """Something to be told once."""
+    """A sentence that is shown once."""
     forecast: Forecast | None = None
     """What the training would take, where only that was asked."""
 
 
 def run_to_end(out: Path, trainer: Trainer, data: Prepared) -> Iterator[Progress]:
     """Train from the last checkpoint in the folder, if there is one; yields how it stands."""
-    team, notes, told = trainer.team, list(data.notes), set[str]()
+    team, notes, warned = trainer.team, list(data.notes), set[str]()
     with team.fail_together():
-        found = checkpoints.newest(out)
-    team.check_equal("checkpoints", None if found is None else found[0].counters)
-    if found is not None:
-        checkpoint, passed = found
+        newest = checkpoints.newest(out)
+    team.check_equal("checkpoints", None if newest is None else newest[0].counters)
+    if newest is not None:
+        checkpoint, skipped = newest
         with team.fail_together():
             trainer.restore(checkpoint, str(out / files.CHECKPOINTS / str(checkpoint.counters["step"])))
-        notes += [f"{sentence}; going on from step {trainer.step}" for sentence in passed]
+        notes += [f"{sentence}; going on from step {trainer.step}" for sentence in skipped]
     best = Best(out, trainer.spec.average_best)
     team.on_first(_forget_after, out / files.LOG, best, trainer.step)
-    yield from (_progress(trainer, note=note) for note in notes)
+    yield from (progress_note(trainer, note) for note in notes)
     advice = f"`mezzotint resume {out}` goes on from the last checkpoint"
-    with asked_to_end() as caught, team.connected(advice):
+    with catch_signals() as caught, team.connected(advice):
         for tick in trainer.run(_batches(trainer, data)):
             valid = validation_loss(trainer, data) if tick.validate else None
-            asked = int(team.max([caught[0] if caught else 0])[0])
-            state = trainer.checkpoint() if tick.save or asked else None
+            signal_number = int(team.max([caught[0] if caught else 0])[0])
+            state = trainer.checkpoint() if tick.save or signal_number else None
             candidate = trainer.averaged() if tick.validate and best.count else None
             stopped = None
-            if asked and tick.fraction < 1:
-                name = signal.Signals(asked).name
+            if signal_number and tick.fraction < 1:
+                name = signal.Signals(signal_number).name
                 stopped = f"stopped by {name} at step {tick.step}; `mezzotint resume {out}` goes on from there"
             if candidate is not None and valid is not None:
                 team.on_first(best.add, tick.step, valid, candidate)
             team.on_first(_write, out, tick, valid, state, best, stopped is not None or tick.fraction >= 1)
             saved = out / files.CHECKPOINTS / str(tick.step) if state is not None else None
-            yield from (_progress(trainer, note=note) for note in _faults(trainer, tick, told))
-            yield _progress_of(tick, valid, saved, stopped)
+            yield from (progress_note(trainer, note) for note in _warnings(trainer, tick, warned))
+            yield progress_at(tick, valid, saved, stopped)
             if stopped:
                 return
 
 
 def dry_run(trainer: Trainer, data: Prepared) -> Iterator[Progress]:
-    """What is to be said of the data, and one record of what a training would take; nothing is written."""
-    yield from (_progress(trainer, note=note) for note in data.notes)
+    """The notes on the data, and one record with a forecast of the training; nothing is written."""
+    yield from (progress_note(trainer, note) for note in data.notes)
     batches = _batches(trainer, data)
-    found = forecast(trainer, batches, data.train.sizes, lambda: validation_loss(trainer, data))
-    yield replace(_progress(trainer, note=None), forecast=found)
+    estimate = forecast(trainer, batches, data.train.sizes, lambda: validation_loss(trainer, data))
+    yield replace(progress_note(trainer, None), forecast=estimate)
 
 
-def _faults(trainer: Trainer, tick: Tick, told: set[str]) -> Iterator[str]:
-    """What a system has to say of its own figures, each kind once; RunError where going on is of no use."""
+def _warnings(trainer: Trainer, tick: Tick, warned: set[str]) -> Iterator[str]:
+    """A system's warnings of its own figures, each kind once; RunError where going on is of no use."""
     if not isinstance(trainer.system, Monitored):
         return
     try:
-        found = trainer.system.warnings(tick.parts)
+        warnings = trainer.system.warnings(tick.parts)
     except RunError as e:
         raise trainer.team.shared_error(e) from None
-    yield from (f"at step {tick.step}, {sentence}" for kind, sentence in found.items() if kind not in told)
-    told.update(found)
+    yield from (f"at step {tick.step}, {sentence}" for kind, sentence in warnings.items() if kind not in warned)
+    warned.update(warnings)
 
 
 def _batches(trainer: Trainer, data: Prepared) -> Batch:
@@ -135,16 +135,16 @@ def validation_loss(trainer: Trainer, data: Prepared) -> float:
     for module in system.players.values():
         module.eval()
     size = trainer.spec.batch
-    closing = int(data.layout is Layout.TEXTS)  # the end of a text is one more symbol
+    ends = int(data.layout is Layout.TEXTS)  # the end of a text is one more symbol
     order = sorted(range(min(len(data.valid), VALIDATION_ROWS)), key=lambda i: int(data.valid.lengths[i]))
-    count = sum(int(data.valid.lengths[i]) + closing for i in order)
+    count = sum(int(data.valid.lengths[i]) + ends for i in order)
 
     def nats(begin: int) -> float:
         rows = order[begin : begin + size]
         batch = batch_canvas(data.valid, rows, rows, system.spec, data.tokenizer).to(trainer.device)
         return float(system.nll(batch, Rng(trainer.seed, range(len(rows)), f"valid/{begin}", len(rows))).sum())
 
-    with torch.no_grad(), trainer.autocast(), trainer.weights.whole():
+    with torch.no_grad(), trainer.autocast(), trainer.weights.unsharded():
         total: float = sum(trainer.team.map(range(0, len(order), size), nats))
     fill(system.players, raw, "the raw weights")
     for module in system.players.values():
@@ -159,7 +159,7 @@ def _write(
     _log(out, tick, valid)
     if state is not None:
         # The model first: once a checkpoint says that the run is finished, nothing is left to be written.
-        model = merged(best.mean() or state.ema)
+        model = merge_lora(best.mean() or state.ema)
         files.put(out / files.MODEL, serialise({k: v.contiguous() for k, v in model.items()}))
         checkpoints.save(out, state)
         best.prune()
@@ -183,20 +183,24 @@ def _forget_after(log: Path, best: Best, step: int) -> None:
     best.forget_after(step)
     if not log.exists():
         return
-    kept = []
+    lines = []
     for line in log.read_text().splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             record = json.loads(line)
             if isinstance(record, dict) and record.get("step", step + 1) <= step:
-                kept.append(line)
-    files.put(log, "".join(line + "\n" for line in kept))
+                lines.append(line)
+    files.put(log, "".join(line + "\n" for line in lines))
 
 
-def _progress(trainer: Trainer, note: str | None) -> Progress:
+def progress_note(trainer: Trainer, note: str | None) -> Progress:
+    """How a training stands between two ticks, with a sentence."""
     return Progress(trainer.step, trainer.fraction, float("nan"), 0.0, 0.0, trainer.elapsed, float("inf"), note=note)
 
 
-def _progress_of(tick: Tick, valid: float | None, saved: Path | None, stopped: str | None) -> Progress:
+def progress_at(
+    tick: Tick, valid: float | None = None, saved: Path | None = None, stopped: str | None = None
+) -> Progress:
+    """How a training stands at a tick."""
     return Progress(
         tick.step, tick.fraction, tick.loss, tick.lr, tick.tokens_per_second,
         tick.elapsed, tick.remaining, valid, saved, stopped,

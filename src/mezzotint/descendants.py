@@ -8,20 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mezzotint.checks import check_adapter, check_run, check_seed, layout_named, located
+from mezzotint.checks import check_adapter, check_run, check_seed, located
 from mezzotint.course import Progress
 from mezzotint.data.canvas import room
+from mezzotint.data.corpus import Corpus
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, UsageError
-from mezzotint.launch import TrainingInputs, described, start_run
-from mezzotint.plans import lesson, tuning
-from mezzotint.prepare import corpus_of, prepare
+from mezzotint.launch import TrainingInputs, source_record, start_run
+from mezzotint.plans import finetune_recipe, student_recipe
+from mezzotint.prepare import Prepared, corpus_of, prepare
+from mezzotint.spec.base import member
+from mezzotint.spec.recipe import Recipe
 from mezzotint.training import folder as files
 from mezzotint.training.build import Start
 from mezzotint.training.checkpoint import read_tensors, read_weights
 from mezzotint.training.device import pick_device
 from mezzotint.training.team import join
-from mezzotint.training.tuning import begin, tuned_spec
+from mezzotint.training.tuning import load_with_adapters, tuned_spec
+from mezzotint.types import Layout
 
 
 def distill_run(
@@ -49,27 +53,23 @@ def distill_run(
     folder = team.first_then_rest(lambda: located(teacher))
 
     def read() -> TrainingInputs:
-        files.check_new(out)
-        check_seed(seed)
-        pick_device(device)
+        _check_arguments(out, seed, device)
         config = check_run(folder)
         weights = _weights(folder)
         if config.get("packed"):
             raise CapabilityError(f"{teacher} was quantised; a student starts from weights in full")
-        recipe = lesson(
+        recipe = student_recipe(
             system, teacher, config, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
-        texts, held, named_field = data, valid, field
-        if texts is None:
+        text_files, valid_files, text_field = data, valid, field
+        if text_files is None:
             if config.get("published") or not config["data"]["files"]:
                 raise UsageError(f"{teacher} does not say which texts it was trained on; name some with --data")
-            texts, held, named_field = (config["data"][key] for key in ("files", "valid", "field"))
-        corpus = corpus_of(texts, held, named_field, layout_named(config["data"]["layout"]))
-        words = Tokenizer.load(folder / files.TOKENIZER)
-        recipe, prepared = prepare(recipe, corpus, layout_named(config["data"]["layout"]), words, folder)
+            text_files, valid_files, text_field = (config["data"][key] for key in ("files", "valid", "field"))
+        corpus, recipe, prepared = _prepare_for(folder, config, recipe, text_files, valid_files, text_field)
         return TrainingInputs(
-            recipe=recipe, data=prepared, source=described(corpus, prepared, texts, held, named_field),
+            recipe=recipe, data=prepared, source=source_record(corpus, prepared, text_files, valid_files, text_field),
             start=Start(frozen=partial(read_weights, weights)),
             more={"teacher": {"run": str(folder.absolute()), "sha256": files.digest(weights)}},
         )  # fmt: skip
@@ -102,32 +102,46 @@ def finetune_run(
     folder = team.first_then_rest(lambda: located(run))
 
     def read() -> TrainingInputs:
-        files.check_new(out)
-        check_seed(seed)
-        pick_device(device)
+        _check_arguments(out, seed, device)
         adapt = check_adapter(adapter)
         config = check_run(folder)
-        recipe = tuning(
+        recipe = finetune_recipe(
             folder, config, settings or {},
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
         weights = _weights(folder)
-        layout = layout_named(config["data"]["layout"])
-        corpus = corpus_of(data, valid, field, layout)
-        words = Tokenizer.load(folder / files.TOKENIZER)
-        recipe, prepared = prepare(recipe, corpus, layout, words, folder)
+        corpus, recipe, prepared = _prepare_for(folder, config, recipe, data, valid, field)
         recipe = replace(recipe, spec=tuned_spec(recipe.spec, adapt))
-        spec: Any = recipe.spec
-        prepared = prepared.tuned(room(spec.canvas, spec.ending))
-        tuned = partial(begin, tensors=read_tensors(weights), source=str(weights), adapt=adapt, seed=seed)
-        kept = {"run": str(folder.absolute()), "sha256": files.digest(weights), "adapter": adapt.value}
+        prepared = prepared.for_tuning(room(recipe.spec.canvas, recipe.spec.ending))
+        tuned = partial(load_with_adapters, tensors=read_tensors(weights), source=str(weights), adapt=adapt, seed=seed)
+        origin = {"run": str(folder.absolute()), "sha256": files.digest(weights), "adapter": adapt.value}
         return TrainingInputs(
-            recipe=recipe, data=prepared, source=described(corpus, prepared, data, valid, field),
-            start=Start(tuned=tuned), more={"tuned": kept},
+            recipe=recipe, data=prepared, source=source_record(corpus, prepared, data, valid, field),
+            start=Start(tuned=tuned), more={"tuned": origin},
         )  # fmt: skip
 
     system = team.first_then_rest(lambda: str(check_run(folder)["system"]))
     return start_run(out, system, seed, device, team, team.first_then_rest(read))
+
+
+def _check_arguments(out: Path, seed: int, device: str) -> None:
+    files.check_new(out)
+    check_seed(seed)
+    pick_device(device)
+
+
+def _prepare_for(
+    folder: Path,
+    config: Mapping[str, Any],
+    recipe: Recipe,
+    data: Sequence[str | Path],
+    valid: Sequence[str | Path] | None,
+    field: str | None,
+) -> tuple[Corpus, Recipe, Prepared]:
+    """Texts as rows of tokens of a run, with its tokenizer, layout, canvas and lengths."""
+    layout = member(Layout, "layout", config["data"]["layout"])
+    corpus = corpus_of(data, valid, field, layout)
+    return corpus, *prepare(recipe, corpus, layout, Tokenizer.load(folder / files.TOKENIZER), folder)
 
 
 def _weights(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mezzotint.checks import BISTRO
+from mezzotint.checks import names_bistro
 from mezzotint.data.canvas import pack, room
 from mezzotint.data.corpus import is_plain, load_corpus, read
 from mezzotint.data.labels import read_labelled
@@ -47,9 +47,9 @@ class Texts:
         self.rows = [tokens[i] for i in fitting]
         self.order = fitting
         self.texts = texts
-        unknown = self._unknown_share()
-        if unknown:
-            self.notes.append(f"{unknown:.2%} of tokens are unknown words")
+        share = self._unknown_share()
+        if share:
+            self.notes.append(f"{share:.2%} of tokens are unknown words")
 
     def _unknown_share(self) -> float:
         unk = self.run.tokenizer.unk
@@ -71,7 +71,7 @@ class Texts:
 
     @property
     def written(self) -> list[str]:
-        """Each row as text, words that the run does not know among them."""
+        """Each row as text, unknown words included."""
         if self.layout is Layout.TEXTS:
             return [self.texts[i] for i in self.order]
         return [self.run.tokenizer.decode(row.tolist()) for row in self.rows]
@@ -81,7 +81,7 @@ class Texts:
         return self._of(sorted(np.random.default_rng(0).permutation(len(self.rows))[:n].tolist()))
 
     def only(self, texts: Collection[int]) -> Texts:
-        """Those whose places among the held-out texts are among these."""
+        """Those with these indices among the held-out texts."""
         return self._of([place for place, text in enumerate(self.order) if text in texts])
 
     def _of(self, places: Sequence[int]) -> Texts:
@@ -120,7 +120,7 @@ def held_out_texts(run: Run, data: Sequence[str | Path] = (), field: str | None 
         raise UsageError(f"a field named '{field}' is looked for in files that are named; name some")
     source = run.config["data"]
     layout = Layout(source["layout"])
-    if [str(path) for path in data or source["files"]] == [BISTRO]:
+    if names_bistro(data or source["files"]):
         return bistro_texts("test")
     if data:
         of_run = None if all(map(is_plain, data)) else source["field"]
@@ -142,15 +142,15 @@ def labelled(
 
     Without `data` they are the run's own training files. DataError or UsageError where they cannot be had.
     """
-    named = [str(path) for path in data or run.config["data"]["files"]]
-    pairs = read_labelled(named, label, field or run.config["data"]["field"])
+    paths = [str(path) for path in data or run.config["data"]["files"]]
+    pairs = read_labelled(paths, label, field or run.config["data"]["field"])
     if not pairs:
-        raise DataError(f"there is no labelled text in {', '.join(named)}")
-    with_it = [text for text, said in pairs if said == to]
-    if not with_it or len(with_it) == len(pairs):
-        others = {said for _, said in pairs} - {to}
+        raise DataError(f"there is no labelled text in {', '.join(paths)}")
+    with_label = [text for text, value in pairs if value == to]
+    if not with_label or len(with_label) == len(pairs):
+        others = {value for _, value in pairs} - {to}
         raise unknown("label", to, others) if others else UsageError(f"every text there has the label '{to}'")
-    return with_it, [text for text, said in pairs if said != to]
+    return with_label, [text for text, value in pairs if value != to]
 
 
 def own_texts(run: Run, data: Sequence[str | Path] = (), field: str | None = None) -> list[str]:
@@ -158,28 +158,28 @@ def own_texts(run: Run, data: Sequence[str | Path] = (), field: str | None = Non
     source = run.config["data"]
     if not data and not source["files"]:
         raise UsageError(f"{run.name} does not say which texts it was trained on; name some")
-    named = [str(path) for path in data or source["files"]]
-    if named == [BISTRO]:
+    paths = [str(path) for path in data or source["files"]]
+    if names_bistro(paths):
         return bistro_texts("train")
-    texts, _ = read(named, field or source["field"], Layout(source["layout"]))
+    texts, _ = read(paths, field or source["field"], Layout(source["layout"]))
     return list(texts)
 
 
 def is_bistro(run: Run) -> bool:
     """Whether a run was trained on the bundled corpus."""
-    return list(run.config["data"]["files"]) == [BISTRO]
+    return names_bistro(run.config["data"]["files"])
 
 
 def training_text(run: Run) -> TrainingText | None:
-    """The texts that a run was trained on, if its files are still where they were, and what they were."""
+    """The texts that a run was trained on; None where its files are gone or have changed."""
     source = run.config["data"]
     if is_bistro(run):
         return TrainingText(bistro_texts("train"))
     if not source["files"]:
         return None  # an imported run: what it was trained on is not here
     try:
-        texts, found = read(source["files"], source["field"], Layout(source["layout"]))
+        texts, origins = read(source["files"], source["field"], Layout(source["layout"]))
     except (DataError, HubError, UsageError):
         return None
-    then = [file["sha256"] for file in source["sources"][: len(found)]]
-    return TrainingText(texts) if then == [file.sha256 for file in found] else None
+    recorded = [file["sha256"] for file in source["sources"][: len(origins)]]
+    return TrainingText(texts) if recorded == [file.sha256 for file in origins] else None

@@ -1,4 +1,4 @@
-"""Asking a hub for files and giving it some: Hugging Face's, or the one that HF_ENDPOINT names.
+"""Downloads from a hub and uploads to it: Hugging Face's, or the one that HF_ENDPOINT names.
 
 Whatever goes wrong is a HubError of one sentence. What was fetched is kept in HF_HOME and serves offline from then on.
 """
@@ -19,20 +19,20 @@ _PART = r"[A-Za-z0-9_][\w.-]*"
 _NAME = re.compile(rf"(?P<name>{_PART}/{_PART})(@(?P<revision>[\w./-]+))?", re.ASCII)
 LOGIN = "`hf auth login`"
 SET = "hf:"
-"""How the name of a data set on a hub begins, where names of files stand too."""
+"""The prefix of names of data sets on a hub, where names of files can be given too."""
 
 
 def parse(text: str) -> tuple[str, str | None] | None:
     """(owner/name, revision or None) of "owner/name" or "owner/name@revision"; None for any other text."""
-    found = _NAME.fullmatch(text)
-    return (found["name"], found["revision"]) if found else None
+    match = _NAME.fullmatch(text)
+    return (match["name"], match["revision"]) if match else None
 
 
 def fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
     """A folder with those of `files` that the model repository `name` has at a branch, tag or commit."""
     from huggingface_hub import snapshot_download
 
-    with sentences(name, revision), _bars():
+    with hub_errors(name, revision), _progress_bars():
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), library_name="mezzotint"))
 
 
@@ -44,14 +44,14 @@ def push(folder: Path, name: str, *, private: bool, message: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(library_name="mezzotint")
-    with sentences(name), _bars():
+    with hub_errors(name), _progress_bars():
         api.create_repo(name, private=private, exist_ok=True)
         files = [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
         return api.create_commit(name, files, commit_message=message).commit_url
 
 
 @contextmanager
-def sentences(name: str, revision: str | None = None) -> Iterator[None]:
+def hub_errors(name: str, revision: str | None = None) -> Iterator[None]:
     """Turn what the library for the hub raises about a repository into a HubError."""
     from huggingface_hub import errors
 
@@ -70,29 +70,29 @@ def sentences(name: str, revision: str | None = None) -> Iterator[None]:
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
         raise HubError(f"the hub cannot be reached, and {name} was not fetched while it could be") from None
     except errors.HfHubHTTPError as error:
-        raise HubError(_answered(name, error.response.status_code)) from None
+        raise HubError(_http_error(name, error.response.status_code)) from None
     except (client.HTTPError, ConnectionError, TimeoutError) as error:
-        what = " ".join(str(error).split())
-        raise HubError(f"the hub cannot be reached for {name} ({what}); try again when it can be") from None
+        reason = " ".join(str(error).split())
+        raise HubError(f"the hub cannot be reached for {name} ({reason}); try again when it can be") from None
     except OSError as error:
         raise HubError(f"{name} cannot be kept on this disk ({error.strerror or error})") from None
 
 
 @contextmanager
-def _bars() -> Iterator[None]:
-    """Bars where somebody sees them move: in a file they would be lines upon lines."""
+def _progress_bars() -> Iterator[None]:
+    """Progress bars on a terminal only: in a file they would be lines upon lines."""
     utils: Any = import_module("huggingface_hub.utils")
-    unseen = not utils.are_progress_bars_disabled() and not (sys.stderr is not None and sys.stderr.isatty())
-    if unseen:
+    hides = not utils.are_progress_bars_disabled() and not (sys.stderr is not None and sys.stderr.isatty())
+    if hides:
         utils.disable_progress_bars()
     try:
         yield
     finally:
-        if unseen:
+        if hides:
             utils.enable_progress_bars()
 
 
-def _answered(name: str, status: int) -> str:
+def _http_error(name: str, status: int) -> str:
     if status in (401, 403):
         return f"the hub keeps {name} from you; log in with {LOGIN} as someone who may read or write it"
     return f"the hub answered {status} when asked for {name}; try again later"

@@ -43,7 +43,7 @@ class LatentSpace(Generic[T]):
         self.device = device
         self.write = write
         self.folder = folder
-        self.spec: Any = system.spec
+        self.spec = system.spec
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, Z) float32: the mean of each text's posterior. UsageError for a text too long for the run."""

@@ -26,27 +26,27 @@ from mezzotint.checks import (
     check_seed,
     check_sides,
     check_tokenizer,
-    layout_named,
 )
 from mezzotint.classifiers import train_to_end
 from mezzotint.course import Progress, dry_run
-from mezzotint.data.corpus import Corpus, Source
+from mezzotint.data.corpus import Corpus
 from mezzotint.data.pairs import Columns
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import DataError, RunError
 from mezzotint.plans import plan
 from mezzotint.prepare import Prepared, corpus_of, prepare, tokenizer_named
+from mezzotint.spec.base import member
 from mezzotint.spec.recipe import Recipe
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
 from mezzotint.training.build import Start, build_trainer
-from mezzotint.training.checkpoint import counts, named, read_weights
+from mezzotint.training.checkpoint import named, parameter_counts, read_weights
 from mezzotint.training.create import NewRun, create
 from mezzotint.training.device import pick_device
 from mezzotint.training.team import Team, join
-from mezzotint.training.tuning import ready
-from mezzotint.types import HasFrozen, System
+from mezzotint.training.tuning import add_adapters
+from mezzotint.types import HasFrozen, Layout, System
 from mezzotint.vectors import Vectors, kept_table, vectors_of
 
 
@@ -111,24 +111,24 @@ def train(
             system, size, layout, settings or {}, embeddings is not None,
             minutes=minutes, max_steps=max_steps, batch=batch_size, save_every=save_every,
         )  # fmt: skip
-        stands = None if backbone is None else read_backbone(backbone)
+        base = None if backbone is None else read_backbone(backbone)
         vectors = None if embeddings is None else vectors_of(embeddings)
         columns = check_sides(system, data, field, layout, source, target)
-        corpus = corpus_of(data, valid, field, layout_named(layout), columns)
-        if stands is not None:
-            recipe = stands.fitted(recipe, settings or {})
-        words = _tokenizer(tokenizer, corpus, vectors, stands)
-        recipe, prepared = prepare(recipe, corpus, layout_named(layout), words)
-        origin = described(corpus, prepared, data, valid, field)
+        corpus = corpus_of(data, valid, field, member(Layout, "layout", layout), columns)
+        if base is not None:
+            recipe = base.fit_recipe(recipe, settings or {})
+        chosen = _tokenizer(tokenizer, corpus, vectors, base)
+        recipe, prepared = prepare(recipe, corpus, member(Layout, "layout", layout), chosen)
+        text_source = source_record(corpus, prepared, data, valid, field)
         if columns is not None:
-            origin["pair"] = asdict(columns)
+            text_source["pair"] = asdict(columns)
         table = None
         if vectors is not None:
-            table = vectors.of(recipe.spec)
-            origin["embeddings"] = vectors.origin(recipe.spec)
-        more = {} if stands is None else {"backbone": stands.record}
-        start = Start(table, None if stands is None else stands.fill)
-        return TrainingInputs(recipe=recipe, data=prepared, source=origin, start=start, more=more)
+            table = vectors.table_for(recipe.spec)
+            text_source["embeddings"] = vectors.record(recipe.spec)
+        more = {} if base is None else {"backbone": base.record}
+        start = Start(table, None if base is None else base.fill)
+        return TrainingInputs(recipe=recipe, data=prepared, source=text_source, start=start, more=more)
 
     return start_run(None if dry_run else out, system, seed, device, team, team.first_then_rest(read))
 
@@ -154,11 +154,11 @@ def start_run(
     )  # fmt: skip
     team.on_first(create, out, run)
     if start.frozen is not None or start.tuned is not None:
-        data = replace(data, notes=(*data.notes, _shares(model)))
+        data = replace(data, notes=(*data.notes, _parameter_note(model)))
     return train_to_end(out, trainer, data, inputs.source)
 
 
-def described(
+def source_record(
     corpus: Corpus,
     prepared: Prepared,
     data: Sequence[str | Path],
@@ -167,11 +167,11 @@ def described(
 ) -> dict[str, Any]:
     """Where the text came from, as a run's configuration has it."""
     return {
-        "files": _places([s.path for s in corpus.sources] or data),
-        "valid": _places([s.path for s in corpus.valid_sources]) if valid else None,
+        "files": _absolute([s.path for s in corpus.sources] or data),
+        "valid": _absolute([s.path for s in corpus.valid_sources]) if valid else None,
         "field": field,
         "layout": prepared.layout.value,
-        "sources": [_described(s) for s in (*corpus.sources, *corpus.valid_sources)],
+        "sources": [asdict(s) for s in (*corpus.sources, *corpus.valid_sources)],
         "rows": len(prepared.train),
         "valid_rows": len(prepared.valid),
         "notes": list(prepared.notes),
@@ -189,8 +189,10 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
         finished = files.is_finished(out)
         config = check_run(out)
         if config["training"] is None:
-            never = "there is no training of it to go on with; it can sample and be scored"
-            raise RunError(f"{out} was {'quantised' if config.get('packed') else 'imported'}, and {never}")
+            origin = "quantised" if config.get("packed") else "imported"
+            raise RunError(
+                f"{out} was {origin}, and there is no training of it to go on with; it can sample and be scored"
+            )
         if config.get("published"):
             raise RunError(f"{out} was published without its checkpoints; go on with the run that it was made of")
         if not files.steps_saved(out) and (out / files.MODEL).exists():
@@ -198,47 +200,49 @@ def resume(out: str | Path, *, device: str = "auto") -> Iterator[Progress]:
     team.check_equal("run folders", [config["data"], config["training"], finished])
     if finished:
         return iter(())
-    found = entry(config["system"])
+    system = entry(config["system"])
 
     def read() -> tuple[Recipe, Prepared]:
         source = config["data"]
-        layout = layout_named(source["layout"])
+        layout = member(Layout, "layout", source["layout"])
         try:
             corpus = corpus_of(source["files"], source["valid"], source["field"], layout, columns_of(source))
         except DataError as e:
             raise DataError(f"{out} cannot go on without the text that it was trained on: {e}") from None
-        for then, now in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
-            if then["sha256"] != now.sha256:
-                raise DataError(f"{now.path} has changed since the run began; put the old file back, or train anew")
-        spec = files.read_spec(out, config, found.load(found.spec))
+        for recorded, file in zip(source["sources"], (*corpus.sources, *corpus.valid_sources), strict=True):
+            if recorded["sha256"] != file.sha256:
+                raise DataError(f"{file.path} has changed since the run began; put the old file back, or train anew")
+        spec = files.read_spec(out, config, system.load(system.spec))
         recipe = Recipe(spec, files.read_spec(out, config, TrainingSpec, "training"))
         return prepare(recipe, corpus, layout, Tokenizer.load(out / files.TOKENIZER), out)
 
     recipe, prepared = team.first_then_rest(read)
     with team.fail_together():
-        card = found.load(found.card)
+        card = system.load(system.card)
         frozen = partial(read_weights, out / files.FROZEN) if card.teachers or card.backbone else None
         table = kept_table(out) if config["data"].get("embeddings") else None
-        start = Start(table, frozen, _again(config))
+        start = Start(table, frozen, _adapter_setup(config))
         trainer = build_trainer(config["system"], recipe, prepared.lengths, config["seed"], device, team, start)
     return train_to_end(out, trainer, prepared, config["data"])
 
 
-def _again(config: Mapping[str, Any]) -> Callable[[Mapping[str, nn.Module]], None] | None:
-    """What makes fresh networks ready for the checkpoint of a run that is being tuned."""
+def _adapter_setup(config: Mapping[str, Any]) -> Callable[[Mapping[str, nn.Module]], None] | None:
+    """What adds adapters to fresh networks, as the checkpoint of a run that is being tuned has them."""
     if "tuned" not in config:
         return None
-    return partial(ready, adapt=check_adapter(config["tuned"]["adapter"]), seed=config["seed"])
+    return partial(add_adapters, adapt=check_adapter(config["tuned"]["adapter"]), seed=config["seed"])
 
 
 def _tokenizer(name: str, corpus: Corpus, vectors: Vectors | None, base: Backbone | None) -> Tokenizer:
-    """The tokenizer that --tokenizer names; a backbone's own; where vectors are given theirs, unless another is asked
-    for."""
+    """The backbone's own, else that of the given vectors, else the one that --tokenizer names.
+
+    UsageError if another is named than that of the vectors.
+    """
     if base is not None:
         return base.tokenizer if isinstance(base.tokenizer, Tokenizer) else tokenizer_named(base.tokenizer, corpus)
     if vectors is None:
         return tokenizer_named(name, corpus)
-    return vectors.tokens(None if name == AUTO else tokenizer_named(name, corpus))
+    return vectors.check_tokenizer(None if name == AUTO else tokenizer_named(name, corpus))
 
 
 def columns_of(data: Mapping[str, Any]) -> Columns | None:
@@ -246,16 +250,12 @@ def columns_of(data: Mapping[str, Any]) -> Columns | None:
     return Columns(**data["pair"]) if data.get("pair") is not None else None
 
 
-def _places(paths: Sequence[str | Path]) -> list[str]:
+def _absolute(paths: Sequence[str | Path]) -> list[str]:
     """Absolute, so that a run can be resumed from anywhere, where they are paths."""
     return [str(p) if str(p) == BISTRO or str(p).startswith(hub.SET) else str(Path(p).absolute()) for p in paths]
 
 
-def _described(source: Source) -> dict[str, Any]:
-    return {"path": source.path, "sha256": source.sha256, "texts": source.texts}
-
-
-def _shares(system: System) -> str:
-    trained, frozen = counts(system)
+def _parameter_note(system: System) -> str:
+    trained, frozen = parameter_counts(system)
     share = f" ({trained / frozen:.2%})" if trained < frozen else ""  # of a student it says nothing
     return f"{trained:,} numbers are trained, beside {frozen:,} that stay as they are{share}"

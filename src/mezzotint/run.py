@@ -26,12 +26,13 @@ from mezzotint.classifiers import read_control, train_control
 from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.errors import CapabilityError, RunError, UsageError, unknown
+from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.guidance.choose import ControlRanking, most_wanted
 from mezzotint.guidance.classifier import Classifiers
 from mezzotint.latent import LatentSpace
 from mezzotint.prepare import lengths_of
 from mezzotint.settings import CANDIDATES, check_choice
+from mezzotint.spec.base import member
 from mezzotint.spec.quantize import Few
 from mezzotint.spec.training import Precision
 from mezzotint.systems import entry
@@ -44,7 +45,7 @@ from mezzotint.training.prior import read_prior
 from mezzotint.training.quantized_file import quantised, read_packed
 from mezzotint.training.small import write_quantized
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Card, Frame, Latent, System
+from mezzotint.types import Canvas, Card, Frame, Latent, SourceSpec, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
@@ -122,7 +123,7 @@ class Run:
         self.tokenizer = tokenizer
         self.lengths = lengths
         self.team = team
-        self.spec: Any = system.spec
+        self.spec = system.spec
         self.task_builder = TaskBuilder(config, system, tokenizer, lengths, device, lambda: self.reader)
 
     @cached_property
@@ -132,9 +133,19 @@ class Run:
 
     @property
     def has_latent(self) -> bool:
-        """Whether its texts are points of a latent space, which tells it what to write."""
-        # A spec from outside need not say: who has a latent is told of it.
-        return isinstance(self.system, Latent) and bool(getattr(self.spec, "told", True))
+        """Whether its texts are points of a latent space, on which what it writes depends."""
+        return isinstance(self.system, Latent) and self.system.has_latent
+
+    @property
+    def latent_size(self) -> int | None:
+        """The dimensions of its latent space; None for a system that has none."""
+        return self.system.spec.latent if isinstance(self.system, Latent) else None
+
+    @property
+    def source_canvas(self) -> int:
+        """The most positions of a source; for a run that writes from one."""
+        assert isinstance(self.spec, SourceSpec), "only a run that writes from a source has room for one"
+        return self.spec.source_canvas
 
     @cached_property
     def latent(self) -> LatentSpace[Sample]:
@@ -176,13 +187,12 @@ class Run:
         It is for use, not for training on: it has no checkpoints. UsageError for other weights, RunError where `out`
         holds something already, CapabilityError for a run that stands on networks of others or has few values already.
         """
-        if weights not in (known := [few.value for few in Few]):
-            raise unknown("weights", weights, known)
+        few = member(Few, "weights", weights)
         if self.config.get("packed") or (self.folder / files.FROZEN).exists():
             raise CapabilityError(
                 f"{self.name} cannot be quantised: only a run with all of its own weights in full can"
             )
-        write_quantized(self.folder, Path(out), self.config, self.system.players, Few(weights))
+        write_quantized(self.folder, Path(out), self.config, self.system.players, few)
 
     @property
     def is_published(self) -> bool:
@@ -400,7 +410,7 @@ def from_pretrained(
     system: System = found.load(found.system)(spec, lengths)
     read_frozen(folder, system)
     (read_packed if config.get("packed") else read_weights)(folder / files.MODEL, system.players)
-    dtype = pick_precision(_precision(precision), where)
+    dtype = pick_precision(member(Precision, "precision", precision), where)
     if precision == "auto" and not config.get("packed") and quantised(system.players):
         # From weights in bf16 some would be rounded to other values than those the run was trained with.
         dtype = torch.float32
@@ -414,10 +424,3 @@ def from_pretrained(
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto", team: Team = ALONE) -> Run:
     """`from_pretrained`, for a run of one's own."""
     return from_pretrained(path, device=device, precision=precision, team=team)
-
-
-def _precision(name: str) -> Precision:
-    try:
-        return Precision(name)
-    except ValueError:
-        raise unknown("precision", name, [p.value for p in Precision]) from None

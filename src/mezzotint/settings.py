@@ -8,9 +8,9 @@ from math import inf
 from types import NoneType
 from typing import Any
 
-from mezzotint.checks import decoder_named, guide_named
 from mezzotint.errors import UsageError, unknown
 from mezzotint.guidance.choose import ControlRanking
+from mezzotint.spec.base import member
 from mezzotint.spec.wanted import Wanted
 from mezzotint.types import Decoder, Steering, Towards, Update
 
@@ -48,8 +48,9 @@ class Settings:
         for name in how:
             if name not in cls.__dataclass_fields__:
                 raise unknown("argument", name, cls.__dataclass_fields__)
-        named = {"decoder": decoder_named(how.get("decoder", Decoder.EXACT)), "guide": guide_named(how.get("guide"))}
-        settings = cls(**{**how, **named})
+        decoder = member(Decoder, "decoder", how.get("decoder", Decoder.EXACT))
+        guide = member(Towards, "guide", how["guide"]) if how.get("guide") is not None else Towards.NOTHING
+        settings = cls(**{**how, "decoder": decoder, "guide": guide})
         for name, kinds, word in (
             ("steps", int, "a whole number"),
             ("seed", int, "a whole number"),
@@ -114,10 +115,9 @@ def _check_steering(steering: Steering) -> None:
 
 def check_choice(choose: str, candidates: int, wanted: object) -> ControlRanking:
     """How one of several texts is chosen; UsageError unless there is something to choose by."""
-    if choose not in (known := [by.value for by in ControlRanking]):
-        raise unknown("way to choose", choose, known)
+    ranking = member(ControlRanking, "way to choose", choose)
     if type(candidates) is not int or candidates < 1:
         raise UsageError(f"candidates must be a whole number of at least 1, not {candidates!r}")
     if not isinstance(wanted, Wanted) or not wanted.is_anything:
         raise UsageError("nothing is wanted that a text could be chosen for; say what with wanted")
-    return ControlRanking(choose)
+    return ranking

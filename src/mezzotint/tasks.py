@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.checks import check_decoder, check_guide, check_length
-from mezzotint.data.canvas import closed, free, prefixed, room, stacked, template_canvas
+from mezzotint.data.canvas import close_rows, free, prefix_canvas, room, stack_canvases, template_canvas
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.template import Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
@@ -124,7 +124,7 @@ class TaskBuilder:
         self.tokenizer = tokenizer
         self.lengths = lengths
         self.device = device
-        self.spec: Any = system.spec
+        self.spec = system.spec
 
     def tasks(
         self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
@@ -168,7 +168,7 @@ class TaskBuilder:
         def laid(lengths: Sequence[int], rows: Sequence[int]) -> Canvas:
             if not given:
                 return free(lengths, rows, self.tokenizer.pad)
-            return prefixed(given, lengths, rows, self.tokenizer.pad, start=int(awaited))
+            return prefix_canvas(given, lengths, rows, self.tokenizer.pad, start=int(awaited))
 
         law, asked = self._law(len(given), settings, least_tokens(settings.wanted, parts)), 0
         judged = [part for part in parts if isinstance(part, Classified)]
@@ -235,7 +235,7 @@ class TaskBuilder:
         streams = [(task.request.seed, index) for task in tasks for index in task.canvas.index.tolist()]
         return replace(
             first,
-            canvas=stacked([task.request.canvas for task in tasks], self.tokenizer.pad),
+            canvas=stack_canvases([task.request.canvas for task in tasks], self.tokenizer.pad),
             seed=tuple((seed, index) for seed, index in streams if isinstance(seed, int)),
         )
 
@@ -318,7 +318,7 @@ class TaskBuilder:
             choices = choose(Rng(how.seed, rows), how.temperature, how.top_p)
             canvas = template_canvas(template, self.tokenizer, [choice.lengths for choice in choices], rows)
             if self.spec.ending is Ending.FILL:
-                canvas = closed(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad)
+                canvas = close_rows(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad)
             yield Task(canvas, self._request(canvas, how, self.tokenizer.special), template, choices)
 
     def _chooser(self, template: Template, seed: int) -> GapLengthSampler:
@@ -334,7 +334,7 @@ class TaskBuilder:
             canvas = template_canvas(template, self.tokenizer, [lengths], [0])
             if is_filled:
                 # What is behind the end token is certain. Left unknown, it leaves all lengths as many given tokens.
-                canvas = closed(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad, known=False)
+                canvas = close_rows(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad, known=False)
             if not isinstance(self.system, Infiller):
                 name = self.system.card.name
                 raise CapabilityError(f"{name} cannot choose the lengths of gaps; write [3] for a gap of three tokens")

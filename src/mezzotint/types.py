@@ -14,17 +14,19 @@ This module imports no torch at run time, so that help and errors stay fast.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, replace
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from mezzotint.rng import Rng, Streams
-    from mezzotint.spec.base import Spec
+    from mezzotint.spec.encoder_decoder import EncoderDecoderSpec
+    from mezzotint.spec.rnn_vae import RecurrentSpec
+    from mezzotint.spec.transformer import TransformerSpec
 
 
 class Can(Enum):
@@ -424,13 +426,77 @@ class Denoiser(Protocol):
 Guide = Callable[[Denoiser], Denoiser]
 
 
+class SystemSpec(Protocol):
+    """What every system's spec has beside its own fields; all but the first three comes from `spec.base.Spec`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def vocab(self) -> int:
+        """Entries of the vocabulary."""
+        ...
+
+    @property
+    def canvas(self) -> int:
+        """The most positions that a row has."""
+        ...
+
+    @property
+    def ending(self) -> Ending: ...
+
+    @property
+    def pads_inside(self) -> bool:
+        """Whether padding can stand between the tokens of a text, where it means nothing."""
+        ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self: ...
+
+    @classmethod
+    def settings(cls) -> list[str]: ...
+
+    def with_settings(self, settings: Mapping[str, str]) -> Self: ...
+
+
+class NetSpec(SystemSpec, Protocol):
+    """The spec of a system whose network has the shape `net`, as those of this package have."""
+
+    @property
+    def net(self) -> TransformerSpec | EncoderDecoderSpec | RecurrentSpec: ...
+
+
+@runtime_checkable
+class SourceSpec(SystemSpec, Protocol):
+    """The spec of a system that writes from a source."""
+
+    @property
+    def source_canvas(self) -> int:
+        """The most positions that a source has."""
+        ...
+
+
+class LatentSpec(SystemSpec, Protocol):
+    """The spec of a system whose texts are points of a latent space."""
+
+    @property
+    def latent(self) -> int:
+        """The dimensions of that space."""
+        ...
+
+
 class System(Protocol):
     """All that the loops, the evaluators and the surfaces know of a system."""
 
     card: Card
-    spec: Spec
     players: Mapping[str, nn.Module]
     """The networks that are trained, each with an optimiser of its own; what a run's files hold."""
+
+    @property
+    def spec(self) -> SystemSpec:
+        """What it is made of."""
+        ...
 
     def initialise(self, seed: int) -> None:
         """Fresh weights."""
@@ -510,6 +576,16 @@ class Latent(System, Protocol):
     prior: Callable[[Rng], Tensor]
     """Streams to points (B, Z): what texts are written at where no points are given. A run may have learned
     another one than the standard normal."""
+
+    @property
+    def spec(self) -> LatentSpec:
+        """What it is made of."""
+        ...
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether what it writes depends on the latent; a system may be trained without, to compare with."""
+        ...
 
     def posterior(self, batch: Canvas) -> Posterior:
         """q(z | x) of some whole texts."""

@@ -24,7 +24,7 @@ from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import read_tensors
 from mezzotint.types import Ending
 
-LOOKUPS = (
+TABLES = (
     "space.table", "embed.weight",  # ours
     "wte.weight", "word_embeddings.weight", "embed_tokens.weight", "tok_embeddings.weight", "embed_in.weight",
     "shared.weight",
@@ -46,33 +46,35 @@ class Vectors:
     ending: str | None = None
     """How texts end in the run that learned them; None for a model made elsewhere."""
 
-    def tokens(self, asked: Tokenizer | None) -> Tokenizer:
-        """The tokenizer that the vectors are of; UsageError if another one is asked for."""
-        if asked is not None and asked.fingerprint != self.tokenizer.fingerprint:
+    def check_tokenizer(self, named: Tokenizer | None) -> Tokenizer:
+        """The tokenizer that the vectors are of; UsageError if another one is named."""
+        if named is not None and named.fingerprint != self.tokenizer.fingerprint:
             raise UsageError(f"the vectors of {self.name} are those of its own tokenizer; leave tokenizer out")
         return self.tokenizer
 
-    def of(self, spec: Any) -> Tensor:
+    def table_for(self, spec: Any) -> Tensor:
         """(V, width) float32 for a spec with a `width` and an `ending`: as they are, or along their principal axes.
 
         UsageError where they are too narrow, or cannot serve as vectors of one length.
         """
-        found, width = self.table.shape[1], spec.width
-        if found < width:
-            raise UsageError(f"the vectors of {self.name} are {found} wide, and {width} is more; set width={found}")
+        own_width, width = self.table.shape[1], spec.width
+        if own_width < width:
+            raise UsageError(
+                f"the vectors of {self.name} are {own_width} wide, and {width} is more; set width={own_width}"
+            )
         if spec.ending is Ending.FILL and self.ending == Ending.LENGTH.value:
             unseen = "has never seen an end or padding, which ending=fill needs vectors for"
             raise UsageError(f"{self.name} {unseen}; train it with ending=fill too")
-        table = self.table if found == width else principal(self.table, width)
+        table = self.table if own_width == width else principal(self.table, width)
         norms = table.norm(dim=-1)
         if not bool((norms.isfinite() & (norms > 0)).all()):
             raise UsageError(f"{self.name} has vectors of no length, which no scaling helps; name another model")
         return table
 
-    def origin(self, spec: Any) -> dict[str, Any]:
+    def record(self, spec: Any) -> dict[str, Any]:
         """What a run's configuration says of them."""
-        found = self.table.shape[1]
-        return {"source": self.source, "sha256": self.sha256, "width": found, "principal": found != spec.width}
+        width = self.table.shape[1]
+        return {"source": self.source, "sha256": self.sha256, "width": width, "principal": width != spec.width}
 
     @property
     def name(self) -> str:
@@ -88,19 +90,19 @@ def vectors_of(source: str | Path) -> Vectors:
     """
     check_embeddings(source)
     here = Path(source).exists()
-    folder = Path(source) if here else _fetched(str(source), (files.CONFIG, FILE, *ROLES, files.MODEL, files.INDEX))
-    config = _object(folder / files.CONFIG)
-    ours = {"format", "system", "spec"} <= config.keys()
-    tokenizer = Tokenizer.load(folder / files.TOKENIZER) if ours else Tokenizer.foreign(folder, where=str(source))
-    shard, name = _lookup(folder, str(source))
+    folder = Path(source) if here else _fetch(str(source), (files.CONFIG, FILE, *ROLES, files.MODEL, files.INDEX))
+    config = _read_object(folder / files.CONFIG)
+    is_run = {"format", "system", "spec"} <= config.keys()
+    tokenizer = Tokenizer.load(folder / files.TOKENIZER) if is_run else Tokenizer.foreign(folder, where=str(source))
+    shard, name = _find_table(folder, str(source))
     if not here and not (folder / shard).exists():
-        folder = _fetched(str(source), (shard,))
-    table = _read(folder / shard, name)
+        folder = _fetch(str(source), (shard,))
+    table = _read_tensor(folder / shard, name)
     if table.ndim != 2 or len(table) < tokenizer.size:
         raise RunError(f"{source} has {len(table)} vectors, and its tokenizer knows {tokenizer.size} tokens")
-    ending = str(files.read_config(folder)["spec"].get("ending")) if ours else None
-    place = str(folder.absolute()) if here else str(source)
-    return Vectors(table[: tokenizer.size].clone(), tokenizer, place, files.digest(folder / shard), ending)
+    ending = str(files.read_config(folder)["spec"].get("ending")) if is_run else None
+    origin = str(folder.absolute()) if here else str(source)
+    return Vectors(table[: tokenizer.size].clone(), tokenizer, origin, files.digest(folder / shard), ending)
 
 
 def kept_table(run: Path) -> Tensor:
@@ -112,36 +114,36 @@ def kept_table(run: Path) -> Tensor:
     return tensors["table"]
 
 
-def _fetched(name: str, wanted: Sequence[str]) -> Path:
+def _fetch(name: str, patterns: Sequence[str]) -> Path:
     repository, revision = hub.parse(name) or (name, None)
-    return hub.fetch(repository, wanted, revision)
+    return hub.fetch(repository, patterns, revision)
 
 
-def _lookup(folder: Path, source: str) -> tuple[str, str]:
+def _find_table(folder: Path, source: str) -> tuple[str, str]:
     """(file, name) of the input table; a large model has several files, and an index of what is where."""
     if (folder / files.INDEX).exists():
-        places = dict(_object(folder / files.INDEX).get("weight_map") or {})
+        shards = dict(_read_object(folder / files.INDEX).get("weight_map") or {})
     else:
-        with _opened(folder / files.MODEL) as file:
-            places = dict.fromkeys(file.keys(), files.MODEL)
-    found = [name for ending in LOOKUPS for name in sorted(places) if f".{name}".endswith(f".{ending}")]
-    if not found:
-        raise RunError(f"{source} has no table of token vectors under a name that is known: {', '.join(LOOKUPS)}")
-    shard = str(places[found[0]])
+        with _open(folder / files.MODEL) as file:
+            shards = dict.fromkeys(file.keys(), files.MODEL)
+    tables = [name for suffix in TABLES for name in sorted(shards) if f".{name}".endswith(f".{suffix}")]
+    if not tables:
+        raise RunError(f"{source} has no table of token vectors under a name that is known: {', '.join(TABLES)}")
+    shard = str(shards[tables[0]])
     if Path(shard).name != shard:
         raise RunError(f"{folder / files.INDEX} is damaged; its weight_map should name files of this folder")
-    return shard, found[0]
+    return shard, tables[0]
 
 
-def _read(path: Path, name: str) -> Tensor:
-    with _opened(path) as file:
+def _read_tensor(path: Path, name: str) -> Tensor:
+    with _open(path) as file:
         if name not in file.keys():  # noqa: SIM118 (it is no mapping)
             raise RunError(f"{path} is damaged: it lacks {name}")
         table: Tensor = file.get_tensor(name)
     return table.float()
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except FileNotFoundError:
@@ -150,8 +152,8 @@ def _opened(path: Path) -> Any:
         raise RunError(f"{path} is damaged ({e}); expected a safetensors file") from None
 
 
-def _object(path: Path) -> Mapping[str, Any]:
-    found = files.read_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
+def _read_object(path: Path) -> Mapping[str, Any]:
+    value = files.read_json(path) if path.exists() else {}
+    if not isinstance(value, dict):
         raise RunError(f"{path} is damaged; expected a JSON object")
-    return found
+    return value

@@ -81,7 +81,7 @@ def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
 def distill(given: flags.Distill) -> int:
     """Train a student of a run."""
     config, system = mezzotint.check_run(given.run), "didi-instruct"
-    mezzotint.lesson(system, given.run, config, dict(given.set))
+    mezzotint.student_recipe(system, given.run, config, dict(given.set))
     for paths in (given.data, given.valid):
         if paths:
             mezzotint.check_data(paths)
@@ -102,7 +102,7 @@ def distill(given: flags.Distill) -> int:
 def finetune(given: flags.Finetune) -> int:
     """Tune a run to other texts."""
     config = mezzotint.check_run(given.run)
-    mezzotint.tuning(given.run, config, dict(given.set))
+    mezzotint.finetune_recipe(given.run, config, dict(given.set))
     mezzotint.check_adapter(given.adapter)
     for paths in (given.data, given.valid):
         if paths:

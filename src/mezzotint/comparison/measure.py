@@ -27,7 +27,7 @@ from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
 from mezzotint.run import Run, Sample, load
 from mezzotint.training import folder as files
-from mezzotint.training.checkpoint import counts
+from mezzotint.training.checkpoint import parameter_counts
 from mezzotint.translation.scores import pair_scores
 from mezzotint.types import Layout
 
@@ -239,7 +239,7 @@ def _whole(name: str, run: Run, memory: bool) -> Compared:
     teacher = not run.card.backbone
     size = sum(p.stat().st_size for p in needed if p.exists() and not (teacher and p.name == files.FROZEN))
     peak = footprint(run.folder) if memory else None
-    return Compared(name, run.card.name, sum(counts(run.system)), size / 1e6, peak, ())
+    return Compared(name, run.card.name, sum(parameter_counts(run.system)), size / 1e6, peak, ())
 
 
 def _named(runs: Sequence[Run], paths: Sequence[Path]) -> dict[str, Run]:

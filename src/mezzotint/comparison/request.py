@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mezzotint.checks import BISTRO, check_data, check_run
+from mezzotint.checks import BISTRO, check_data, check_run, names_bistro
 from mezzotint.errors import UsageError
 from mezzotint.types import Can
 
@@ -61,7 +61,7 @@ def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:
 def _own(configs: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     """The held-out texts that all runs share, none where each finds them by itself; UsageError where there are none."""
     sources = [config["data"] for config in configs]
-    if all(list(source["files"]) == [BISTRO] for source in sources):
+    if all(names_bistro(source["files"]) for source in sources):
         return [BISTRO]
     named = {tuple(source["valid"] or ()) for source in sources}
     if len(named) == 1 and all(named):

@@ -51,7 +51,7 @@ def pack(
     return Canvas(torch.from_numpy(ids), torch.zeros_like(real), real, _index(index))
 
 
-def sources(rows: Sequence[NDArray[np.int64]], index: Sequence[int], length: int, end: int, pad: int) -> Canvas:
+def pack_sources(rows: Sequence[NDArray[np.int64]], index: Sequence[int], length: int, end: int, pad: int) -> Canvas:
     """The canvas of some whole sources, all given, each closed by the end token: an empty one still has a position."""
     canvas = pack(rows, index, Ending.SYMBOL, length, end, pad)
     return replace(canvas, given=canvas.real)
@@ -63,7 +63,7 @@ def free(lengths: Sequence[int], index: Sequence[int], pad: int, width: int | No
     return Canvas(torch.full(real.shape, pad), torch.zeros_like(real), real, _index(index))
 
 
-def prefixed(
+def prefix_canvas(
     prefix_ids: Sequence[int], lengths: Sequence[int], index: Sequence[int], pad: int, start: int = 0
 ) -> Canvas:
     """A canvas whose rows all begin with a given prefix; `lengths` count it too.
@@ -93,7 +93,7 @@ def template_canvas(
     return Canvas(blank.ids, given, blank.real, blank.index, start)
 
 
-def closed(canvas: Canvas, length: int, end: int, pad: int, *, known: bool = True) -> Canvas:
+def close_rows(canvas: Canvas, length: int, end: int, pad: int, *, known: bool = True) -> Canvas:
     """The canvas with a given end token behind each row and padding behind that, given where `known`, else free.
 
     It is `length` wide and all real, as for models that fill whole canvases (Ending.FILL). Rows must be shorter.
@@ -109,7 +109,7 @@ def closed(canvas: Canvas, length: int, end: int, pad: int, *, known: bool = Tru
     return Canvas(ids, given, torch.ones_like(real), canvas.index, start)
 
 
-def stacked(canvases: Sequence[Canvas], pad: int) -> Canvas:
+def stack_canvases(canvases: Sequence[Canvas], pad: int) -> Canvas:
     """The rows of some canvases under one another, their streams numbered from 0; narrower ones are padded."""
     width = max(canvas.ids.shape[1] for canvas in canvases)
     rows = sum(len(canvas.ids) for canvas in canvases)
@@ -124,7 +124,7 @@ def stacked(canvases: Sequence[Canvas], pad: int) -> Canvas:
     )  # fmt: skip
 
 
-def widened(canvas: Canvas, width: int, pad: int) -> Canvas:
+def pad_canvas(canvas: Canvas, width: int, pad: int) -> Canvas:
     """The canvas with padding behind every row, up to `width` positions."""
     behind = (0, width - canvas.ids.shape[1])
     assert behind[1] >= 0, f"a canvas of {canvas.ids.shape[1]} is wider than {width}"
@@ -138,7 +138,7 @@ def shifted_right(ids_BL: Tensor, end: int) -> Tensor:
     return pad_last(ids_BL, (1, -1), value=end)
 
 
-def framed(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+def frame_rows(ids_BL: Tensor, real_BL: Tensor, frame: int) -> tuple[Tensor, Tensor]:
     """ids and real (B, L + 2) with the id `frame` before the first and after the last real position of every row.
 
     Padding has to come last in a row, as it does in every canvas made here.

@@ -96,7 +96,7 @@ def read_set(text: str, field: str | None, gather: Gather[T]) -> tuple[str, list
     HubError where the hub does not give it; UsageError for an unknown split; DataError where it holds no such texts.
     """
     asked = parse_set(text)
-    with hub.sentences(asked.name, asked.revision):
+    with hub.hub_errors(asked.name, asked.revision):
         asked = replace(asked, revision=_commit(asked))
         splits = _fetched(asked)
         split = asked.split or (next(iter(splits)) if len(splits) == 1 else "train")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mezzotint.data.canvas import pack, room, sources
+from mezzotint.data.canvas import pack, pack_sources, room
 from mezzotint.doctor.finding import Skip
 from mezzotint.rng import Rng
 from mezzotint.run import Run
@@ -75,8 +75,8 @@ class CheckedRun:
         spec, end, pad = run.spec, run.tokenizer.end, run.tokenizer.pad
         canvas = pack(rows, index, spec.ending, spec.canvas, end, pad)
         if self.translates:
-            fit = [row[: room(spec.source_canvas, spec.ending) - 1] for row in rows]
-            canvas = replace(canvas, source=sources(fit, index, spec.source_canvas, end, pad))
+            fit = [row[: room(run.source_canvas, spec.ending) - 1] for row in rows]
+            canvas = replace(canvas, source=pack_sources(fit, index, run.source_canvas, end, pad))
         return canvas
 
     def request(self, count: int = ROWS, seed: int = SEED, steps: int = STEPS) -> Request:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mezzotint.data.canvas import closed
+from mezzotint.data.canvas import close_rows
 from mezzotint.doctor.checked import SEED, CheckedRun
 from mezzotint.doctor.finding import Skip, Verdict, found
 from mezzotint.evaluate.likelihood import costs
@@ -84,7 +84,7 @@ def gap(checked: CheckedRun) -> tuple[Canvas, int]:
     given[0, place] = False
     canvas = Canvas(row, given, real, torch.tensor([0]))
     if run.spec.ending is Ending.FILL:
-        canvas = closed(canvas, run.spec.canvas, run.tokenizer.end, run.tokenizer.pad)
+        canvas = close_rows(canvas, run.spec.canvas, run.tokenizer.end, run.tokenizer.pad)
     return canvas, place
 
 

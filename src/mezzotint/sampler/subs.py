@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mezzotint.data.canvas import framed
+from mezzotint.data.canvas import frame_rows
 from mezzotint.errors import CapabilityError
 from mezzotint.net.attention import Cache
 from mezzotint.net.transformer import Transformer
@@ -63,4 +63,4 @@ def in_frame(z: Tensor, real: Tensor | None, spec: MDLMSpec) -> tuple[Tensor, Te
     """The state (B, L) and its real positions as the network reads them: (B, L + 2) where the spec has a frame."""
     if spec.frame < 0:
         return z, real
-    return framed(z, torch.ones_like(z, dtype=torch.bool) if real is None else real, spec.frame)
+    return frame_rows(z, torch.ones_like(z, dtype=torch.bool) if real is None else real, spec.frame)

@@ -35,7 +35,7 @@ async def decode(request: Request, asked: schema.DecodeRequest) -> schema.Writte
     def call(run: Run) -> list[list[Sample]]:
         import torch
 
-        space, size = run.latent, run.spec.latent
+        space, size = run.latent, run.latent_size
         for point in asked.points:
             if len(point) != size:
                 raise UsageError(f"a point of {run.name} has {size} numbers, not {len(point)}")

@@ -44,7 +44,7 @@ class ServerState:
             canvas=run.spec.canvas, layout=str(run.config["data"].get("layout", "texts")),
             promise="tokens" if worker.apart else "random numbers",
             says={name: list(values) for name, values in worker.says.items()},
-            latent=run.spec.latent if Can.INTERPOLATE in run.card.can else None,
+            latent=run.latent_size if Can.INTERPOLATE in run.card.can else None,
         )  # fmt: skip
 
 

@@ -85,7 +85,7 @@ class AdaVAESpec(WithLatent, Spec):
         return self.encoder or max(1, round(2 * self.net.depth / 3))
 
     @property
-    def told(self) -> bool:
+    def has_latent(self) -> bool:
         """Whether there is a latent that the decoder learns of."""
         return self.infuse is not Infuse.NONE
 

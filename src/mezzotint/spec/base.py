@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from math import isfinite
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, TypeVar, get_type_hints
 
 from mezzotint.errors import UsageError, unknown
 
@@ -16,6 +16,20 @@ WIDEST = 2**16
 """Of vectors of tokens."""
 LONGEST = 10**6
 """Steps of a discrete chain of noise."""
+
+E = TypeVar("E", bound=Enum)
+
+
+def member(kind: type[E], what: str, name: object) -> E:
+    """The member with that value; UsageError, which says `what` it should be, with the nearest spelling.
+
+    >>> member(Size, "size", "tiny")
+    <Size.TINY: 'tiny'>
+    """
+    try:
+        return kind(name)
+    except ValueError:
+        raise unknown(what, str(name), [str(each.value) for each in kind]) from None
 
 
 class Size(Enum):
@@ -104,12 +118,7 @@ def _plain(value: Any) -> Any:
 def _from_plain(name: str, kind: type, value: Any) -> Any:
     if issubclass(kind, Spec):
         return kind.from_json(value)
-    if not issubclass(kind, Enum):
-        return value
-    try:
-        return kind(value)
-    except ValueError:
-        raise unknown(name, str(value), [str(m.value) for m in kind]) from None
+    return member(kind, name, value) if issubclass(kind, Enum) else value
 
 
 def _from_text(name: str, kind: type, text: str) -> Any:

@@ -57,8 +57,8 @@ class WithLatent:
     """The share of a cycle in which it rises, after that."""
 
     @property
-    def told(self) -> bool:
-        """Whether what writes is told of the latent."""
+    def has_latent(self) -> bool:
+        """Whether what is written depends on the latent."""
         return True
 
     def check_latent(self) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mezzotint.errors import unknown
-from mezzotint.spec.base import Size, Spec
+from mezzotint.spec.base import Size
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.spec.transformer import NEIGHBOURS, SHAPES, Positions, TransformerSpec
-from mezzotint.types import Layout
+from mezzotint.types import Layout, SystemSpec
 
 FROM_TOKENIZER = ("vocab", "end", "pad")
 """Fields of a spec that follow from the tokenizer: a spec declares those that its system needs."""
@@ -28,7 +28,7 @@ class Corpus:
 class Recipe:
     """What to build and how to train it."""
 
-    spec: Spec
+    spec: SystemSpec
     training: TrainingSpec
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
@@ -36,15 +36,20 @@ class Recipe:
 
         A name that both have is the system's: `beta1` of sed is that of its noise, and leaves Adam's as it is.
         """
-        ours = [name for name in self.spec.settings() if name not in FROM_TOKENIZER]
-        theirs = [name for name in self.training.settings() if name not in ours]
-        for name in settings:
-            if name not in (*ours, *theirs):
-                raise unknown("setting", name, (*ours, *theirs))
-        return Recipe(
-            self.spec.with_settings({k: v for k, v in settings.items() if k in ours}),
-            self.training.with_settings({k: v for k, v in settings.items() if k in theirs}),
-        )
+        of_spec, of_training = divided(settings, self.spec.settings(), self.training.settings())
+        return Recipe(self.spec.with_settings(of_spec), self.training.with_settings(of_training))
+
+
+def divided(
+    settings: Mapping[str, str], of_spec: Sequence[str], of_training: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The settings of a spec and those of its training; UsageError for a name that neither has."""
+    ours = [name for name in of_spec if name not in FROM_TOKENIZER]
+    theirs = [name for name in of_training if name not in ours]
+    for name in settings:
+        if name not in (*ours, *theirs):
+            raise unknown("setting", name, (*ours, *theirs))
+    return {k: v for k, v in settings.items() if k in ours}, {k: v for k, v in settings.items() if k in theirs}
 
 
 Sized = Callable[[Corpus], Recipe]

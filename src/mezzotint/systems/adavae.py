@@ -38,13 +38,13 @@ class Net(nn.Module):
     def __init__(self, spec: AdaVAESpec, backbone: Transformer) -> None:
         super().__init__()
         dim, depth = spec.net.dim, spec.net.depth
-        self.encoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(spec.readers if spec.told else 0))
+        self.encoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(spec.readers if spec.has_latent else 0))
         self.decoder = nn.ModuleList(Adapter(dim, spec.width) for _ in range(depth))
-        self.reader = PosteriorHead(dim, spec.latent) if spec.told else None
+        self.reader = PosteriorHead(dim, spec.latent) if spec.has_latent else None
         self.infusion = Infusion(
             spec.latent, dim, depth, spec.net.heads,
             pairs=spec.infuse in (Infuse.ATTENTION, Infuse.BOTH), memory=spec.infuse in (Infuse.MEMORY, Infuse.BOTH),
-            projection=spec.projection if spec.told else 0,
+            projection=spec.projection if spec.has_latent else 0,
         )  # fmt: skip
         if spec.tune is Tune.ALL:
             self.backbone = backbone
@@ -95,6 +95,10 @@ class AdaVAE:
 
     # ------------------------------------------------------------ the two halves
 
+    @property
+    def has_latent(self) -> bool:
+        return self.spec.has_latent
+
     def posterior(self, batch: Canvas) -> Posterior:
         """q(z | x) of whole texts (B, L), their ends included: the first blocks, without a causal mask.
 
@@ -116,7 +120,7 @@ class AdaVAE:
         return scattered_nll(logits, batch.ids, at)
 
     def _decoder_grafts(self, z: Tensor) -> list[Graft]:
-        if not self.spec.told:
+        if not self.spec.has_latent:
             return [self._graft(adapter) for adapter in self.net.decoder]
         slots = self.net.infusion(z)
         return [self._graft(adapter, slot) for adapter, slot in zip(self.net.decoder, slots, strict=True)]

@@ -84,6 +84,10 @@ class RNNVAE:
 
     # ------------------------------------------------------------ the two halves
 
+    @property
+    def has_latent(self) -> bool:
+        return self.spec.has_latent
+
     def posterior(self, batch: Canvas) -> Posterior:
         """q(z | x) of whole texts (B, L): from the reader's last state, after the end symbol."""
         state = self.net.reader(self.net.embed(batch.ids), batch.real)

@@ -70,18 +70,18 @@ def _remove_old(root: Path) -> None:
 
 
 def newest(folder: Path) -> tuple[Checkpoint, list[str]] | None:
-    """The newest intact checkpoint, with a sentence for each damaged one passed over; None if there is none at all.
+    """The newest intact checkpoint, with a sentence for each damaged one skipped; None if there is none at all.
 
     RunError if there are checkpoints and every one is damaged.
     """
-    passed: list[str] = []
+    skipped: list[str] = []
     for step in reversed(steps_saved(folder)):
         try:
-            return load(folder / CHECKPOINTS / str(step)), passed
+            return load(folder / CHECKPOINTS / str(step)), skipped
         except RunError as e:
-            passed.append(str(e))
-    if passed:
-        raise RunError(f"no checkpoint of {folder} is intact: " + "; ".join(passed))
+            skipped.append(str(e))
+    if skipped:
+        raise RunError(f"no checkpoint of {folder} is intact: " + "; ".join(skipped))
     return None
 
 
@@ -129,37 +129,37 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_frozen(folder: Path, system: System) -> None:
-    """Load what a system stands on, also to write, from its run's folder, where it stands on something."""
-    if modules := _stands_on(system):
+    """Load the frozen networks that a system writes with, where it has some, from its run's folder."""
+    if modules := _frozen(system):
         read_weights(folder / FROZEN, modules)
 
 
 def networks(system: System) -> list[nn.Module]:
-    """All networks of a system at work: those that it stands on, and those that are trained."""
-    return [*_stands_on(system).values(), *system.players.values()]
+    """The networks that a system writes with, frozen and trained."""
+    return [*_frozen(system).values(), *system.players.values()]
 
 
-def _stands_on(system: System) -> Mapping[str, nn.Module]:
-    """A teacher is not among them: who only writes needs none."""
+def _frozen(system: System) -> Mapping[str, nn.Module]:
+    """The frozen networks that a system writes with; no teacher is among them."""
     return system.frozen if system.card.backbone and isinstance(system, HasFrozen) else {}
 
 
-def counts(system: System) -> tuple[int, int]:
-    """How many numbers of a system are trained, and how many stay as they are."""
+def parameter_counts(system: System) -> tuple[int, int]:
+    """How many parameters of a system are trained, and how many are frozen."""
     trained = {id(p): p.numel() for module in system.players.values() for p in module.parameters() if p.requires_grad}
-    every = {id(p): p.numel() for module in networks(system) for p in module.parameters()}
-    return sum(trained.values()), sum(every.values()) - sum(trained.values())
+    numels = {id(p): p.numel() for module in networks(system) for p in module.parameters()}
+    return sum(trained.values()), sum(numels.values()) - sum(trained.values())
 
 
 def fill(
     modules: Mapping[str, nn.Module],
     tensors: Mapping[str, Tensor],
     source: str,
-    placed: Callable[[Tensor, Tensor], Tensor] = lambda tensor, like: tensor,
+    local_shard: Callable[[Tensor, Tensor], Tensor] = lambda tensor, like: tensor,
 ) -> None:
     """Copy tensors named `<module>.<parameter>` into the modules, strictly.
 
-    `placed` gives the part of a whole tensor that is held here, where that is not all of it.
+    `local_shard` gives this process's part of a whole tensor, where that is not all of it.
     """
     expected = named(modules)
     for problem, names in (
@@ -174,7 +174,7 @@ def fill(
             raise RunError(f"{source} has {name} of shape {shapes}: the weights are another model's")
     with torch.no_grad():
         for name, tensor in tensors.items():
-            expected[name].copy_(placed(tensor, expected[name]))
+            expected[name].copy_(local_shard(tensor, expected[name]))
 
 
 def named(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

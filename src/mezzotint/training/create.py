@@ -16,10 +16,10 @@ from torch import Tensor
 
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
-from mezzotint.spec.base import Spec
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.systems import entry
 from mezzotint.training import folder as files
+from mezzotint.types import SystemSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class NewRun:
     """What stands in a run folder when it begins."""
 
     system: str
-    spec: Spec
+    spec: SystemSpec
     training: TrainingSpec | None
     """None for a run that was never trained here."""
     data: Mapping[str, Any]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mezzotint.data.batches import POOL, Batches
-from mezzotint.training.checkpoint import counts
+from mezzotint.training.checkpoint import parameter_counts
 from mezzotint.training.loop import Batches as Batch
 from mezzotint.training.loop import Trainer
 from mezzotint.types import Canvas
@@ -102,7 +102,7 @@ def _extrapolated(trainer: Trainer, order: Batches, pace: float, validation: flo
     tokens = float(order.lengths.mean()) * spec.batch
     step = pace * tokens
     steps = spec.max_steps or max(1, round(60 * spec.minutes / step))
-    trained, frozen = counts(trainer.system)
+    trained, frozen = parameter_counts(trainer.system)
     share = trainer.team.size if spec.shard else 1
     return Forecast(
         trained, frozen, steps, steps * spec.batch / len(order.lengths), step, 1 / pace,

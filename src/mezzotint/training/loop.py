@@ -25,7 +25,7 @@ from mezzotint.training.team import ALONE, Team
 from mezzotint.types import Canvas, Loss, Scheduled, System
 
 Batches = Callable[[int, int, int], Canvas]
-"""(step, first place, places) -> those rows of the step's global batch."""
+"""(step, first row, number of rows) -> those rows of the step's global batch."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Tick:
 
     step: int
     fraction: float
-    """How much of the run is done."""
+    """The share of the run that is done."""
     loss: float
     """Nats per symbol, the mean since the last report."""
     parts: Mapping[str, float]
@@ -88,7 +88,7 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """The state to be saved, whole on every process; all have to ask for it at once."""
-        full = self.weights.gathered
+        full = self.weights.full_tensor
         state: dict[str, Tensor] = {}
         for player, module in self.system.players.items():
             for name, parameter in module.named_parameters():
@@ -100,20 +100,21 @@ class Trainer:
 
     def averaged(self) -> dict[str, Tensor]:
         """The averaged weights, whole on every process; all have to ask for them at once."""
-        return {k: self.weights.gathered(v) for k, v in self.ema.items()}
+        return {k: self.weights.full_tensor(v) for k, v in self.ema.items()}
 
     def restore(self, checkpoint: Checkpoint, source: str) -> None:
         """Go on from a saved state, whether one process saved it or many."""
-        placed = self.weights.local_shard
-        fill(self.system.players, checkpoint.weights, source, placed)
+        local = self.weights.local_shard
+        fill(self.system.players, checkpoint.weights, source, local)
         current = named(self.system.players)
-        self.ema = {k: placed(v.to(self.device), current[k]) for k, v in checkpoint.ema.items()}
+        self.ema = {k: local(v.to(self.device), current[k]) for k, v in checkpoint.ema.items()}
         for player, module in self.system.players.items():
             for name, parameter in module.named_parameters():
                 prefix = f"{player}.{name}."
-                found = {k.removeprefix(prefix): v for k, v in checkpoint.optimiser.items() if k.startswith(prefix)}
                 self.optimisers[player].state[parameter] = {
-                    k: placed(v.to(self.device), parameter) for k, v in found.items()
+                    k.removeprefix(prefix): local(v.to(self.device), parameter)
+                    for k, v in checkpoint.optimiser.items()
+                    if k.startswith(prefix)
                 }
         self.step, self.elapsed = int(checkpoint.counters["step"]), float(checkpoint.counters["elapsed"])
 
@@ -126,21 +127,21 @@ class Trainer:
             meter.add(self._update(batches))
             now = time.monotonic()
             # Clocks differ, and what follows has to be the same everywhere.
-            spent, due, stale = self.team.broadcast(
+            seconds, report_due, save_due = self.team.broadcast(
                 [now - began, meter.seconds >= report_every, now - saved_at >= save_seconds]
             )
-            self.elapsed += spent
+            self.elapsed += seconds
             done = self.fraction >= 1
             validate = done or _crossed(before, self.fraction, self.spec.validations)
             every = self.spec.save_every
-            save = done or bool(self.step % every == 0 if every else stale)
-            if save or validate or due:
+            save = done or bool(self.step % every == 0 if every else save_due)
+            if save or validate or report_due:
                 yield self._tick(meter, validate, save)
                 meter = Meter()
                 saved_at = time.monotonic() if save else saved_at
 
     def _tick(self, meter: Meter, validate: bool, save: bool) -> Tick:
-        """Reads the meter. Raises RunError where the loss is no number any more."""
+        """The report of what the meter has; RunError where the loss is no longer finite."""
         fraction = self.fraction
         remaining = self.elapsed / fraction - self.elapsed if fraction else math.inf
         loss, parts, rate = meter.read(self.team)
@@ -150,10 +151,10 @@ class Trainer:
                     f"the loss is {loss} at step {self.step}; the checkpoints are whole, but train with a lower lr"
                 )
             )
-        lr = self._rate(fraction)
+        lr = self._learning_rate(fraction)
         return Tick(self.step, fraction, loss, parts, lr, rate, self.elapsed, remaining, validate, save)
 
-    def _rate(self, fraction: float) -> float:
+    def _learning_rate(self, fraction: float) -> float:
         """Rising linearly in the warm-up, then falling linearly to zero at the end."""
         if fraction < self.spec.warmup:
             return self.spec.lr * max(fraction / self.spec.warmup, 0.02)
@@ -164,31 +165,31 @@ class Trainer:
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
         self.lr_scales = self.system.schedule(self.fraction) if isinstance(self.system, Scheduled) else {}
         size = self.spec.batch // self.spec.accumulate
-        streams = []
+        loss_streams = []
         for part in range(self.spec.accumulate):
-            places = self.team.share(range(part * size, (part + 1) * size))
-            rng = Rng(self.seed, places, f"train/{self.step}", self.spec.batch)
-            batch = batches(self.step, places.start, len(places)).to(self.device)
+            rows = self.team.share(range(part * size, (part + 1) * size))
+            rng = Rng(self.seed, rows, f"train/{self.step}", self.spec.batch)
+            batch = batches(self.step, rows.start, len(rows)).to(self.device)
             with self.autocast():
-                streams.append(iter(self.system.losses(batch, rng)))
-        played = [loss for loss in iter(lambda: self._one_player(streams), None) if loss is not None]
+                loss_streams.append(iter(self.system.losses(batch, rng)))
+        losses = [loss for loss in iter(lambda: self._train_player(loss_streams), None) if loss is not None]
         self.step += 1
-        assert played, "a system has at least one player"
-        return played
+        assert losses, "a system has at least one player"
+        return losses
 
-    def _one_player(self, streams: list[Iterator[Loss]]) -> Loss | None:
-        """Back-propagate one player's loss in every part of the batch, then move that player."""
+    def _train_player(self, loss_streams: list[Iterator[Loss]]) -> Loss | None:
+        """Back-propagate one player's loss in every part of the batch, then update that player; None after the last."""
         losses: list[Loss] = []
-        for stream in streams:
+        for stream in loss_streams:
             with self.autocast():
                 loss = self.weights.next_loss(stream)
             if loss is None:
                 return None
             loss.total.backward()
             losses.append(Loss(loss.total.detach(), loss.parts, loss.count, loss.player))
-        combined = _combined(losses)
-        self._move(combined.player, self.weights.reduce_gradients(self.system.players[combined.player], combined.count))
-        return combined
+        loss = _sum(losses)
+        self._move(loss.player, self.weights.reduce_gradients(self.system.players[loss.player], loss.count))
+        return loss
 
     def _move(self, player: str, count: float) -> None:
         module = self.system.players[player]
@@ -198,7 +199,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(module.parameters(), self.spec.clip)
         optimiser = self.optimisers[player]
         for group in optimiser.param_groups:
-            group["lr"] = self._rate(self.fraction) * self.lr_scales.get(player, 1.0)
+            group["lr"] = self._learning_rate(self.fraction) * self.lr_scales.get(player, 1.0)
         optimiser.step()
         # A loss may reach through another player's network; what it left there is not that player's.
         for each in self.optimisers.values():
@@ -219,7 +220,7 @@ def _crossed(before: float, after: float, times: int) -> bool:
     return times > 0 and math.floor(before * times) < math.floor(after * times)
 
 
-def _combined(losses: list[Loss]) -> Loss:
+def _sum(losses: list[Loss]) -> Loss:
     parts = {k: torch.stack([loss.parts[k] for loss in losses]).sum() for k in losses[0].parts}
     total = torch.stack([loss.total for loss in losses]).sum()
     return Loss(total, parts, sum(loss.count for loss in losses), losses[0].player)
@@ -230,11 +231,11 @@ class Meter:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.played: list[list[Loss]] = []
+        self.steps: list[list[Loss]] = []
 
-    def add(self, played: list[Loss]) -> None:
+    def add(self, losses: list[Loss]) -> None:
         """The losses of one step, one a player."""
-        self.played.append(played)
+        self.steps.append(losses)
 
     @property
     def seconds(self) -> float:
@@ -244,12 +245,12 @@ class Meter:
         """The first player's loss per symbol, all parts per symbol of their players, symbols per second of the first,
         over all processes."""
         sums: dict[tuple[int, str], float] = {}
-        for played in self.played:
-            for player, loss in enumerate(played):
-                found = {"": float(loss.total), "/": loss.count} | {k: float(v) for k, v in loss.parts.items()}
-                for name, value in found.items():
+        for losses in self.steps:
+            for player, loss in enumerate(losses):
+                figures = {"": float(loss.total), "/": loss.count} | {k: float(v) for k, v in loss.parts.items()}
+                for name, value in figures.items():
                     sums[player, name] = sums.get((player, name), 0.0) + value
-        summed = dict(zip(sums, team.sum(list(sums.values())), strict=True))
-        means = {key: value / max(summed[key[0], "/"], 1.0) for key, value in summed.items()}
+        totals = dict(zip(sums, team.sum(list(sums.values())), strict=True))
+        means = {key: value / max(totals[key[0], "/"], 1.0) for key, value in totals.items()}
         parts = {name: mean for (_, name), mean in means.items() if name not in ("", "/")}
-        return means[0, ""], parts, summed[0, "/"] / max(self.seconds, 1e-9)
+        return means[0, ""], parts, totals[0, "/"] / max(self.seconds, 1e-9)

@@ -34,16 +34,16 @@ class Weights(Protocol):
         """After the backward pass of all parts: adds up the player's gradients and the counts over all processes."""
         ...
 
-    def whole(self) -> AbstractContextManager[None]:
-        """Inside, this process can compute with the weights at its own pace."""
+    def unsharded(self) -> AbstractContextManager[None]:
+        """A context in which this process has all weights, and can compute at its own pace."""
         ...
 
-    def gathered(self, tensor: Tensor) -> Tensor:
-        """A weight, or a tensor that belongs to it, whole, as files have it; asked for by all processes at once."""
+    def full_tensor(self, tensor: Tensor) -> Tensor:
+        """A weight, or a tensor that belongs to it, unsharded, as files have it; all processes call it at once."""
         ...
 
     def local_shard(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """This process's part of a whole tensor, held as `like` is."""
+        """This process's shard of an unsharded tensor, placed as `like` is."""
         ...
 
 
@@ -60,20 +60,20 @@ class Replicated:
         if self.team.size == 1:
             return count
         trained = [p for p in player.parameters() if p.requires_grad]
-        count, *reached = self.team.sum([count, *(p.grad is not None for p in trained)])
+        count, *gradients = self.team.sum([count, *(p.grad is not None for p in trained)])
         grads = []
-        for p, times in zip(trained, reached, strict=True):
-            if times:
+        for p, processes in zip(trained, gradients, strict=True):
+            if processes:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
                 grads.append(p.grad)
         for bucket in _buckets(grads):
-            _add_up(bucket)
+            _all_reduce(bucket)
         return count
 
-    def whole(self) -> AbstractContextManager[None]:
+    def unsharded(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def gathered(self, tensor: Tensor) -> Tensor:
+    def full_tensor(self, tensor: Tensor) -> Tensor:
         return tensor
 
     def local_shard(self, tensor: Tensor, like: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _buckets(grads: list[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def _add_up(grads: list[Tensor]) -> None:
+def _all_reduce(grads: list[Tensor]) -> None:
     from torch import distributed as dist
 
     flat = torch.cat([grad.flatten() for grad in grads])
@@ -136,27 +136,27 @@ class Sharded(nn.Module):
         return (None if loss is None else loss.total), loss
 
     def next_loss(self, stream: Iterator[Loss]) -> Loss | None:
-        self._gather()
+        self._unshard()
         total, loss = self(stream)
         if loss is None:
-            self._scatter()
+            self._reshard()
             return None
-        asked: Loss = replace(loss, total=total)
-        return asked
+        hooked: Loss = replace(loss, total=total)
+        return hooked
 
     def reduce_gradients(self, player: nn.Module, count: float) -> float:
-        self._scatter()
+        self._reshard()
         return self.team.sum([count])[0]
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        self._gather()
+    def unsharded(self) -> Iterator[None]:
+        self._unshard()
         try:
             yield
         finally:
-            self._scatter()
+            self._reshard()
 
-    def gathered(self, tensor: Tensor) -> Tensor:
+    def full_tensor(self, tensor: Tensor) -> Tensor:
         from torch.distributed.tensor import DTensor
 
         return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
@@ -168,11 +168,11 @@ class Sharded(nn.Module):
             return tensor
         return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
-    def _gather(self) -> None:
+    def _unshard(self) -> None:
         for part in self.parts:
             part.unshard()
 
-    def _scatter(self) -> None:
+    def _reshard(self) -> None:
         for part in self.parts:
             part.reshard()
 
@@ -181,8 +181,8 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
     """The members of its lists of layers, inner ones first: what is sent in one piece."""
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     members = [member for each in reversed(lists) for member in each]
-    bare = (nn.ModuleList, nn.ModuleDict)
-    return [m for m in members if not isinstance(m, bare) and next(m.parameters(), None) is not None]
+    containers = (nn.ModuleList, nn.ModuleDict)
+    return [m for m in members if not isinstance(m, containers) and next(m.parameters(), None) is not None]
 
 
 def weights(team: Team, players: Mapping[str, nn.Module], device: torch.device, shard: bool) -> Weights:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors.torch import save as serialise
 from mezzotint.errors import RunError, UsageError
 from mezzotint.rng import Rng
 from mezzotint.spec.adavae import PriorSpec
-from mezzotint.spec.recipe import Recipe
+from mezzotint.spec.recipe import divided
 from mezzotint.spec.training import TrainingSpec
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import fill, named, read_weights
@@ -32,14 +33,24 @@ BATCH = 256
 RATE = 1e-3
 
 
-def plan(latent: int, minutes: float | None, max_steps: int | None, settings: Mapping[str, str]) -> Recipe:
-    """What is built and how it is trained, settings of both given as text; UsageError for what cannot be.
+@dataclass(frozen=True)
+class PriorRecipe:
+    """A prior and how it is trained."""
+
+    spec: PriorSpec
+    training: TrainingSpec
+
+
+def plan(latent: int, minutes: float | None, max_steps: int | None, settings: Mapping[str, str]) -> PriorRecipe:
+    """The recipe with these settings of spec and training, given as text; UsageError for what cannot be.
 
     As in every training, `max_steps` says when to stop where both are given.
     """
-    lasts = MINUTES if minutes is None else minutes
-    training = TrainingSpec(batch=BATCH, lr=RATE, max_steps=max_steps or 0, minutes=lasts, validations=0)
-    recipe = Recipe(PriorSpec(latent=latent), training).with_settings(settings)
+    minutes = MINUTES if minutes is None else minutes
+    training = TrainingSpec(batch=BATCH, lr=RATE, max_steps=max_steps or 0, minutes=minutes, validations=0)
+    spec = PriorSpec(latent=latent)
+    of_spec, of_training = divided(settings, spec.settings(), training.settings())
+    recipe = PriorRecipe(spec.with_settings(of_spec), training.with_settings(of_training))
     if "latent" in settings:
         raise UsageError("latent is the run's, which is there already; leave it out")
     return recipe
@@ -54,29 +65,28 @@ def check_learnable(folder: Path) -> None:
         raise RunError(f"{folder} is not finished, and its latents change; `mezzotint resume {folder}` goes on with it")
 
 
-def learn(folder: Path, q: Posterior, recipe: Recipe, seed: int, device: torch.device) -> Iterator[Tick]:
+def learn(folder: Path, q: Posterior, recipe: PriorRecipe, seed: int, device: torch.device) -> Iterator[Tick]:
     """Train a prior on the posteriors of a run's texts, and leave it in the run's folder; yields how it stands."""
     q = Posterior(q.mean.float().to(device), q.logvar.float().to(device))
-    assert isinstance(recipe.spec, PriorSpec)
-    made = LatentDiffusion(recipe.spec, q)
-    made.initialise(seed)
-    made.net.to(device)
-    model: Any = made  # it writes no texts, which the loop does not ask for
-    trainer = Trainer(model, recipe.training, seed, device, nullcontext)
+    prior = LatentDiffusion(recipe.spec, q)
+    prior.initialise(seed)
+    prior.net.to(device)
+    system: Any = prior  # it writes no texts, which the loop does not ask for
+    trainer = Trainer(system, recipe.training, seed, device, nullcontext)
 
     def batch(step: int, first: int, count: int) -> Canvas:
-        """Any of the posteriors, each as likely."""
-        chosen = Rng(seed, range(first, first + count), f"rows/{step}").uniform() * len(q.mean)
-        ids = chosen.long()[:, None]
-        whole = torch.ones_like(ids, dtype=torch.bool)
-        return Canvas(ids, ~whole, whole, torch.arange(first, first + count))
+        """Indices of posteriors, drawn uniformly with replacement."""
+        uniform = Rng(seed, range(first, first + count), f"rows/{step}").uniform()
+        ids = (uniform * len(q.mean)).long()[:, None]
+        real = torch.ones_like(ids, dtype=torch.bool)
+        return Canvas(ids, ~real, real, torch.arange(first, first + count))
 
     yield from trainer.run(batch)
-    fill(made.players, trainer.ema, "the averaged weights")
-    _put(folder, made, recipe, len(q.mean), seed)
+    fill(prior.players, trainer.ema, "the averaged weights")
+    _save(folder, prior, recipe, len(q.mean), seed)
 
 
-def _put(folder: Path, made: LatentDiffusion, recipe: Recipe, texts: int, seed: int) -> None:
+def _save(folder: Path, prior: LatentDiffusion, recipe: PriorRecipe, texts: int, seed: int) -> None:
     training = {**recipe.training.to_json(), "texts": texts, "seed": seed}
     header = {
         "format": str(files.FORMAT),
@@ -84,12 +94,12 @@ def _put(folder: Path, made: LatentDiffusion, recipe: Recipe, texts: int, seed: 
         "training": json.dumps(training),
         "model": files.digest(folder / files.MODEL),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named(made.players).items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named(prior.players).items()}
     files.put(folder / files.PRIOR, serialise(tensors, header))
 
 
 def read_prior(folder: Path, system: System, device: torch.device) -> None:
-    """Give a system the prior that its run has learned, where it has; RunError where that is damaged or another's."""
+    """Give a system the prior that its run has learned, if any; RunError where that is damaged or another run's."""
     path = folder / files.PRIOR
     if not isinstance(system, Latent) or not path.exists():
         return
@@ -98,19 +108,18 @@ def read_prior(folder: Path, system: System, device: torch.device) -> None:
         spec = PriorSpec.from_json(json.loads(header["spec"]))
     except (KeyError, ValueError, TypeError, AttributeError, UsageError) as e:
         raise RunError(f"{path} does not describe a prior: {e}") from None
-    run: Any = system.spec
-    if header.get("model") != files.digest(folder / files.MODEL) or spec.latent != run.latent:
+    if header.get("model") != files.digest(folder / files.MODEL) or spec.latent != system.spec.latent:
         raise RunError(f"{path} was learned on other weights than {files.MODEL} has; remove it, and learn another")
-    made = LatentDiffusion(spec)
-    read_weights(path, made.players)
-    made.net.to(device).eval()
-    system.prior = made.points
+    prior = LatentDiffusion(spec)
+    read_weights(path, prior.players)
+    prior.net.to(device).eval()
+    system.prior = prior.points
 
 
 def _header(path: Path) -> Mapping[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
-            found: Mapping[str, str] | None = file.metadata()
+            header: Mapping[str, str] | None = file.metadata()
     except (SafetensorError, OSError) as e:
         raise RunError(f"{path} is damaged ({e}); expected a safetensors file") from None
-    return found or {}
+    return header or {}

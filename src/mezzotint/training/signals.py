@@ -10,20 +10,20 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def asked_to_end() -> Iterator[list[int]]:
+def catch_signals() -> Iterator[list[int]]:
     """The numbers of the signals that asked the run to end; a second one ends it at once."""
     caught: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def catch(number: int, frame: FrameType | None) -> None:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before: dict[int, Any] = {}
+    handlers: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # only the main thread may set handlers; elsewhere the caller stops the run
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield caught
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

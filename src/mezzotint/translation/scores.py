@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mezzotint.checks import BISTRO
+from mezzotint.checks import names_bistro
 from mezzotint.data import bistro
 from mezzotint.data.pairs import Columns, load_pairs, read_pairs
 from mezzotint.errors import UsageError
@@ -30,7 +30,7 @@ def held_out_pairs(run: Run, data: Sequence[str | Path] = ()) -> tuple[list[str]
     Without `data` those that were held out when it was trained. DataError or UsageError where they cannot be had.
     """
     source = run.config["data"]
-    if [str(path) for path in data or source["files"]] == [BISTRO]:
+    if names_bistro(data or source["files"]):
         return bistro_pairs("test")
     columns = Columns(**(source.get("pair") or {}))
     if not data and not source["valid"]:
@@ -57,16 +57,16 @@ def pair_scores(run: Run, data: Sequence[str | Path], *, seed: int = 0, **how: A
     yield Score("sentences_per_second", len(written) / seconds, None, len(written), note)
     yield Score.mean("nfe", [each.nfe for each in written], "network evaluations a text, all candidates")
     yield from overlap([each.text for each in written], [[text] for text in texts])
-    if [str(path) for path in run.config["data"]["files"]] == [BISTRO]:
+    if names_bistro(run.config["data"]["files"]):
         said = [says_all(line, each.text) for line, each in zip(read, written, strict=True)]
         yield Score.mean("success", said, "texts that say all fields and no others")
 
 
 def pair_bound(run: Run, read: Sequence[str], texts: Sequence[str], seed: int) -> Iterator[Score]:
     """-log p of the texts given their sources, or a bound on it, of those pairs that fit the run."""
-    tokenizer, spec = run.tokenizer, run.spec
+    tokenizer = run.tokenizer
     rows = list(zip(tokenizer.encode_all(read), tokenizer.encode_all(texts), strict=True))
-    fits = [i for i, (a, b) in enumerate(rows) if len(a) < spec.source_canvas and len(b) < spec.canvas]
+    fits = [i for i, (a, b) in enumerate(rows) if len(a) < run.source_canvas and len(b) < run.spec.canvas]
     if not fits:
         return
     fits.sort(key=lambda i: len(rows[i][1]))

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mezzotint.checks import check_decoder, decoder_named
-from mezzotint.data.canvas import pack, sources
+from mezzotint.checks import check_decoder
+from mezzotint.data.canvas import pack, pack_sources
 from mezzotint.errors import CapabilityError, RunError, UsageError, few, unknown
 from mezzotint.guidance.choose import TranslationRanking, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
 from mezzotint.run import Draft, Run
+from mezzotint.spec.base import member
 from mezzotint.tasks import Task
 from mezzotint.types import Can, Canvas, Decoder, Ending, Frame, Request, Sketch, Translator
 
@@ -109,13 +110,13 @@ def asked_of(
     if Can.TRANSLATE not in card.can:
         raise CapabilityError(f"{run.name} is a run of {card.name}, which cannot write from a source")
     own = next((rule for rule in USUAL if rule in card.decoders), Decoder.EXACT)
-    chosen = decoder_named(decoder or own)
+    chosen = member(Decoder, "decoder", decoder or own)
     usual = USUAL.get(chosen, Usual())
     check_decoder(card, chosen, None, None)
     lengths, each = candidates or usual.candidates
     if min(lengths, each) < 1:
         raise UsageError(f"candidates are at least one length and one text of each, not {lengths}x{each}")
-    by = _chooser_named(choose) if choose else usual.choose
+    by = member(TranslationRanking, "chooser", choose) if choose else usual.choose
     if by is TranslationRanking.AR and scorer is None:
         raise UsageError("to choose by ar, name the run that scores: a run of ar-seq2seq, as scorer")
     if scorer is not None and not (scorer.card.exact and Can.TRANSLATE in scorer.card.can):
@@ -187,7 +188,7 @@ def _read(run: Run, text: str) -> tuple[list[int] | None, str | None]:
         ids = run.tokenizer.encode(text)
     except UsageError as error:
         return None, str(error)
-    most = run.spec.source_canvas - 1
+    most = run.source_canvas - 1
     if len(ids) > most:
         return None, f"it is {len(ids)} tokens long, and this run reads at most {most}"
     strange = run.tokenizer.unknown_words(text)
@@ -217,7 +218,7 @@ def _sketched(
     """Where the candidates of some sources are to be written, and how."""
     tokenizer, system = run.tokenizer, run.system
     assert isinstance(system, Translator)
-    source = sources([np.array(row) for row in rows], index, run.spec.source_canvas, tokenizer.end, tokenizer.pad)
+    source = pack_sources([np.array(row) for row in rows], index, run.source_canvas, tokenizer.end, tokenizer.pad)
     sketch = system.sketch(source.to(run.device), asked.lengths, asked.each)
     canvas = sketch.canvas
     closing = () if run.spec.ending is Ending.LENGTH else (tokenizer.end,)
@@ -275,9 +276,9 @@ def _scored(scorer: Run, read: Sequence[str], written: Sequence[Written]) -> lis
 @torch.no_grad()
 def log_p_of(scorer: Run, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Mean log p of the symbols of texts given their sources; minus infinity where a side is too long for the run."""
-    tokenizer, spec = scorer.tokenizer, scorer.spec
+    tokenizer = scorer.tokenizer
     rows = [(tokenizer.encode(source), tokenizer.encode(text)) for source, text in pairs]
-    fits = [i for i, (a, b) in enumerate(rows) if len(a) < spec.source_canvas and len(b) < spec.canvas]
+    fits = [i for i, (a, b) in enumerate(rows) if len(a) < scorer.source_canvas and len(b) < scorer.spec.canvas]
     scores = [float("-inf")] * len(pairs)
     fits.sort(key=lambda i: len(rows[i][1]))
     for begin in range(0, len(fits), ROWS):
@@ -293,12 +294,5 @@ def pair_canvas(run: Run, rows: Sequence[tuple[list[int], list[int]]], index: Se
     """The canvas of some sources with their texts, as in training, on the run's device."""
     spec, end, pad = run.spec, run.tokenizer.end, run.tokenizer.pad
     texts = pack([np.array(text, dtype=np.int64) for _, text in rows], index, spec.ending, spec.canvas, end, pad)
-    read = sources([np.array(source, dtype=np.int64) for source, _ in rows], index, spec.source_canvas, end, pad)
+    read = pack_sources([np.array(source, dtype=np.int64) for source, _ in rows], index, run.source_canvas, end, pad)
     return replace(texts, source=read).to(run.device)
-
-
-def _chooser_named(name: str) -> TranslationRanking:
-    try:
-        return TranslationRanking(name)
-    except ValueError:
-        raise unknown("chooser", name, [chooser.value for chooser in TranslationRanking]) from None
