@@ -10,6 +10,7 @@ What `import mezzotint` offers; nothing else is a promise. Each name is loaded w
 
 """
 TITLES = {
+    "drafts": "A trained run",
     "run": "A trained run",
     "launch": "Making runs",
     "tasks": "What is asked for",

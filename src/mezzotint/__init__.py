@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mezzotint.descendants import distill_run, finetune_run
     from mezzotint.doctor.examination import examine
     from mezzotint.doctor.finding import Finding, Verdict
+    from mezzotint.drafts import Draft, Piece, Sample
     from mezzotint.errors import (
         CapabilityError,
         DataError,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
-    from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
+    from mezzotint.run import Run, from_pretrained, load
     from mezzotint.serve.server import serve_runs
     from mezzotint.serve.settings import check_serving
     from mezzotint.spec.wanted import Wanted
@@ -98,6 +99,7 @@ _HOMES = {
     "data.trees": ("read_tree",),
     "doctor.examination": ("examine",),
     "doctor.finding": ("Finding", "Verdict"),
+    "drafts": ("Draft", "Piece", "Sample"),
     "errors": (
         "CapabilityError",
         "DataError",
@@ -120,7 +122,7 @@ _HOMES = {
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
     "published.source": ("check_source",),
-    "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
+    "run": ("Run", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
     "serve.settings": ("check_serving",),
     "spec.wanted": ("Wanted",),

@@ -14,6 +14,7 @@ import torch
 
 from mezzotint.checks import check_mauve
 from mezzotint.data import bistro
+from mezzotint.drafts import Draft
 from mezzotint.errors import RunError, UsageError
 from mezzotint.evaluate.divergence import LEAST, divergence
 from mezzotint.evaluate.diversity import TrainingText, diversity
@@ -25,7 +26,7 @@ from mezzotint.evaluate.table import Score, records, render
 from mezzotint.evaluate.walks import drawn, pairs, smoothness
 from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
-from mezzotint.run import Draft, Run, load
+from mezzotint.run import Run, load
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import named, networks
 from mezzotint.training.evidence import FILM

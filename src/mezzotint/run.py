@@ -9,9 +9,9 @@ for draft in run.stream(n=1): ...
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, pairwise
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from mezzotint.classifiers import read_control, train_control
 from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
+from mezzotint.drafts import Detokenizer, Draft, Sample
 from mezzotint.errors import CapabilityError, RunError, unknown
 from mezzotint.guidance.choose import ControlRanking, most_wanted
 from mezzotint.guidance.classifier import Classifiers
@@ -44,58 +45,10 @@ from mezzotint.training.prior import read_prior
 from mezzotint.training.quantized_file import quantised, read_packed
 from mezzotint.training.small import write_quantized
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Card, Frame, Latent, System
+from mezzotint.types import Card, Latent, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One generated text."""
-
-    text: str
-    ids: list[int]
-    nfe: int
-    """Network evaluations without which it would not be there. Those that chose the lengths of its gaps count in full,
-    though other samples of the same call may have shared them. A pass of a critic that guides counts as one."""
-    steps: int
-    """Grid steps asked for."""
-    seed: int
-    index: int
-    """Its stream of random numbers: the same seed and index give the same text in any batch."""
-    gaps: tuple[int, ...] = ()
-    """How many tokens each gap of its template was filled with."""
-    unmet: tuple[str, ...] = ()
-    """What was wanted of it and does not hold."""
-    chance: float = 0.0
-    """Nats: log p by the run's classifiers that it is as wanted; 0 where they were not asked."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One position of a draft."""
-
-    text: str
-    """Its surface, the space before it included; empty where it is not known yet."""
-    known: bool
-    given: bool
-    confidence: float
-    """The probability with which it was chosen."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One moment of a generation, in text."""
-
-    step: int
-    steps: int
-    t: list[float]
-    rows: list[list[Piece]]
-    nfe: list[int]
-    done: bool
-    samples: list[Sample]
-    """The finished texts, where `done`."""
 
 
 class Run:
@@ -120,6 +73,7 @@ class Run:
         self.device = device
         self.card: Card = system.card
         self.tokenizer = tokenizer
+        self.detokenizer = Detokenizer(tokenizer, system.spec.pads_inside)
         self.lengths = lengths
         self.team = team
         self.spec: Any = system.spec
@@ -277,7 +231,7 @@ class Run:
         spans = [slice(first, last) for first, last in pairwise(firsts)]
         for frame in self.system.sample(self.task_builder.joined(tasks)):
             yield [
-                self.draft(task, frame.part(span, task.canvas.ids.shape[1]))
+                self.detokenizer.draft(task, frame.part(span, task.canvas.ids.shape[1]))
                 for task, span in zip(tasks, spans, strict=True)
             ]
 
@@ -295,72 +249,19 @@ class Run:
     ) -> list[Sample]:
         """`points` (n, Z) are where in its latent space each text is, for a system that has one."""
 
-        def written(task: Task) -> list[dict[str, Any]]:
+        def write(task: Task) -> list[Sample]:
             request = task.request
             if points is not None:
                 request = replace(request, latent=points[task.canvas.index])
             frames = self.system.sample(request)
-            return [asdict(sample) for frame in frames if frame.done for sample in self._samples(task, frame)]
+            return [sample for frame in frames if frame.done for sample in self.detokenizer.samples(task, frame)]
 
-        size = min(batch_size, ceil(n / self.team.size)) if self.team.size > 1 else batch_size
-        tasks = self.task_builder.tasks(n, template, prefix, size, how)
-        return [
-            Sample(**{**sample, "gaps": tuple(sample["gaps"]), "unmet": tuple(sample["unmet"])})
-            for samples in self.team.map(tasks, written)
-            for sample in samples
-        ]
-
-    # ------------------------------------------------------------ from frames to text
-
-    def draft(self, task: Task, frame: Frame) -> Draft:
-        """A frame of a task, in text."""
-        samples = self._samples(task, frame) if frame.done else []
-        rows = self._pieces(task.canvas, frame)
-        nfe = [task.nfe(row) + spent for row, spent in enumerate(frame.nfe.tolist())]
-        return Draft(frame.step, frame.steps, frame.t.tolist(), rows, nfe, frame.done, samples)
-
-    def _samples(self, task: Task, frame: Frame) -> list[Sample]:
-        ids_BL = frame.ids.cpu()
-        shown = task.canvas.real & frame.known.cpu()
-        rows = [self._filled(ids[real].tolist()) for ids, real in zip(ids_BL, shown, strict=True)]
-        texts = [(task.text(self.tokenizer, b, ids), ids[: self._cut(ids)]) for b, ids in enumerate(rows)]
-        unmet, how = task.unmet(frame.ids, [(text, len(ids)) for text, ids in texts]), task.request
-        chances = task.chances(frame.ids)
-        assert isinstance(how.seed, int), "a task has a seed of its own"
-        samples = []
-        for b, (index, (text, ids)) in enumerate(zip(task.canvas.index.tolist(), texts, strict=True)):
-            nfe = task.nfe(b) + int(frame.nfe[b])
-            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet[b], chances[b]))
-        return samples
-
-    def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:
-        rows = []
-        empty = self.tokenizer.pad if self.system.spec.pads_inside else None
-        for ids, known, given, real, confidence in zip(
-            frame.ids.tolist(), frame.known.tolist(), canvas.given.tolist(), canvas.real.tolist(),
-            frame.confidence.tolist(), strict=True,
-        ):  # fmt: skip
-            surfaces = self.tokenizer.surfaces(
-                [i if k else self.tokenizer.pad for i, k in zip(ids, known, strict=True)]
-            )
-            stop = self._cut(ids, known)
-            shown = [k and i != empty for i, k in zip(ids, known, strict=True)]
-            facts = zip(surfaces, shown, known, given, confidence, real, strict=True)
-            rows.append([Piece(text if s else "", k, g, c) for text, s, k, g, c, r in islice(facts, stop) if r])
-        return rows
-
-    def _filled(self, ids: list[int]) -> list[int]:
-        """The ids that are not padding, where that can stand anywhere."""
-        return [i for i in ids if i != self.tokenizer.pad] if self.system.spec.pads_inside else ids
-
-    def _cut(self, ids: Sequence[int], known: Sequence[bool] | None = None) -> int:
-        """Where the text stops: at the first known end token, or padding where that only comes after a text."""
-        inside = self.system.spec.pads_inside
-        last = (self.tokenizer.end,) if inside else (self.tokenizer.end, self.tokenizer.pad)
-        for place, i in enumerate(ids):
-            if i in last and (known is None or known[place]):
-                return place
-        return len(ids)
+        if self.team.size == 1:
+            tasks = self.task_builder.tasks(n, template, prefix, batch_size, how)
+            return [sample for task in tasks for sample in write(task)]
+        tasks = self.task_builder.tasks(n, template, prefix, min(batch_size, ceil(n / self.team.size)), how)
+        records = self.team.map(tasks, lambda task: [sample.to_json() for sample in write(task)])
+        return [Sample.from_json(record) for batch in records for record in batch]
 
 
 def _taken(candidates: Sequence[Sample], by: ControlRanking) -> Sample:

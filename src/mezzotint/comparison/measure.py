@@ -18,6 +18,7 @@ from mezzotint.assess import bound, of_texts
 from mezzotint.comparison.footprint import footprint
 from mezzotint.comparison.record import Compared, Comparison, Point
 from mezzotint.comparison.request import ComparisonRequest, check_compared
+from mezzotint.drafts import Sample
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.diversity import TrainingText
 from mezzotint.evaluate.fluency import Swept, matched_sweep
@@ -25,7 +26,7 @@ from mezzotint.evaluate.judge import tag
 from mezzotint.evaluate.table import Score
 from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
-from mezzotint.run import Run, Sample, load
+from mezzotint.run import Run, load
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import counts
 from mezzotint.translation.scores import pair_scores

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mezzotint.errors import UsageError
 
 if TYPE_CHECKING:
-    from mezzotint.run import Draft, Piece
+    from mezzotint.drafts import Draft, Piece
 
 SURE = (0.9, 0.5, 0.2, 0.0)
 """The least probabilities with which the tokens of each class were chosen, the surest class first."""

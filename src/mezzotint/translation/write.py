@@ -18,10 +18,11 @@ import torch
 
 from mezzotint.checks import check_decoder, decoder_named
 from mezzotint.data.canvas import pack, sources
+from mezzotint.drafts import Draft
 from mezzotint.errors import CapabilityError, RunError, UsageError, few, unknown
 from mezzotint.guidance.choose import TranslationRanking, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
-from mezzotint.run import Draft, Run
+from mezzotint.run import Run
 from mezzotint.tasks import Task
 from mezzotint.types import Can, Canvas, Decoder, Ending, Frame, Request, Sketch, Translator
 
@@ -153,7 +154,7 @@ def translating(run: Run, text: str, **how: Any) -> Iterator[Draft | Translation
     sketch, request = _sketched(run, [ids], [0], asked)
     for frame in run.system.sample(request):
         last = frame
-        yield run.draft(Task(sketch.canvas, request), frame)
+        yield run.detokenizer.draft(Task(sketch.canvas, request), frame)
     (found,) = _chosen(run, [text], _candidates(run, sketch, last, asked), asked)
     yield replace(found, note=note)
 
