@@ -37,7 +37,7 @@ class Tape:
     config: Any = field(default_factory=lambda: {"data": {}})
     spec: Any = field(default_factory=lambda: SimpleNamespace(canvas=8))
     tokenizer: Any = field(default_factory=lambda: SimpleNamespace(kind="word", encode=str.split))
-    task_builder: Any = field(default_factory=lambda: SimpleNamespace(likeness=lambda task: task[1].get("steps")))
+    task_builder: Any = field(default_factory=lambda: SimpleNamespace(batch_key=lambda task: task[1].get("steps")))
 
     def task(self, n: int, **how: Any) -> Any:
         if how.get("prefix") == "bad":

@@ -90,7 +90,7 @@ def train_control(
     net = ClassifierNet(made, labels)
     net.initialise(torch.Generator().manual_seed(seed))
     net.to(device)
-    lesson = ClassifierTask(system, net, is_led(system))
+    lesson = ClassifierTask(system, net, is_steerable(system))
     asked = TrainingSpec(
         batch=batch_size, lr=2e-3 * 128 / made.net.dim, max_steps=max_steps or 0, validations=0,
         minutes=10.0 if minutes is None else minutes,
@@ -198,7 +198,7 @@ def read_control(folder: Path, system: System, device: torch.device) -> Classifi
     net = ClassifierNet(made, labels)
     read_weights(folder / files.CONTROL, {"control": net})
     net.to(device).eval().requires_grad_(False)
-    return ClassifierTask(system, net, is_led(system)).reader(labels)
+    return ClassifierTask(system, net, is_steerable(system)).reader(labels)
 
 
 def check_control(system: System) -> None:
@@ -210,7 +210,7 @@ def check_control(system: System) -> None:
         )
 
 
-def is_led(system: System) -> bool:
+def is_steerable(system: System) -> bool:
     """Whether the system writes through states that can be moved; else classifiers choose among finished texts."""
     return Can.CONTROL in system.card.can
 
@@ -218,13 +218,13 @@ def is_led(system: System) -> bool:
 def reads_prefixes(system: System) -> bool:
     """Whether the states that it writes through are the beginnings of texts."""
     whole: Any = system
-    return is_led(system) and isinstance(whole.process, Truncated)
+    return is_steerable(system) and isinstance(whole.process, Truncated)
 
 
 def _spec(system: System) -> ClassifierSpec:
     spec: Any = system.spec
     whole: Any = system
-    on_vectors = is_led(system) and isinstance(whole.process, Gaussian)
+    on_vectors = is_steerable(system) and isinstance(whole.process, Gaussian)
     begun = reads_prefixes(system)
     shape = TransformerSpec(
         dim=spec.net.dim, depth=min(DEPTH, spec.net.depth), heads=spec.net.heads, neighbours=NEIGHBOURS,

@@ -223,13 +223,13 @@ class Run:
         return task
 
     def together(self, tasks: Sequence[Task]) -> Iterator[list[Draft]]:
-        """The drafts of tasks that are alike (`TaskBuilder.likeness`), one each; network evaluations are shared.
+        """The drafts of tasks that are alike (`TaskBuilder.batch_key`), one each; network evaluations are shared.
 
         A text has the numbers that it has by itself. As those of any batch, its rounding can depend on the others.
         """
         firsts = list(accumulate((len(task.canvas.ids) for task in tasks), initial=0))
         spans = [slice(first, last) for first, last in pairwise(firsts)]
-        for frame in self.system.sample(self.task_builder.joined(tasks)):
+        for frame in self.system.sample(self.task_builder.merge(tasks)):
             yield [
                 self.detokenizer.draft(task, frame.part(span, task.canvas.ids.shape[1]))
                 for task, span in zip(tasks, spans, strict=True)

@@ -219,7 +219,7 @@ def _wanted(job: Job, drafts: Iterable[Draft]) -> Iterator[Draft]:
 def _alike(run: Run, asked: Sequence[RequestBody]) -> list[list[RequestBody]]:
     found: dict[Any, list[RequestBody]] = {}
     for job, (task,) in asked:
-        found.setdefault(run.task_builder.likeness(task), []).append((job, [task]))
+        found.setdefault(run.task_builder.batch_key(task), []).append((job, [task]))
     return list(found.values())
 
 
