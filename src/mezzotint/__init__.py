@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, score_table, showcase, size_and_bound, throughput
+    from mezzotint.assess.cost import size_and_bound, throughput
+    from mezzotint.assess.scores import evaluate_run, score_table
+    from mezzotint.assess.showcase import showcase
     from mezzotint.checks import (
         bundled_runs,
         check_adapter,
@@ -72,7 +74,9 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, Steering, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "throughput", "score_table", "showcase", "size_and_bound"),
+    "assess.cost": ("size_and_bound", "throughput"),
+    "assess.scores": ("evaluate_run", "score_table"),
+    "assess.showcase": ("showcase",),
     "checks": (
         "bundled_runs",
         "check_adapter",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mezzotint.assess import bound, of_texts
+from mezzotint.assess.scores import bound, text_scores
 from mezzotint.comparison.footprint import footprint
 from mezzotint.comparison.record import Compared, Comparison, Point
 from mezzotint.comparison.request import ComparisonRequest, check_compared
@@ -73,7 +73,7 @@ def compare(
     chosen = tuple(sorted(set(steps))) or (CURVE if curve else STEPS)
     compared = [replace(each, scores=scores) for each, scores in zip(whole, bench.bounds(), strict=True)]
     points = bench.points(chosen)
-    own = list(of_texts(bench.held_out.like_samples(n), bench.judge, bench.training, bench.bistro))
+    own = list(text_scores(bench.held_out.like_samples(n), bench.judge, bench.training, bench.bistro))
     if curve:
         points = bench.matched(points, own, entropy_of_first)
     about = bench.about(asked.data) | {"device": str(next(iter(loaded.values())).device)}
@@ -143,7 +143,7 @@ class ComparisonRun:
             for count in plans[name]:
                 self.tell(f"{name}: {self.n} texts" + ("" if count is None else f" in {count} steps"))
                 samples = self._written(run, count)
-                scores = list(of_texts([s.text for s in samples], self.judge, self.training, self.bistro))
+                scores = list(text_scores([s.text for s in samples], self.judge, self.training, self.bistro))
                 times = seconds[name, count]
                 tokens = sum(len(s.ids) for s in samples) / len(samples)
                 nfe = float(np.mean([s.nfe for s in samples]))
