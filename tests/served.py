@@ -16,7 +16,7 @@ import uvicorn
 import mezzotint
 from mezzotint import Draft, Piece, Sample, UsageError
 from mezzotint.serve.app import make_app
-from mezzotint.serve.server import bound
+from mezzotint.serve.server import listen
 from mezzotint.serve.settings import Access
 
 
@@ -70,7 +70,7 @@ class Tape:
 @contextmanager
 def answering(runs: Sequence[Any], key: str | None = None) -> Iterator[str]:
     """The address at which a real server answers for some runs."""
-    with bound("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening:
         access = Access("127.0.0.1", listening.getsockname()[1], key)
         server = uvicorn.Server(
             uvicorn.Config(make_app(runs, access), http="h11", loop="asyncio", ws="none", log_level="warning")

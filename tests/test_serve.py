@@ -25,7 +25,7 @@ for library in ("fastapi", "uvicorn", "httpx", "openai"):
 from starlette.testclient import TestClient  # noqa: E402
 
 from mezzotint.serve.app import make_app  # noqa: E402
-from mezzotint.serve.server import bound  # noqa: E402
+from mezzotint.serve.server import listen  # noqa: E402
 from tests.served import Tape, answering  # noqa: E402
 
 HOME = "http://127.0.0.1:8000"
@@ -635,9 +635,9 @@ def test_openais_client_works_unchanged(address: str, client: TestClient) -> Non
 
 
 def test_a_port_that_is_taken_is_said_in_a_sentence() -> None:
-    with bound("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening:
         listening.listen()
         with pytest.raises(UsageError, match=r"cannot be listened on .*try another --port"):
-            bound("127.0.0.1", listening.getsockname()[1])
+            listen("127.0.0.1", listening.getsockname()[1])
     with pytest.raises(UsageError, match="from 0 to 65535, not 99999"):
-        bound("127.0.0.1", 99_999)
+        listen("127.0.0.1", 99_999)
