@@ -551,7 +551,7 @@ def test_words_that_a_run_does_not_know_are_read_as_they_are(root):
     assert texts.count == len(texts.rows) == 11
     scores = {score.name: score for score in latent_scores(run, texts, n=11, draws=2)}
     assert scores["reconstruction_bleu"].n == 11
-    assert torch.equal(run.latent.of(texts.batches()).mean, run.latent.encode(texts.written))
+    assert torch.equal(run.latent.posteriors_of(texts.batches()).mean, run.latent.encode(texts.written))
 
 
 def test_a_run_without_a_latent_has_no_space(root):

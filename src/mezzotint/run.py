@@ -97,7 +97,7 @@ class Run:
             raise CapabilityError(f"{self.card.name} has no latent space; its texts are no points of one")
         if not self.has_latent:
             raise CapabilityError(f"{self.name} was trained to write without a latent; its texts are no points of one")
-        return LatentSpace(self.system, self.tokenizer, self.device, self._at, self.folder)
+        return LatentSpace(self.system, self.tokenizer, self.device, self._write_at, self.folder)
 
     @cached_property
     def reader(self) -> Classifiers:
@@ -111,16 +111,16 @@ class Run:
             return {}
         return {name: values[1:] for name, values in self.reader.labels.fields.items()}
 
-    def train_control(self, data: Sequence[str | Path], **how: Any) -> Iterator[Progress]:
+    def train_control(self, data: Sequence[str | Path], **options: Any) -> Iterator[Progress]:
         """Train classifiers of its noisy texts on annotated ones, for `generate(wanted=...)`; yields how it stands.
 
-        `data`: files of records with a text and what is known of it (data/annotated.py), or ["bistro"]. `how`: field
-        ("text"), minutes (10), max_steps, batch_size (64), seed (0). They are kept in the run's folder.
+        `data`: files of records with a text and what is known of it (data/annotated.py), or ["bistro"]. `options`:
+        field ("text"), minutes (10), max_steps, batch_size (64), seed (0). They are kept in the run's folder.
         """
         if self.is_published:
             raise RunError(f"{self.name} was published for others; train classifiers for the run that it was made of")
         self.__dict__.pop("reader", None)
-        return train_control(self.folder, self.system, self.tokenizer, self.device, data, **how)
+        return train_control(self.folder, self.system, self.tokenizer, self.device, data, **options)
 
     def quantize(self, weights: str, out: str | Path) -> None:
         """Write a copy of this run whose matrices have few values, "ternary", "pow2" or "int8", in codes of few bits.
@@ -165,15 +165,15 @@ class Run:
         batch_size: int = ROWS,
         choose: str | None = None,
         candidates: int = CANDIDATES,
-        **how: Any,
+        **options: Any,
     ) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
         Where lengths are drawn first, that of a continuation is drawn from the training texts longer than the prefix,
         whatever the prefix says; `infill("The pub [1-40]")` weighs the lengths by it, at some evaluations for each.
 
-        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
-        of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
+        `options`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the
+        law of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
         strength (0.04) for "remask". For sed, where something is given: guidance (1.0), how strongly it pulls, and
         carry_guided (True), whether the network is told the guided estimate next. For distilled runs: guide ("reward"),
         with guidance for its pull.
@@ -188,18 +188,18 @@ class Run:
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         if choose is None:
-            return self._written(n, None, prefix, batch_size, how)
-        by = check_choice(choose, candidates, how.get("wanted"))
-        drawn = self._written(n * candidates, None, prefix, batch_size, {**how, "chosen": True})
-        return [_taken(drawn[i * candidates : (i + 1) * candidates], by) for i in range(n)]
+            return self._write(n, None, prefix, batch_size, options)
+        ranking = check_choice(choose, candidates, options.get("wanted"))
+        samples = self._write(n * candidates, None, prefix, batch_size, {**options, "chosen": True})
+        return [_choose(samples[i * candidates : (i + 1) * candidates], ranking) for i in range(n)]
 
-    def infill(self, template: str, n: int = 1, **how: Any) -> list[Sample]:
-        """n fillings of a template such as "The [3] pub near the river."; `how` as for `generate`.
+    def infill(self, template: str, n: int = 1, **options: Any) -> list[Sample]:
+        """n fillings of a template such as "The [3] pub near the river."; `options` as for `generate`.
 
         `[n]` is a gap of n tokens, `[a-b]` one of a to b and `[ ]` one of 1 to 8, where each sample draws its own
         lengths, as many as fit its canvas; `\\[` is a bracket. What is given comes back byte for byte.
         """
-        return self._written(n, template, None, ROWS, how)
+        return self._write(n, template, None, ROWS, options)
 
     def stream(
         self,
@@ -208,18 +208,18 @@ class Run:
         template: str | None = None,
         prefix: str | None = None,
         batch_size: int = ROWS,
-        **how: Any,
+        **options: Any,
     ) -> Iterator[Draft]:
         """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples.
 
         In a team of processes each goes the whole way.
         """
-        for task in self.task_builder.tasks(n, template, prefix, batch_size, how):
+        for task in self.task_builder.tasks(n, template, prefix, batch_size, options):
             yield from (draft for [draft] in self.together([task]))
 
-    def task(self, n: int, *, template: str | None = None, prefix: str | None = None, **how: Any) -> Task:
-        """What `stream` would write, to be written by `together`. Raises what `stream` raises."""
-        (task,) = self.task_builder.tasks(n, template, prefix, n, how)
+    def task(self, n: int, *, template: str | None = None, prefix: str | None = None, **options: Any) -> Task:
+        """What `stream` would write, for `together` to write. Raises what `stream` raises."""
+        (task,) = self.task_builder.tasks(n, template, prefix, n, options)
         return task
 
     def together(self, tasks: Sequence[Task]) -> Iterator[list[Draft]]:
@@ -235,21 +235,21 @@ class Run:
                 for task, span in zip(tasks, spans, strict=True)
             ]
 
-    def _at(self, points: Tensor, how: Mapping[str, Any]) -> list[Sample]:
-        return self._written(len(points), None, None, ROWS, how, points)
+    def _write_at(self, points: Tensor, options: Mapping[str, Any]) -> list[Sample]:
+        return self._write(len(points), None, None, ROWS, options, points)
 
-    def _written(
+    def _write(
         self,
         n: int,
         template: str | None,
         prefix: str | None,
         batch_size: int,
-        how: Mapping[str, Any],
+        options: Mapping[str, Any],
         points: Tensor | None = None,
     ) -> list[Sample]:
         """`points` (n, Z) are where in its latent space each text is, for a system that has one."""
 
-        def write(task: Task) -> list[Sample]:
+        def write_task(task: Task) -> list[Sample]:
             request = task.request
             if points is not None:
                 request = replace(request, latent=points[task.canvas.index])
@@ -257,18 +257,18 @@ class Run:
             return [sample for frame in frames if frame.done for sample in self.detokenizer.samples(task, frame)]
 
         if self.team.size == 1:
-            tasks = self.task_builder.tasks(n, template, prefix, batch_size, how)
-            return [sample for task in tasks for sample in write(task)]
-        tasks = self.task_builder.tasks(n, template, prefix, min(batch_size, ceil(n / self.team.size)), how)
-        records = self.team.map(tasks, lambda task: [sample.to_json() for sample in write(task)])
+            tasks = self.task_builder.tasks(n, template, prefix, batch_size, options)
+            return [sample for task in tasks for sample in write_task(task)]
+        tasks = self.task_builder.tasks(n, template, prefix, min(batch_size, ceil(n / self.team.size)), options)
+        records = self.team.map(tasks, lambda task: [sample.to_json() for sample in write_task(task)])
         return [Sample.from_json(record) for batch in records for record in batch]
 
 
-def _taken(candidates: Sequence[Sample], by: ControlRanking) -> Sample:
-    """The candidate that is chosen, at the cost of all."""
-    missed, chances = [len(one.unmet) for one in candidates], [one.chance for one in candidates]
-    one = candidates[most_wanted([one.text for one in candidates], missed, chances, by)]
-    return replace(one, nfe=sum(each.nfe for each in candidates))
+def _choose(candidates: Sequence[Sample], ranking: ControlRanking) -> Sample:
+    """The best candidate by a ranking, with the evaluations of all."""
+    missed, chances = [len(sample.unmet) for sample in candidates], [sample.chance for sample in candidates]
+    best = candidates[most_wanted([sample.text for sample in candidates], missed, chances, ranking)]
+    return replace(best, nfe=sum(sample.nfe for sample in candidates))
 
 
 def from_pretrained(
@@ -288,13 +288,13 @@ def from_pretrained(
     folder = located(name, revision)
     config = check_run(folder)
     where = pick_device(device)
-    found = entry(config["system"])
-    spec = files.read_spec(folder, config, found.load(found.spec))
+    system_entry = entry(config["system"])
+    spec = files.read_spec(folder, config, system_entry.load(system_entry.spec))
     tokenizer, lengths = Tokenizer.load(folder / files.TOKENIZER), lengths_of(folder, config)
     if tokenizer.size != spec.vocab:
         known = f"{tokenizer.size} tokens, and the run was trained with {spec.vocab}"
         raise RunError(f"{folder / files.TOKENIZER} is another run's: it knows {known}")
-    system: System = found.load(found.system)(spec, lengths)
+    system: System = system_entry.load(system_entry.system)(spec, lengths)
     read_frozen(folder, system)
     (read_packed if config.get("packed") else read_weights)(folder / files.MODEL, system.players)
     dtype = pick_precision(_precision(precision), where)
@@ -304,8 +304,8 @@ def from_pretrained(
     for module in networks(system):
         module.to(device=where, dtype=dtype).eval()
     read_prior(folder, system, where)
-    called = folder.name if folder == Path(name) else str(name)
-    return Run(folder, config, system, where, tokenizer, lengths, called, team)
+    run_name = folder.name if folder == Path(name) else str(name)
+    return Run(folder, config, system, where, tokenizer, lengths, run_name, team)
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto", team: Team = ALONE) -> Run:

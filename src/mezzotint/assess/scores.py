@@ -185,7 +185,7 @@ def latent_scores(
 
 def reconstruction_score(run: Run, held_out: Texts) -> Score:
     """How well texts are decoded again from the means of their posteriors."""
-    points = run.latent.of(held_out.batches()).mean
+    points = run.latent.posteriors_of(held_out.batches()).mean
     return reconstruction(held_out.written, [sample.text for sample in run.latent.decode(points)])
 
 
@@ -193,7 +193,7 @@ def walks_between(run: Run, held_out: Texts, most: int, length: int = POINTS) ->
     """At most so many walks of so many texts between pairs of texts; none for a system whose texts are no points."""
     if not run.has_latent or len(held_out.rows) < 2:
         return []
-    points = run.latent.of(held_out.batches()).mean
+    points = run.latent.posteriors_of(held_out.batches()).mean
     ends = torch.tensor(list(pairs(len(points), most)))
     walks = run.latent.between(points[ends[:, 0]], points[ends[:, 1]], length)
     return [[sample.text for sample in walk] for walk in walks]
