@@ -47,7 +47,7 @@ def check_compared(
         check_data(data)
     if out is not None:
         _check_out(out)
-    return ComparisonRequest(runs, data or _own(list(configs.values())), translators)
+    return ComparisonRequest(runs, data or _shared_data(list(configs.values())), translators)
 
 
 def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:
@@ -58,13 +58,13 @@ def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:
         raise UsageError(f"{judge} is compared itself and cannot judge; train an ar run with another seed")
 
 
-def _own(configs: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+def _shared_data(configs: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     """The held-out texts that all runs share; UsageError where there are none."""
     if all(list(config["data"]["files"]) == [BISTRO] for config in configs):
         return [BISTRO]
-    named = {tuple(config["data"]["valid"] or ()) for config in configs}
-    if len(named) == 1 and all(named):
-        return list(named.pop())
+    valid = {tuple(config["data"]["valid"] or ()) for config in configs}
+    if len(valid) == 1 and all(valid):
+        return list(valid.pop())
     raise UsageError("these runs have no held-out text in common; name some with --data")
 
 
