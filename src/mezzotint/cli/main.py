@@ -50,7 +50,7 @@ TOGETHER = ("train", "train-embeddings", "resume", "distill", "finetune", "sampl
 
 WRONG_CALL = 2
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where there is no room left."""
 
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # whoever read the output has enough
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in NO_ROOM:
             raise
         say(f"mezzotint: the output cannot be written: {error.strerror}")
         return WRONG_CALL
@@ -87,7 +87,7 @@ def _run(words: Sequence[str]) -> int:
         return 0
     if " ".join(words[:2]) in COMMANDS:
         name, words = " ".join(words[:2]), words[1:]
-    elif followed := [whole.removeprefix(f"{name} ") for whole in COMMANDS if whole.startswith(f"{name} ")]:
+    elif followed := [full.removeprefix(f"{name} ") for full in COMMANDS if full.startswith(f"{name} ")]:
         raise UsageError(f"`mezzotint {name}` is followed by {', '.join(followed[:-1])} or {followed[-1]}")
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)

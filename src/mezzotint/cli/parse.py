@@ -53,8 +53,8 @@ class _Typed:
     def help(self) -> str:
         """With the default, where there is one to tell; `%` is argparse's own sign."""
         default = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
-        told = not (self.is_required or self.default in (None, ()) or isinstance(self.default, bool))
-        return (str(self.argument["help"]) + (f" (default {default})" if told else "")).replace("%", "%%")
+        has_default = not (self.is_required or self.default in (None, ()) or isinstance(self.default, bool))
+        return (str(self.argument["help"]) + (f" (default {default})" if has_default else "")).replace("%", "%%")
 
 
 def _typed(command: type[Command]) -> list[_Typed]:
@@ -71,11 +71,11 @@ def parse(command: type[C], name: str, words: Sequence[str]) -> C:
     """The record that the words spell. Raises UsageError, without importing anything heavy."""
     parser = _parser(command, name)
     try:
-        found, rest = parser.parse_known_intermixed_args(list(_hyphenated(words)))
+        namespace, rest = parser.parse_known_intermixed_args(list(_hyphenate(words)))
     except argparse.ArgumentError as error:
         raise UsageError(_mismatch(command, str(error.argument_name))) from None
     _refuse(command, name, rest)
-    present = {key: item for key, item in vars(found).items() if item is not None}
+    present = {key: item for key, item in vars(namespace).items() if item is not None}
     given = {key: tuple(item) if isinstance(item, list) else item for key, item in present.items()}
     _require(command, name, given)
     return command(**given)
@@ -114,7 +114,7 @@ def _parser(command: type[Command], name: str) -> argparse.ArgumentParser:
     for typed in _typed(command):
         argument = typed.argument | {"help": typed.help}
         if "type" in argument:
-            argument["type"] = _checked(typed.name, argument["type"])
+            argument["type"] = _converter(typed.name, argument["type"])
         # An absent word is None, not suppressed: argparse would read the marker of absence as if it had been typed.
         argument |= {"default": None} if typed.is_word else {"dest": typed.field, "default": argparse.SUPPRESS}
         groups[typed.is_word].add_argument(typed.name, **argument)
@@ -136,7 +136,7 @@ def _usage(command: type[Command], name: str) -> str:
     return " ".join(["mezzotint", name, *parts, "[flags]"])
 
 
-def _checked(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _converter(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         try:
             return read(text)
@@ -148,7 +148,7 @@ def _checked(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-def _hyphenated(words: Sequence[str]) -> Iterable[str]:
+def _hyphenate(words: Sequence[str]) -> Iterable[str]:
     """--max_steps is --max-steps."""
     flags = True
     for word in words:

@@ -18,7 +18,7 @@ Reader = Callable[[str], Any]
 
 
 Argument = dict[str, Any]
-"""What `ArgumentParser.add_argument` is told of a field, but for its name and default."""
+"""Keyword arguments of `ArgumentParser.add_argument`, but for the default."""
 
 
 DECODERS = tuple(decoder.value for decoder in Decoder)
@@ -87,16 +87,16 @@ def whole(least: int = 1) -> Reader:
 def number(above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> Reader:
     """Reads a finite number within bounds."""
     bounds = [(above, "above"), (least, "of at least"), (most, "of at most")]
-    expected = " and ".join(f"{how} {bound:g}" for bound, how in bounds if math.isfinite(bound))
+    expected = " and ".join(f"{relation} {bound:g}" for bound, relation in bounds if math.isfinite(bound))
 
     def read(text: str) -> float:
         try:
-            found = float(text)
+            parsed = float(text)
         except ValueError:
-            found = math.nan
-        if not (math.isfinite(found) and above < found and least <= found <= most):
+            parsed = math.nan
+        if not (math.isfinite(parsed) and above < parsed and least <= parsed <= most):
             raise ValueError(f"a number {expected}")
-        return found
+        return parsed
 
     return read
 
@@ -173,10 +173,10 @@ def stated(text: str) -> tuple[str, str]:
 
 def phrase(text: str) -> tuple[int, int, str]:
     """Reads a phrase, 3:7=NP."""
-    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})=(\S+)", text)
-    if found is None or int(found[1]) >= int(found[2]):
+    match = re.fullmatch(r"(\d{1,6}):(\d{1,6})=(\S+)", text)
+    if match is None or int(match[1]) >= int(match[2]):
         raise ValueError("first word, word after the last and a label, as in 3:7=NP")
-    return int(found[1]), int(found[2]), found[3]
+    return int(match[1]), int(match[2]), match[3]
 
 
 def beams(text: str) -> tuple[int, int]:
