@@ -614,7 +614,7 @@ def test_a_run_draws_from_the_prior_that_it_learned(root, capsys, monkeypatch):
     how = {"seed": 1, "temperature": 0.0}
     seen = []
     monkeypatch.setattr(LatentSpace, "decode", lambda space, points, **how: seen.append(points) or [])
-    after.latent.drawn(3, seed=1)
+    after.latent.draw(3, seed=1)
     assert main(["latent", "sample", str(run), "-n", "3", "--seed", "1", "--prior", "normal"]) == 0
     normal = Rng(1, range(3)).at("latent").normal(4)
     assert len(seen) == 2 and all(torch.equal(points, normal) for points in seen), "the normal law can still be had"

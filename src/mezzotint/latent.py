@@ -141,7 +141,7 @@ class LatentSpace(Generic[T]):
         normal = moments(self.posteriors(self._subset_that_fits(examples, EXAMPLES)))
         return self.decode(normal.points(Rng(seed, range(n)).at("latent")), seed=seed, **options)
 
-    def drawn(self, n: int, *, seed: int = 0, **options: Any) -> list[T]:
+    def draw(self, n: int, *, seed: int = 0, **options: Any) -> list[T]:
         """n texts at points of the standard normal law, whatever prior the run has learned since."""
         if n < 1:
             raise UsageError(f"n must be at least 1, not {n}")

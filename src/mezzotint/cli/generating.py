@@ -253,7 +253,7 @@ def _filming(given: flags.Writing, title: str) -> Iterator[Callable[[Iterable[Dr
     say(f"film:   {given.film}")
 
 
-def gapped(text: str) -> str:
+def with_gap(text: str) -> str:
     """A template from a text: its third to fifth word are a gap."""
     words = literal(text).split(" ")
     return " ".join([*words[:2], "[3]", *words[5:]])
@@ -262,7 +262,7 @@ def gapped(text: str) -> str:
 def _after_sample(card: Card, run: Path, text: str) -> str:
     if mezzotint.Can.INFILL not in card.can or len(text.split(" ")) < 6 or len(text) > 100 or not text.isprintable():
         return f"mezzotint evaluate {quote(str(run))} --data FILE"
-    return f"mezzotint infill {quote(str(run))} {quote(gapped(text))}"
+    return f"mezzotint infill {quote(str(run))} {quote(with_gap(text))}"
 
 
 def _options(given: flags.Writing) -> dict[str, Any]:

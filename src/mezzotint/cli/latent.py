@@ -23,7 +23,7 @@ def sample(given: flags.LatentSample) -> int:
         if given.data:
             raise UsageError("--data names labelled texts, and --like says which label is wanted; add it")
         if given.prior == "normal":
-            return _write(given, lambda run, options: run.latent.drawn(given.n, **options))
+            return _write(given, lambda run, options: run.latent.draw(given.n, **options))
         return _write(given, lambda run, options: run.generate(given.n, **options))
     if given.prior == "normal":
         raise UsageError("--like draws where the texts of a label lie; leave --prior out")

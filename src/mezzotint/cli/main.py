@@ -77,27 +77,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_CALL
 
 
-def _run(words: Sequence[str]) -> int:
-    name = words[0] if words else "--help"
+def _run(arguments: Sequence[str]) -> int:
+    name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help", "help"):
         print(overview({name: kind for name, (kind, _) in COMMANDS.items()}), end="")
         return 0
     if name == "--version":
         print(f"mezzotint {version('mezzotint')}")
         return 0
-    if " ".join(words[:2]) in COMMANDS:
-        name, words = " ".join(words[:2]), words[1:]
+    if " ".join(arguments[:2]) in COMMANDS:
+        name, arguments = " ".join(arguments[:2]), arguments[1:]
     elif followed := [full.removeprefix(f"{name} ") for full in COMMANDS if full.startswith(f"{name} ")]:
         raise UsageError(f"`mezzotint {name}` is followed by {', '.join(followed[:-1])} or {followed[-1]}")
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     kind, command = COMMANDS[name]
-    if asks_help(words[1:]):
+    if asks_help(arguments[1:]):
         print(help_of(kind, name), end="")
         return 0
     if name not in TOGETHER and mezzotint.launched().size > 1:
         raise UsageError(f"`mezzotint {name}` is for one process; several can {', '.join(TOGETHER)}")
-    return command(parse(kind, name, words[1:]))
+    return command(parse(kind, name, arguments[1:]))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def compare(
     points = bench.points(chosen)
     data_scores = list(text_scores(bench.held_out.like_samples(n), bench.judge, bench.training, bench.bistro))
     if curve:
-        points = bench.matched(points, data_scores, entropy_of_first)
+        points = bench.add_matched_nll(points, data_scores, entropy_of_first)
     about = bench.about(request.data) | {"device": str(next(iter(loaded.values())).device)}
     filled = [replace(each, points=its_points) for each, its_points in zip(compared, points, strict=True)]
     return Comparison(filled, data_scores, about, bench.notes)
@@ -151,7 +151,9 @@ class ComparisonRun:
                 points[-1].append(Point(count, nfe, median(times), spread, tokens / median(times), scores))
         return points
 
-    def matched(self, points: list[list[Point]], data_scores: Sequence[Score], first: bool) -> list[list[Point]]:
+    def add_matched_nll(
+        self, points: list[list[Point]], data_scores: Sequence[Score], first: bool
+    ) -> list[list[Point]]:
         """The points with judge NLL at one entropy."""
         if self.judge is None:
             self.notes.append("Nothing is brought to one entropy, because there is no judge.")

@@ -30,7 +30,7 @@ class RequestBody(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def known(cls, values: Any) -> Any:
+    def refuse_unknown(cls, values: Any) -> Any:
         for name in values if isinstance(values, dict) else ():
             if name not in cls.model_fields:
                 raise ValueError(str(unknown("field", str(name)[:50], cls.model_fields)))

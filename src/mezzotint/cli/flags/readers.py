@@ -38,13 +38,13 @@ class Misspelt(Exception):
         self.known = known
 
 
-def word(help: str, metavar: str, read: Reader = str) -> Argument:
-    """A word without a flag, known by its place."""
+def positional(help: str, metavar: str, read: Reader = str) -> Argument:
+    """A positional argument."""
     return {"help": help, "metavar": metavar, "type": read, "nargs": "?"}
 
 
-def words(help: str, metavar: str, read: Reader = str) -> Argument:
-    """One word or more without a flag."""
+def positionals(help: str, metavar: str, read: Reader = str) -> Argument:
+    """One positional argument or more."""
     return {"help": help, "metavar": metavar, "type": read, "nargs": "*"}
 
 
@@ -73,7 +73,7 @@ def switch(help: str) -> Argument:
     return {"help": help, "action": "store_true"}
 
 
-def whole(least: int = 1) -> Reader:
+def integer(least: int = 1) -> Reader:
     """Reads a whole number of at least `least`."""
 
     def read(text: str) -> int:
@@ -138,7 +138,7 @@ def setting(text: str) -> tuple[str, str]:
 
 BUNDLED = Path("bistro")
 """The run that comes with the package, by its name."""
-Run = Annotated[Path, word("a run folder, or owner/name of a run on the hub", "RUN", Path)]
+Run = Annotated[Path, positional("a run folder, or owner/name of a run on the hub", "RUN", Path)]
 
 
 Files = Annotated[tuple[Path, ...], values(FILES, "FILE", Path)]
@@ -153,17 +153,17 @@ Device = Annotated[str, value("auto, cpu, cuda, cuda:1", "DEVICE", device)]
 Minutes = Annotated[
     float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
 ]
-MaxSteps = Annotated[int | None, value("how many steps to train", "N", whole())]
-BatchSize = Annotated[int | None, value("rows a step (default: by size)", "N", whole())]
-SaveEvery = Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())]
-Seed = Annotated[int, value("where all random numbers come from", "N", whole(0))]
+MaxSteps = Annotated[int | None, value("how many steps to train", "N", integer())]
+BatchSize = Annotated[int | None, value("rows a step (default: by size)", "N", integer())]
+SaveEvery = Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", integer())]
+Seed = Annotated[int, value("where all random numbers come from", "N", integer(0))]
 Temperature = Annotated[float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))]
 
 
 Json = Annotated[bool, switch("one JSON object a line instead of text")]
 
 
-def stated(text: str) -> tuple[str, str]:
+def field_value(text: str) -> tuple[str, str]:
     """Reads `field=value`, as it is."""
     name, equals, content = unicode(text).partition("=")
     if not (name.strip() and equals and content.strip()):
