@@ -157,7 +157,7 @@ def translating(run: Run, text: str, **options: Any) -> Iterator[Draft | Transla
     for frame in run.system.sample(request):
         last = frame
         yield run.detokenizer.draft(Task(sketch.canvas, request), frame)
-    (translation,) = _choose(run, [text], _all_candidates(run, sketch, last, settings), settings)
+    (translation,) = _choose([text], _all_candidates(run, sketch, last, settings), settings)
     yield replace(translation, note=note)
 
 
@@ -176,7 +176,7 @@ def _translate_all(run: Run, texts: Iterable[str], settings: TranslationSettings
         for begin in range(0, len(readable), size):
             part = readable[begin : begin + size]
             candidates = _write_batch(run, [line[2] for line in part], [line[0] for line in part], settings)
-            chosen = _choose(run, [line[1] for line in part], candidates, settings)
+            chosen = _choose([line[1] for line in part], candidates, settings)
             for (index, _, _, note), translation in zip(part, chosen, strict=True):
                 translations[index] = replace(translation, index=index, note=note)
         yield from (translations[index] for index, _ in chunk)
@@ -256,7 +256,7 @@ def _candidates_of(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Candi
 
 
 def _choose(
-    run: Run, texts: Sequence[str], candidates: Sequence[Candidates], settings: TranslationSettings
+    texts: Sequence[str], candidates: Sequence[Candidates], settings: TranslationSettings
 ) -> Iterator[Translation]:
     scorer = settings.scorer if settings.choose is TranslationRanking.AR else None
     scorer_scores = _score_candidates(scorer, texts, candidates) if scorer else None
