@@ -146,7 +146,7 @@ class Measured:
 
     def controlled(self, task: str, part: str, means: str) -> Iterator[Any]:
         """Success, and fluency of what was written for it."""
-        from mezzotint.assess import of_texts
+        from mezzotint.assess.scores import text_scores
         from mezzotint.evaluate.control import control_scores
 
         wanted = self.corpus.targets(part, self.given.targets, self.run.task_builder.room)
@@ -156,19 +156,19 @@ class Measured:
             print(f"    {text[:160]!r}", flush=True)
         goals, (analyse, by) = [self.corpus.scored(goal) for goal in goals], self.corpus.analysed(part)
         scores = [replace(s, judge=by or "") for s in control_scores(goals, texts, analyse) if s.name in KEPT]
-        scores += [s for s in of_texts(texts, self.judge, self.training, self.corpus is BISTRO) if s.name in FLUENT]
+        scores += [s for s in text_scores(texts, self.judge, self.training, self.corpus is BISTRO) if s.name in FLUENT]
         for score in scores:
             print(f"    {score.name} {score.value:.4f}", flush=True)
             yield self.row(task, score, self.called(part, means), cost)
 
     def uncontrolled(self, task: str) -> Iterator[Any]:
         """The fluency of as many texts that nothing was wanted of."""
-        from mezzotint.assess import of_texts
+        from mezzotint.assess.scores import text_scores
 
         began = time.perf_counter()
         found = self.run.generate(self.given.targets * self.given.each, steps=self.given.steps, **self.drawn)
         cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in found) / len(found)}
-        for score in of_texts([s.text for s in found], self.judge, self.training, self.corpus is BISTRO):
+        for score in text_scores([s.text for s in found], self.judge, self.training, self.corpus is BISTRO):
             if score.name in FLUENT:
                 yield self.row(task, score, self.called("free", "none"), cost)
 

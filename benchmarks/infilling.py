@@ -95,7 +95,7 @@ def written(run: Any, tasks: Sequence[Any]) -> list[Any]:
     """The sample of each task of one row; those that are alike are written together, short ones with short ones."""
     alike: dict[Hashable, list[int]] = defaultdict(list)
     for i in sorted(range(len(tasks)), key=lambda i: tasks[i].canvas.ids.shape[1]):
-        alike[run.task_builder.likeness(tasks[i])].append(i)
+        alike[run.task_builder.batch_key(tasks[i])].append(i)
     found = {}
     for places in alike.values():
         for first in range(0, len(places), ROWS):

@@ -196,13 +196,13 @@ class Measured:
 
     def reconstruction(self) -> Iterator[Any]:
         """What comes back of a text."""
-        from mezzotint.assess import returned
+        from mezzotint.assess.scores import reconstruction_score
 
-        yield self.row(returned(self.run, self.few))
+        yield self.row(reconstruction_score(self.run, self.few))
 
     def walks(self) -> Iterator[Any]:
         """How evenly the way leads from one text to another."""
-        from mezzotint.assess import walks_between
+        from mezzotint.assess.scores import walks_between
         from mezzotint.evaluate.walks import smoothness
 
         walks = walks_between(self.run, self.few, WALKS, POINTS)
@@ -212,11 +212,11 @@ class Measured:
 
     def samples(self, judge: Any, training: Any, prior: str) -> Iterator[Any]:
         """Texts at points that the standard normal prior draws, or the learned one."""
-        from mezzotint.assess import of_texts
+        from mezzotint.assess.scores import text_scores
 
         texts = self.written(prior, self.given.n)
         print("\n".join(f"    {text[:150]}" for text in texts[:4]), flush=True)
-        for score in of_texts(texts, judge, training, False):
+        for score in text_scores(texts, judge, training, False):
             yield self.row(score, **self.drawn(prior))
 
     def likeness(self, judge: Any, others: Sequence[str], prior: str) -> Iterator[Any]:

@@ -59,7 +59,7 @@ def curve(measured: Any) -> Iterator[Any]:
 
 def paces(runs: Mapping[str, Any], folders: Mapping[str, Path], steps: int, rounds: int) -> Iterator[Any]:
     """Size, time to load, memory and speed of all runs in turns, as rows of the Measured of each name."""
-    from mezzotint.assess import size_and_bound, throughput
+    from mezzotint.assess.cost import size_and_bound, throughput
     from mezzotint.comparison.footprint import footprint
     from mezzotint.evaluate.table import Score
 

@@ -108,10 +108,10 @@ def other_side(items: Sequence[Any], train: Sequence[tuple[str, int]]) -> list[s
 
 def scores(texts: Sequence[str], items: Sequence[Any], labels: LabelJudge, judge: Any) -> Iterator[Any]:
     """What is said of texts that are to be the items with the other label."""
-    from mezzotint.assess import of_texts
+    from mezzotint.assess.scores import text_scores
     from mezzotint.evaluate.table import Score
 
-    yield from of_texts(texts, judge, None, False)
+    yield from text_scores(texts, judge, None, False)
     right = [float(said != item["label"]) for said, item in zip(labels(texts), items, strict=True)]
     yield Score.mean("accuracy", right, "share that the judge of labels, trained apart, takes for the other label")
     yield Score("source_bleu", bleu(texts, [[item["text"]] for item in items]), None, len(texts))
@@ -170,7 +170,7 @@ def main() -> None:
     from benchmarks.judge import RECIPES
     from benchmarks.labels import by_encoder, few_labels
     from benchmarks.rows import has, record, variant
-    from mezzotint.assess import of_texts
+    from mezzotint.assess.scores import text_scores
     from mezzotint.data.canvas import room
     from mezzotint.evaluate.table import Score
     from mezzotint.held_out import training_text
@@ -217,7 +217,7 @@ def main() -> None:
         texts, said = alike(run.latent, few, given.n)
         print("\n".join(f"    {label}: {text}" for text, label in [*zip(texts, said, strict=True)][:: len(texts) // 4]))
         right = [float(a == b) for a, b in zip(labels(texts), said, strict=True)]
-        found = [Score.mean("accuracy", right), *of_texts(texts, judge, training_text(run), False)]
+        found = [Score.mean("accuracy", right), *text_scores(texts, judge, training_text(run), False)]
         record([row("yelp-like", "adavae", score, named) for score in found], device=str(run.device), results=given.out)
     for k in given.labels:
         where = {**named, "labels": k}

@@ -109,11 +109,11 @@ class Target:
         split = SETTINGS[name].entropy
         file = getattr(prepared(name), split)
         texts = bistro_texts(split) if file == "bistro" else Path(file).read_text(encoding="utf-8").splitlines()
-        of_split = cls.of_texts(texts[:: max(1, len(texts) // n)][:n])
+        of_split = cls.text_scores(texts[:: max(1, len(texts) // n)][:n])
         return of_split if split == "test" else cls(of_split.entropy, {"entropy": split})
 
     @classmethod
-    def of_texts(cls, texts: Sequence[str]) -> Target:
+    def text_scores(cls, texts: Sequence[str]) -> Target:
         from mezzotint.evaluate.diversity import entropies
         from mezzotint.evaluate.words import words
 
@@ -175,7 +175,7 @@ class Measured:
         return variant({**self.named, **more})
 
     def bound(self, texts: Any, **how: Any) -> Iterator[Any]:
-        from mezzotint.assess import bound
+        from mezzotint.assess.scores import bound
         from mezzotint.evaluate.table import Score
 
         kind = {"bound": BOUNDS[self.system]}
@@ -199,14 +199,14 @@ class Measured:
         self, steps: int | None, also: Callable[[list[str]], Iterator[Any]] | None = None, **how: Any
     ) -> Iterator[Any]:
         """`also` says more of the texts, in scores of its own."""
-        from mezzotint.assess import of_texts
+        from mezzotint.assess.scores import text_scores
 
         texts, cost = self.samples(steps or 1, **how)
         what = f"{self.system} {self.called(how)}, {steps} steps"
         print(f"{what}, {cost['nfe']:.1f} evaluations, {cost['seconds']:.1f} s:", flush=True)
         for text in texts[:4]:
             print(f"    {text[:200]!r}", flush=True)
-        usual = of_texts(texts, self.judge, self.training, self.name == "bistro")
+        usual = text_scores(texts, self.judge, self.training, self.name == "bistro")
         for score in chain(usual, also(texts) if also else ()):
             yield self.row(score, steps=steps, variant=self.called(how), **cost)
 
@@ -255,14 +255,14 @@ def of_data(
     also: Callable[[list[str]], Iterator[Any]] | None = None,
 ) -> list[Any]:  # fmt: skip
     from benchmarks.rows import Row
-    from mezzotint.assess import of_texts
+    from mezzotint.assess.scores import text_scores
 
     return [
         Row(
             benchmark=benchmark or f"{name}-unconditional", system="data", metric=s.name, value=s.value,
             stderr=s.stderr, n=s.n, split="test", judge=s.judge or None,
         )
-        for s in chain(of_texts(texts, judge, training, name == "bistro"), also(texts) if also else ())
+        for s in chain(text_scores(texts, judge, training, name == "bistro"), also(texts) if also else ())
     ]  # fmt: skip
 
 

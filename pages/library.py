@@ -10,12 +10,15 @@ What `import mezzotint` offers; nothing else is a promise. Each name is loaded w
 
 """
 TITLES = {
+    "drafts": "A trained run",
     "run": "A trained run",
     "launch": "Making runs",
     "tasks": "What is asked for",
     "spec.wanted": "What a text is to be like",
     "translation.write": "From a source",
-    "assess": "Scores",
+    "assess.cost": "Scores",
+    "assess.scores": "Scores",
+    "assess.showcase": "Scores",
     "held_out": "Scores",
     "evaluate.table": "Scores",
     "film.reel": "Films",

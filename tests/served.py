@@ -16,7 +16,7 @@ import uvicorn
 import mezzotint
 from mezzotint import Draft, Piece, Sample, UsageError
 from mezzotint.serve.app import make_app
-from mezzotint.serve.server import bound
+from mezzotint.serve.server import listen
 from mezzotint.serve.settings import Access
 
 
@@ -37,7 +37,7 @@ class Tape:
     config: Any = field(default_factory=lambda: {"data": {}})
     spec: Any = field(default_factory=lambda: SimpleNamespace(canvas=8))
     tokenizer: Any = field(default_factory=lambda: SimpleNamespace(kind="word", encode=str.split))
-    task_builder: Any = field(default_factory=lambda: SimpleNamespace(likeness=lambda task: task[1].get("steps")))
+    task_builder: Any = field(default_factory=lambda: SimpleNamespace(batch_key=lambda task: task[1].get("steps")))
 
     def task(self, n: int, **how: Any) -> Any:
         if how.get("prefix") == "bad":
@@ -70,7 +70,7 @@ class Tape:
 @contextmanager
 def answering(runs: Sequence[Any], key: str | None = None) -> Iterator[str]:
     """The address at which a real server answers for some runs."""
-    with bound("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening:
         access = Access("127.0.0.1", listening.getsockname()[1], key)
         server = uvicorn.Server(
             uvicorn.Config(make_app(runs, access), http="h11", loop="asyncio", ws="none", log_level="warning")

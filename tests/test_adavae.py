@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 import mezzotint
-from mezzotint.assess import of_latents
+from mezzotint.assess.scores import latent_scores
 from mezzotint.checks import check_backbone
 from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack, shifted_right
@@ -554,9 +554,9 @@ def test_words_that_a_run_does_not_know_are_read_as_they_are(root):
     texts = Texts(run, [root / "unknown.txt"])
     assert sorted(texts.written) == sorted(lines), "not as their tokens are spelled"
     assert texts.count == len(texts.rows) == 11
-    scores = {score.name: score for score in of_latents(run, texts, n=11, draws=2)}
+    scores = {score.name: score for score in latent_scores(run, texts, n=11, draws=2)}
     assert scores["reconstruction_bleu"].n == 11
-    assert torch.equal(run.latent.of(texts.batches()).mean, run.latent.encode(texts.written))
+    assert torch.equal(run.latent.posteriors_of(texts.batches()).mean, run.latent.encode(texts.written))
 
 
 def test_a_run_without_a_latent_has_no_space(root):
@@ -566,7 +566,7 @@ def test_a_run_without_a_latent_has_no_space(root):
     run = mezzotint.load(out)
     with pytest.raises(CapabilityError, match="trained to write without a latent"):
         run.latent.walk("the", "a")
-    assert list(of_latents(run, Texts(run, [root / "texts.txt"]))) == []
+    assert list(latent_scores(run, Texts(run, [root / "texts.txt"]))) == []
     assert len(run.generate(2)) == 2
 
 
@@ -619,7 +619,7 @@ def test_a_run_draws_from_the_prior_that_it_learned(root, capsys, monkeypatch):
     how = {"seed": 1, "temperature": 0.0}
     seen = []
     monkeypatch.setattr(LatentSpace, "decode", lambda space, points, **how: seen.append(points) or [])
-    after.latent.drawn(3, seed=1)
+    after.latent.draw(3, seed=1)
     assert main(["latent", "sample", str(run), "-n", "3", "--seed", "1", "--prior", "normal"]) == 0
     normal = Rng(1, range(3)).at("latent").normal(4)
     assert len(seen) == 2 and all(torch.equal(points, normal) for points in seen), "the normal law can still be had"

@@ -31,7 +31,7 @@ GROUPS = (
     ("checks",),
     ("settings",),
     ("backbone", "latent", "plans", "prepare", "tasks", "vectors"),
-    ("course",),
+    ("course", "drafts"),
     ("classifiers",),
     ("launch", "run", "published"),
     ("descendants",),

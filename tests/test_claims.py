@@ -12,7 +12,7 @@ import pytest
 
 import mezzotint
 from mezzotint import UsageError
-from mezzotint.assess import bound
+from mezzotint.assess.scores import bound
 from mezzotint.claims import measure, table
 from mezzotint.claims.measure import ClaimRunner
 from mezzotint.claims.table import CLAIMS, RUNS, Bound, Calls, Claim, Faster, Passes, Resumed, Training

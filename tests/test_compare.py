@@ -11,7 +11,7 @@ import pytest
 
 import mezzotint
 from mezzotint import CapabilityError, UsageError
-from mezzotint.assess import bound, of_texts
+from mezzotint.assess.scores import bound, text_scores
 from mezzotint.cli.main import main
 from mezzotint.comparison import measure
 from mezzotint.comparison.measure import compare
@@ -55,7 +55,7 @@ def test_figures_are_those_that_each_run_gets_by_itself(runs, found):
     training = measure.training_text(runs["mdlm"])
     for point in mdlm.points:
         samples = runs["mdlm"].generate(N, steps=point.steps)
-        expected = list(of_texts([s.text for s in samples], judge, training, False))
+        expected = list(text_scores([s.text for s in samples], judge, training, False))
         assert [s.to_json() for s in point.scores] == [s.to_json() for s in expected]
         assert point.nfe == sum(s.nfe for s in samples) / N
         assert 0 < point.spread[0] <= point.seconds <= point.spread[1]
@@ -66,7 +66,7 @@ def test_figures_are_those_that_each_run_gets_by_itself(runs, found):
         assert each.params == sum(p.numel() for module in players for p in module.parameters())
         assert each.disk_mb > (runs[name].folder / "model.safetensors").stat().st_size / 1e6
     held_out = Texts(runs["mdlm"], [texts_of(runs)]).like_samples(N)
-    assert list(found.data) == list(of_texts(held_out, judge, training, False))
+    assert list(found.data) == list(text_scores(held_out, judge, training, False))
 
 
 def test_a_run_that_takes_no_steps_stands_there_once(found):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import mezzotint
-from mezzotint import assess, checks
+from mezzotint import checks
 from mezzotint.checks import check_mauve
 from mezzotint.errors import RunError, UsageError
 from mezzotint.evaluate import divergence as page
@@ -158,7 +158,7 @@ def test_only_an_ar_run_judges(runs: Path) -> None:
 def test_evaluate_compares_samples_and_data_with_other_held_out_texts(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assess, "LEAST", 20)
+    monkeypatch.setattr("mezzotint.assess.scores.LEAST", 20)
     monkeypatch.setattr(page, "LEAST", 20)
     compared: list[tuple[list[str], list[str]]] = []
 
@@ -166,7 +166,7 @@ def test_evaluate_compares_samples_and_data_with_other_held_out_texts(
         compared.append((texts, others))
         return divergence(texts, others, judge, seed=seed)
 
-    monkeypatch.setattr(assess, "divergence", seen)
+    monkeypatch.setattr("mezzotint.assess.scores.divergence", seen)
     how: dict[str, Any] = {"judge": runs / "ar", "steps": 2, "mauve": True}
     found = list(mezzotint.evaluate_run(runs / "mdlm", [runs / "texts.txt"], **how))
     scores = {column: score for column, score in found if score.name == "mauve[judge]"}

@@ -9,7 +9,7 @@ import pytest
 
 import mezzotint
 from mezzotint import DataError, UsageError
-from mezzotint.assess import size_and_bound
+from mezzotint.assess.cost import size_and_bound
 from mezzotint.cli.main import main
 from mezzotint.comparison.request import check_compared
 from mezzotint.data.corpus import withheld

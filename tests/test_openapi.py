@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from mezzotint import Run
-from tests.trained import few, latent, translator
 
 for library in ("fastapi", "uvicorn", "httpx", "schemathesis"):
     pytest.importorskip(library, reason=f'the document is tried with {library}: pip install "mezzotint[serve,dev]"')
@@ -47,15 +46,8 @@ PLAIN = ("model", "n", "steps", "seed", "temperature", "top_p", "stream", "texts
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    root = tmp_path_factory.mktemp("runs")
-    made = few(root, [("mdlm", "mdlm", {}), ("ar", "ar", {})])
-    return made | {"vae": latent(root, made["ar"]), "de-en": translator(root)}
-
-
-@pytest.fixture(scope="module")
-def address(runs: dict[str, Run]) -> Iterator[str]:
-    with answering(list(runs.values())) as found:
+def address(served_runs: dict[str, Run]) -> Iterator[str]:
+    with answering(list(served_runs.values())) as found:
         yield found
 
 

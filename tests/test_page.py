@@ -13,7 +13,6 @@ import pytest
 
 import mezzotint
 from mezzotint import Run
-from tests.trained import few, latent, translator
 
 for library in ("fastapi", "uvicorn", "playwright"):
     pytest.importorskip(library, reason=f'the page is tested with {library}: pip install "mezzotint[serve,dev]"')
@@ -29,17 +28,10 @@ WAIT = 15_000
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    root = tmp_path_factory.mktemp("runs")
-    made = few(root, [("mdlm", "mdlm", {}), ("ar", "ar", {})])
-    return made | {"vae": latent(root, made["ar"]), "de-en": translator(root)}
-
-
-@pytest.fixture(scope="module")
-def address(runs: dict[str, Run]) -> Iterator[str]:
+def address(served_runs: dict[str, Run]) -> Iterator[str]:
     tape = Tape("nasty", NASTY, frames=8)
     tape.gate.set()
-    with answering([*runs.values(), tape]) as found:
+    with answering([*served_runs.values(), tape]) as found:
         yield found
 
 
@@ -109,10 +101,10 @@ def scrub(page: Page, place: int) -> None:
     )
 
 
-def test_text_emerges_and_can_be_scrubbed(page: Page, runs: dict[str, Run]) -> None:
+def test_text_emerges_and_can_be_scrubbed(page: Page, served_runs: dict[str, Run]) -> None:
     choose(page, "mdlm", n=2, steps=6, seed=3)
     texts = written(page)
-    assert texts == [sample.text for sample in runs["mdlm"].generate(2, steps=6, seed=3)]
+    assert texts == [sample.text for sample in served_runs["mdlm"].generate(2, steps=6, seed=3)]
     assert page.locator("#panels .hidden").count() == 0
     last = int(page.get_attribute("#frame", "max") or 0)
     hidden = []
@@ -177,7 +169,7 @@ def test_the_controls_are_what_the_model_can(page: Page) -> None:
     assert all(text.startswith("The old ") for text in written(page))
 
 
-def test_what_is_wanted_is_asked_for(page: Page, runs: dict[str, Run]) -> None:
+def test_what_is_wanted_is_asked_for(page: Page, served_runs: dict[str, Run]) -> None:
     choose(page, "vae")
     assert not page.is_visible("#without")
     choose(page, "ar")
@@ -187,7 +179,7 @@ def test_what_is_wanted_is_asked_for(page: Page, runs: dict[str, Run]) -> None:
     page.fill("#without", "pub")
     texts = written(page)
     wanted = mezzotint.Wanted(length=7, has=("river", "cold"), without=("pub",))
-    assert texts == [sample.text for sample in runs["mdlm"].generate(3, steps=4, wanted=wanted)]
+    assert texts == [sample.text for sample in served_runs["mdlm"].generate(3, steps=4, wanted=wanted)]
     assert all("river" in text.lower() and "cold" in text.lower() and "pub" not in text.lower() for text in texts)
     link = page.url
     page.goto("about:blank")
@@ -201,14 +193,14 @@ def test_what_is_wanted_is_asked_for(page: Page, runs: dict[str, Run]) -> None:
     assert page.is_visible("#has") and not page.is_visible("#tokens")
 
 
-def test_two_systems_write_side_by_side(page: Page, runs: dict[str, Run]) -> None:
+def test_two_systems_write_side_by_side(page: Page, served_runs: dict[str, Run]) -> None:
     choose(page, "mdlm", n=2, steps=4)
     page.select_option("#beside", "ar")
     written(page)
     panels = page.locator("#panels article")
     assert panels.locator("h2").all_inner_texts() == ["mdlm", "ar"]
     for place, name in enumerate(("mdlm", "ar")):
-        samples = runs[name].generate(2, steps=4)
+        samples = served_runs[name].generate(2, steps=4)
         spent = sum(sample.nfe for sample in samples)
         assert panels.nth(place).locator("li").all_inner_texts() == [sample.text for sample in samples]
         cost = panels.nth(place).locator(".cost").inner_text()
@@ -219,12 +211,12 @@ def test_two_systems_write_side_by_side(page: Page, runs: dict[str, Run]) -> Non
     assert page.locator("#beside option").all_inner_texts() == ["nothing", "nasty"]
 
 
-def test_a_latent_line_is_walked(page: Page, runs: dict[str, Run]) -> None:
+def test_a_latent_line_is_walked(page: Page, served_runs: dict[str, Run]) -> None:
     choose(page, "vae", "walk", points=4)
     page.fill("#from", "The old river")
     page.fill("#to", "A cold pub")
     assert not page.is_visible("#steps") and not page.is_visible("#beside")
-    samples = runs["vae"].latent.walk("The old river", "A cold pub", 4)
+    samples = served_runs["vae"].latent.walk("The old river", "A cold pub", 4)
     page.click("#write")
     expect(page.locator("#said")).to_have_text("Written.", timeout=WAIT)
     assert shown(page) == [sample.text for sample in samples]
@@ -237,12 +229,12 @@ def test_a_latent_line_is_walked(page: Page, runs: dict[str, Run]) -> None:
         assert page.locator("#panels li").nth(place).get_attribute("aria-current") == "true"
 
 
-def test_a_text_is_written_from_a_source(page: Page, runs: dict[str, Run]) -> None:
+def test_a_text_is_written_from_a_source(page: Page, served_runs: dict[str, Run]) -> None:
     choose(page, "de-en", steps=4)
     assert not page.is_visible("#task") and not page.is_visible("#n") and not page.is_visible("#prefix")
     page.fill("#source", "old river zzz")
     candidates = written(page)
-    (found,) = mezzotint.translate(runs["de-en"], ["old river zzz"], steps=4)
+    (found,) = mezzotint.translate(served_runs["de-en"], ["old river zzz"], steps=4)
     assert candidates == list(found.candidates)
     chosen = page.locator("#panels li[aria-current=true]")
     assert chosen.all_inner_texts() == [found.text] and found.note is not None

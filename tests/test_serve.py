@@ -17,7 +17,7 @@ import mezzotint
 from mezzotint import Run, UsageError, checks
 from mezzotint.checks import bundled_runs
 from mezzotint.serve.settings import Access, Limits, check_serving
-from tests.trained import few, latent, translator
+from tests.trained import few
 
 for library in ("fastapi", "uvicorn", "httpx", "openai"):
     pytest.importorskip(library, reason=f'the server needs {library}: pip install "mezzotint[serve,dev]"')
@@ -25,7 +25,7 @@ for library in ("fastapi", "uvicorn", "httpx", "openai"):
 from starlette.testclient import TestClient  # noqa: E402
 
 from mezzotint.serve.app import make_app  # noqa: E402
-from mezzotint.serve.server import bound  # noqa: E402
+from mezzotint.serve.server import listen  # noqa: E402
 from tests.served import Tape, answering  # noqa: E402
 
 HOME = "http://127.0.0.1:8000"
@@ -33,15 +33,8 @@ KEY = "a-key-of-tests"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    root = tmp_path_factory.mktemp("runs")
-    made = few(root, [("mdlm", "mdlm", {}), ("ar", "ar", {})])
-    return made | {"vae": latent(root, made["ar"]), "de-en": translator(root)}
-
-
-@pytest.fixture(scope="module")
-def client(runs: dict[str, Run]) -> Iterator[TestClient]:
-    with TestClient(make_app(list(runs.values())), HOME, raise_server_exceptions=False) as found:
+def client(served_runs: dict[str, Run]) -> Iterator[TestClient]:
+    with TestClient(make_app(list(served_runs.values())), HOME, raise_server_exceptions=False) as found:
         yield found
 
 
@@ -75,10 +68,10 @@ def test_models_are_the_runs_with_what_their_cards_say(client: TestClient) -> No
     assert "did you mean 'mdlm'" in error(client.get("/v1/models/mdml"), 404)
 
 
-def test_a_completion_is_the_librarys_text_without_the_prompt(client: TestClient, runs: dict[str, Run]) -> None:
+def test_a_completion_is_the_librarys_text_without_the_prompt(client: TestClient, served_runs: dict[str, Run]) -> None:
     asked = {"model": "mdlm", "prompt": "The old ", "n": 3, "seed": 5, "temperature": 0.8, "top_p": 0.9, "steps": 4}
     answer = client.post("/v1/completions", json=asked).json()
-    samples = runs["mdlm"].generate(3, prefix="The old ", seed=5, temperature=0.8, top_p=0.9, steps=4)
+    samples = served_runs["mdlm"].generate(3, prefix="The old ", seed=5, temperature=0.8, top_p=0.9, steps=4)
     assert ["The old " + choice["text"] for choice in answer["choices"]] == [sample.text for sample in samples]
     assert answer["object"] == "text_completion" and {c["finish_reason"] for c in answer["choices"]} == {"stop"}
     written = sum(len(sample.ids) for sample in samples) - 3 * 2
@@ -114,10 +107,10 @@ def test_a_suffix_is_a_gap_to_fill(client: TestClient) -> None:
     assert "ar cannot infill" in error(client.post("/v1/completions", json=asked | {"model": "ar"}), 400)
 
 
-def test_a_canvas_is_filled_and_its_drafts_are_events(client: TestClient, runs: dict[str, Run]) -> None:
+def test_a_canvas_is_filled_and_its_drafts_are_events(client: TestClient, served_runs: dict[str, Run]) -> None:
     asked = {"model": "mdlm", "template": "The [3] pub near [ ]", "n": 2, "seed": 3, "steps": 6}
     whole = client.post("/v1/canvas", json=asked).json()
-    samples = runs["mdlm"].infill("The [3] pub near [ ]", n=2, seed=3, steps=6)
+    samples = served_runs["mdlm"].infill("The [3] pub near [ ]", n=2, seed=3, steps=6)
     assert [text["text"] for text in whole["texts"]] == [sample.text for sample in samples]
     assert [tuple(text["gaps"]) for text in whole["texts"]] == [sample.gaps for sample in samples]
     answer = client.post("/v1/canvas", json=asked | {"stream": True, "decoder": "confidence"})
@@ -130,12 +123,12 @@ def test_a_canvas_is_filled_and_its_drafts_are_events(client: TestClient, runs: 
         assert row[0]["given"] and 0 <= min(piece["confidence"] for piece in row) <= 1
 
 
-def test_a_canvas_is_as_it_is_wanted(client: TestClient, runs: dict[str, Run]) -> None:
+def test_a_canvas_is_as_it_is_wanted(client: TestClient, served_runs: dict[str, Run]) -> None:
     asked = {"model": "mdlm", "n": 6, "steps": 8, "seed": 3}
     wanted = {"length": 7, "has": ["river"], "without": ["pub", "zzz"]}
     whole = client.post("/v1/canvas", json=asked | {"wanted": wanted}).json()
     same = mezzotint.Wanted(length=7, has=("river",), without=("pub", "zzz"))
-    samples = runs["mdlm"].generate(6, steps=8, seed=3, wanted=same)
+    samples = served_runs["mdlm"].generate(6, steps=8, seed=3, wanted=same)
     assert [text["text"] for text in whole["texts"]] == [sample.text for sample in samples]
     for text in whole["texts"]:
         assert text["tokens"] == 7 and "iver" in text["text"] and " pub" not in text["text"] and not text["unmet"]
@@ -148,14 +141,14 @@ def test_a_canvas_is_as_it_is_wanted(client: TestClient, runs: dict[str, Run]) -
     assert all("cold" in text["text"] and " old" not in text["text"] for text in last["texts"]) and len(frames) > 2
 
 
-def test_what_a_run_can_tell_can_be_wanted(runs: dict[str, Run], tmp_path: Path) -> None:
+def test_what_a_run_can_tell_can_be_wanted(served_runs: dict[str, Run], tmp_path: Path) -> None:
     """Classifiers of three steps tell nothing right; that is said, and where they lie is not."""
     run = few(tmp_path, [("told", "mdlm", {})])["told"]
     lines = [{"text": "The old pub .", "fields": {"food": food}} for food in ("Thai", "French") for _ in range(9)]
     lines += [{"text": f"A {word} river .", "fields": {}} for word in ("cold", "warm", "new")]
     (tmp_path / "told.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     list(run.train_control([tmp_path / "told.jsonl"], max_steps=2, batch_size=4))
-    with TestClient(make_app([mezzotint.load(run.folder), runs["mdlm"]]), HOME) as client:
+    with TestClient(make_app([mezzotint.load(run.folder), served_runs["mdlm"]]), HOME) as client:
         assert client.get("/v1/models/told").json()["says"] == {"food": ["French", "Thai"]}
         asked = {"model": "told", "n": 2, "steps": 3, "wanted": {"says": {"food": "Thai"}}}
         for text in client.post("/v1/canvas", json=asked).json()["texts"]:
@@ -168,7 +161,7 @@ def test_what_a_run_can_tell_can_be_wanted(runs: dict[str, Run], tmp_path: Path)
         asked["wanted"] = {"says": {"food": "Tahi"}}
         assert "did you mean 'Thai'" in error(client.post("/v1/canvas", json=asked), 400)
         said = error(client.post("/v1/canvas", json=asked | {"model": "mdlm"}), 400)
-        assert str(runs["mdlm"].folder) not in said and "train-control mdlm" in said
+        assert str(served_runs["mdlm"].folder) not in said and "train-control mdlm" in said
 
 
 def test_a_streamed_completion_adds_up(client: TestClient) -> None:
@@ -185,8 +178,8 @@ def test_a_streamed_completion_adds_up(client: TestClient) -> None:
             assert usage["choices"] == [] and usage["usage"] == whole["usage"]
 
 
-def test_a_latent_space_is_walked(client: TestClient, runs: dict[str, Run]) -> None:
-    ends, space = ["The old river", "A cold pub"], runs["vae"].latent
+def test_a_latent_space_is_walked(client: TestClient, served_runs: dict[str, Run]) -> None:
+    ends, space = ["The old river", "A cold pub"], served_runs["vae"].latent
     points = client.post("/v1/latent/encode", json={"model": "vae", "texts": ends}).json()["points"]
     assert points == space.encode(ends).tolist() and len(points[0]) == 4
     for more in ({}, {"temperature": 1, "seed": 3, "top_p": 0.9}):
@@ -199,10 +192,10 @@ def test_a_latent_space_is_walked(client: TestClient, runs: dict[str, Run]) -> N
     assert [text["text"] for text in decoded["texts"]] == [text["text"] for text in walked.json()["texts"]]
 
 
-def test_a_text_is_written_from_a_source(client: TestClient, runs: dict[str, Run]) -> None:
+def test_a_text_is_written_from_a_source(client: TestClient, served_runs: dict[str, Run]) -> None:
     asked = {"model": "de-en", "source": "old river zzz", "steps": 4, "seed": 2}
     whole = client.post("/v1/canvas", json=asked).json()
-    (found,) = mezzotint.translate(runs["de-en"], ["old river zzz"], steps=4, seed=2)
+    (found,) = mezzotint.translate(served_runs["de-en"], ["old river zzz"], steps=4, seed=2)
     (text,) = whole["texts"]
     assert (text["text"], text["candidates"], text["note"]) == (found.text, list(found.candidates), found.note)
     assert "does not know" in text["note"] and whole["usage"]["network_evaluations"] == found.nfe
@@ -531,9 +524,11 @@ def test_one_that_takes_long_does_not_hold_the_others(first: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_what_a_seed_promises(runs: dict[str, Run], deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_seed_promises(
+    served_runs: dict[str, Run], deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One text a call of the network, whatever is asked at once; or many, where only the numbers are promised."""
-    run, rows = runs["mdlm"], []
+    run, rows = served_runs["mdlm"], []
     sample = run.system.sample
     monkeypatch.setattr(run.system, "sample", lambda r: rows.append(len(r.canvas.ids)) or sample(r))
     asked = [
@@ -599,9 +594,9 @@ def test_markup_in_a_text_travels_as_text() -> None:
 
 
 @pytest.fixture(scope="module")
-def address(runs: dict[str, Run]) -> Iterator[str]:
+def address(served_runs: dict[str, Run]) -> Iterator[str]:
     """Where a server with a key answers, in a thread of its own."""
-    with answering(list(runs.values()), KEY) as found:
+    with answering(list(served_runs.values()), KEY) as found:
         yield found
 
 
@@ -635,9 +630,9 @@ def test_openais_client_works_unchanged(address: str, client: TestClient) -> Non
 
 
 def test_a_port_that_is_taken_is_said_in_a_sentence() -> None:
-    with bound("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening:
         listening.listen()
         with pytest.raises(UsageError, match=r"cannot be listened on .*try another --port"):
-            bound("127.0.0.1", listening.getsockname()[1])
+            listen("127.0.0.1", listening.getsockname()[1])
     with pytest.raises(UsageError, match="from 0 to 65535, not 99999"):
-        bound("127.0.0.1", 99_999)
+        listen("127.0.0.1", 99_999)

@@ -75,15 +75,17 @@ def test_what_differs_in_more_than_given_text_and_seed_is_unlike(runs: dict[str,
         {"prefix": "The"},
     ]
     ways += [{"decoder": "threshold"}, {"decoder": "threshold", "threshold": 0.5}]
-    assert len({run.task_builder.likeness(run.task(1, **way)) for way in ways}) == len(ways)
-    assert run.task_builder.likeness(run.task(1, template="A [3]")) == run.task_builder.likeness(
+    assert len({run.task_builder.batch_key(run.task(1, **way)) for way in ways}) == len(ways)
+    assert run.task_builder.batch_key(run.task(1, template="A [3]")) == run.task_builder.batch_key(
         run.task(2, prefix="The")
     )
-    assert run.task_builder.likeness(run.task(1, prefix="The")) == run.task_builder.likeness(
+    assert run.task_builder.batch_key(run.task(1, prefix="The")) == run.task_builder.batch_key(
         run.task(3, prefix="The old", seed=4)
     )
     ar = runs["ar"]
-    assert ar.task_builder.likeness(ar.task(1, prefix="The")) != ar.task_builder.likeness(ar.task(1, prefix="The old"))
+    assert ar.task_builder.batch_key(ar.task(1, prefix="The")) != ar.task_builder.batch_key(
+        ar.task(1, prefix="The old")
+    )
     with pytest.raises(AssertionError, match="differ"):
         list(run.together([run.task(1), run.task(1, steps=3)]))
 

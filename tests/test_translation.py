@@ -250,7 +250,7 @@ def test_of_several_references_each_text_may_follow_any() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_evaluate_scores_pairs(runs, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mezzotint.assess.report", lambda run: run)
+    monkeypatch.setattr("mezzotint.assess.scores.report", lambda run: run)
     run = runs[name]
     data = run.folder.parent / "few.jsonl"
     rows = [json.loads(line) for line in (run.folder.parent / "pairs.jsonl").read_text().splitlines()[:12]]

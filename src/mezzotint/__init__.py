@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.assess import evaluate_run, score_table, showcase, size_and_bound, throughput
+    from mezzotint.assess.cost import size_and_bound, throughput
+    from mezzotint.assess.scores import evaluate_run, score_table
+    from mezzotint.assess.showcase import showcase
     from mezzotint.checks import (
         bundled_runs,
         check_adapter,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from mezzotint.descendants import distill_run, finetune_run
     from mezzotint.doctor.examination import examine
     from mezzotint.doctor.finding import Finding, Verdict
+    from mezzotint.drafts import Draft, Piece, Sample
     from mezzotint.errors import (
         CapabilityError,
         DataError,
@@ -58,7 +61,7 @@ if TYPE_CHECKING:
     from mezzotint.published.importing import import_checkpoint
     from mezzotint.published.record import Imported
     from mezzotint.published.source import check_source
-    from mezzotint.run import Draft, Piece, Run, Sample, from_pretrained, load
+    from mezzotint.run import Run, from_pretrained, load
     from mezzotint.serve.server import serve_runs
     from mezzotint.serve.settings import check_serving
     from mezzotint.spec.wanted import Wanted
@@ -71,7 +74,9 @@ if TYPE_CHECKING:
     from mezzotint.types import Can, Canvas, Card, Decoder, Frame, Loss, Request, Steering, System, Towards, Update
 
 _HOMES = {
-    "assess": ("evaluate_run", "throughput", "score_table", "showcase", "size_and_bound"),
+    "assess.cost": ("size_and_bound", "throughput"),
+    "assess.scores": ("evaluate_run", "score_table"),
+    "assess.showcase": ("showcase",),
     "checks": (
         "bundled_runs",
         "check_adapter",
@@ -98,6 +103,7 @@ _HOMES = {
     "data.trees": ("read_tree",),
     "doctor.examination": ("examine",),
     "doctor.finding": ("Finding", "Verdict"),
+    "drafts": ("Draft", "Piece", "Sample"),
     "errors": (
         "CapabilityError",
         "DataError",
@@ -120,7 +126,7 @@ _HOMES = {
     "published.importing": ("import_checkpoint",),
     "published.record": ("Imported",),
     "published.source": ("check_source",),
-    "run": ("Draft", "Piece", "Run", "Sample", "from_pretrained", "load"),
+    "run": ("Run", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
     "serve.settings": ("check_serving",),
     "spec.wanted": ("Wanted",),

@@ -33,37 +33,38 @@ class Judge:
 
     def token_nll(self, texts: Sequence[str]) -> list[NDArray[np.float64]]:
         """Nats of each token and, for a judge of whole texts, of the end symbol."""
-        return [np.concatenate(found) for found in self._read(texts, self._token_nll)]
+        return [np.concatenate(pieces) for pieces in self._map_pieces(texts, self._token_nll)]
 
     def features(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """(n, D): the vector from which a text's last symbol is predicted, its end for a judge of whole texts.
 
         Of a text longer than the judge's canvas only what fits is read, as in mauve-text (there: 1,024 tokens).
         """
-        return np.array([found[0] for found in self._read(texts, self._last)])
+        return np.array([pieces[0] for pieces in self._map_pieces(texts, self._last_vectors)])
 
     @torch.no_grad()
-    def _read(
-        self, texts: Sequence[str], read: Callable[[Canvas], list[list[float]]]
+    def _map_pieces(
+        self, texts: Sequence[str], score: Callable[[Canvas], list[list[float]]]
     ) -> list[list[NDArray[np.float64]]]:
-        """What `read` says of each piece of each text, in reading order."""
-        answers: list[list[NDArray[np.float64]]] = [[] for _ in texts]
-        pieces = [(i, piece) for i, ids in enumerate(self.run.tokenizer.encode_all(texts)) for piece in self._cut(ids)]
+        """What `score` gives for each piece of each text, in reading order."""
+        values: list[list[NDArray[np.float64]]] = [[] for _ in texts]
+        ids_of = self.run.tokenizer.encode_all(texts)
+        pieces = [(i, piece) for i, ids in enumerate(ids_of) for piece in self._split(ids)]
         pieces.sort(key=lambda piece: -len(piece[1]))  # a text's last piece, the only short one, stays its last
         parts = [pieces[begin : begin + ROWS] for begin in range(0, len(pieces), ROWS)]
-        dealt = self.run.team.map(parts, lambda part: read(self._packed([ids for _, ids in part])))
-        for part, found in zip(parts, dealt, strict=True):
-            for (i, _), answer in zip(part, found, strict=True):
-                answers[i].append(np.array(answer))
-        return answers
+        scored = self.run.team.map(parts, lambda part: score(self._pack([ids for _, ids in part])))
+        for part, rows in zip(parts, scored, strict=True):
+            for (i, _), row in zip(part, rows, strict=True):
+                values[i].append(np.array(row))
+        return values
 
-    def _cut(self, ids: list[int]) -> list[list[int]]:
+    def _split(self, ids: list[int]) -> list[list[int]]:
         tokenizer, canvas = self.run.tokenizer, self.run.spec.canvas
         if self.run.spec.ending is Ending.SYMBOL or not ids:
             ids = [*ids, tokenizer.end]
         return [ids[i : i + canvas] for i in range(0, len(ids), canvas)]
 
-    def _packed(self, pieces: list[list[int]]) -> Canvas:
+    def _pack(self, pieces: list[list[int]]) -> Canvas:
         tokenizer, rows = self.run.tokenizer, [np.asarray(ids) for ids in pieces]
         batch = pack(rows, range(len(rows)), Ending.LENGTH, self.run.spec.canvas, tokenizer.end, tokenizer.pad)
         return batch.to(self.run.device)
@@ -73,7 +74,7 @@ class Judge:
         nll = system.token_nll(batch).double().cpu()
         return [row[real].tolist() for row, real in zip(nll, batch.real.cpu(), strict=True)]
 
-    def _last(self, batch: Canvas) -> list[list[float]]:
+    def _last_vectors(self, batch: Canvas) -> list[list[float]]:
         system: Any = self.run.system
         last = torch.arange(len(batch.ids), device=batch.ids.device), batch.real.sum(1) - 1
         vectors: list[list[float]] = system.hidden(batch)[last].double().cpu().tolist()

@@ -1,4 +1,4 @@
-"""Texts as points of a latent space: what a run with one can be asked for beside writing."""
+"""Texts as points of a latent space: what a run with one can do beside writing."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from mezzotint.types import Canvas, Latent, Posterior
 ROWS = 64
 EXAMPLES = 2_000
 """Texts that an attribute is learned from at most."""
-OF_PRIOR = 100_000
+PRIOR_TEXTS = 100_000
 """Texts that a prior is learned from at most."""
 GREEDY = {"temperature": 0.0}
 """By default a point is one text: the likeliest, token by token."""
 
 T = TypeVar("T")
 Write = Callable[[Tensor, Mapping[str, Any]], "list[T]"]
-"""(points (n, Z), how) -> the texts there."""
+"""(points (n, Z), options) -> the texts there."""
 
 
 class LatentSpace(Generic[T]):
-    """The space of one run; Z dimensions. `how` is that of `Run.generate`, with temperature 0 unless it says more."""
+    """The space of one run; Z dimensions. `options` are those of `Run.generate`, with temperature 0 by default."""
 
     def __init__(
         self, system: Latent, tokenizer: Tokenizer, device: torch.device, write: Write[T], folder: Path
@@ -60,10 +60,10 @@ class LatentSpace(Generic[T]):
                 raise UsageError(f"'{text[:40]}…' is {len(row)} tokens long; this run's texts have at most {most}")
         parts = (rows[begin : begin + ROWS] for begin in range(0, len(rows), ROWS))
         end, pad = self.tokenizer.end, self.tokenizer.pad
-        return self.of(pack(part, range(len(part)), spec.ending, spec.canvas, end, pad) for part in parts)
+        return self.posteriors_of(pack(part, range(len(part)), spec.ending, spec.canvas, end, pad) for part in parts)
 
     @torch.no_grad()
-    def of(self, batches: Iterable[Canvas]) -> Posterior:
+    def posteriors_of(self, batches: Iterable[Canvas]) -> Posterior:
         """q(z | x) of whole texts that are packed already, in float32 on the CPU."""
         means, logvars = [torch.zeros(0, self.spec.latent)], [torch.zeros(0, self.spec.latent)]
         for batch in batches:
@@ -89,48 +89,48 @@ class LatentSpace(Generic[T]):
         """
         check_learnable(self.folder)
         recipe = plan(self.spec.latent, minutes, max_steps, settings or {})
-        points = self.posteriors(self._fitting(texts, OF_PRIOR))
+        points = self.posteriors(self._subset_that_fits(texts, PRIOR_TEXTS))
         return learn(self.folder, points, recipe, seed, self.device)
 
-    def decode(self, points: Tensor, **how: Any) -> list[T]:
+    def decode(self, points: Tensor, **options: Any) -> list[T]:
         """The texts at points (n, Z), a tensor or what becomes one."""
         points = torch.as_tensor(points, dtype=torch.float32)
         if points.ndim != 2 or points.shape[1] != self.spec.latent or not len(points):
             raise UsageError(f"points have {self.spec.latent} numbers each, not shape {list(points.shape)}")
         if not points.isfinite().all():
             raise UsageError("a point is of finite numbers")
-        return self.write(points, GREEDY | how)
+        return self.write(points, GREEDY | options)
 
-    def reconstruct(self, texts: Sequence[str], **how: Any) -> list[T]:
+    def reconstruct(self, texts: Sequence[str], **options: Any) -> list[T]:
         """The texts at the means of some texts' posteriors."""
-        return self.decode(self.encode(texts), **how)
+        return self.decode(self.encode(texts), **options)
 
-    def walk(self, a: str, b: str, points: int = 7, **how: Any) -> list[T]:
+    def walk(self, a: str, b: str, points: int = 7, **options: Any) -> list[T]:
         """Texts on the straight line from one text to another, both ends included, evenly spaced."""
-        (walk,) = self.walks([(a, b)], points, **how)
+        (walk,) = self.walks([(a, b)], points, **options)
         return walk
 
-    def walks(self, pairs: Sequence[tuple[str, str]], points: int = 7, **how: Any) -> list[list[T]]:
+    def walks(self, pairs: Sequence[tuple[str, str]], points: int = 7, **options: Any) -> list[list[T]]:
         """The walk from the one text to the other of every pair, written together."""
         if not pairs:
             return []
-        begins, ends = (self.encode(texts) for texts in zip(*pairs, strict=True))
-        return self.between(begins, ends, points, **how)
+        starts, ends = (self.encode(texts) for texts in zip(*pairs, strict=True))
+        return self.between(starts, ends, points, **options)
 
-    def between(self, begins: Tensor, ends: Tensor, points: int = 7, **how: Any) -> list[list[T]]:
-        """The walks from the points `begins` (n, Z) to the points `ends`."""
+    def between(self, starts: Tensor, ends: Tensor, points: int = 7, **options: Any) -> list[list[T]]:
+        """The walks from the points `starts` (n, Z) to the points `ends`."""
         if not isinstance(points, int) or points < 2:
             raise UsageError(f"a walk has at least 2 points, a whole number, not {points}")
         share = torch.linspace(0, 1, points)[None, :, None]
-        written = self.decode((begins[:, None] + share * (ends - begins)[:, None]).flatten(0, 1), **how)
-        return [written[at : at + points] for at in range(0, len(written), points)]
+        texts = self.decode((starts[:, None] + share * (ends - starts)[:, None]).flatten(0, 1), **options)
+        return [texts[first : first + points] for first in range(0, len(texts), points)]
 
-    def analogy(self, a: str, b: str, c: str, **how: Any) -> list[T]:
+    def analogy(self, a: str, b: str, c: str, **options: Any) -> list[T]:
         """The text that is to c what b is to a: at c + b - a (Mikolov et al. 2013, arXiv:1301.3781, §4)."""
         points = self.encode([a, b, c])
-        return self.decode(points[2:] + points[1:2] - points[:1], **how)
+        return self.decode(points[2:] + points[1:2] - points[:1], **options)
 
-    def like(self, examples: Sequence[str], n: int, *, seed: int = 0, **how: Any) -> list[T]:
+    def like(self, examples: Sequence[str], n: int, *, seed: int = 0, **options: Any) -> list[T]:
         """n texts at points drawn from where the examples lie: the normal law with the moments of their posteriors.
 
         A prior of what has an attribute, where the examples have it. At most 2,000 are read, and those that are too
@@ -138,17 +138,17 @@ class LatentSpace(Generic[T]):
         """
         if n < 1:
             raise UsageError(f"n must be at least 1, not {n}")
-        law = moments(self.posteriors(self._fitting(examples, EXAMPLES)))
-        return self.decode(law.points(Rng(seed, range(n)).at("latent")), seed=seed, **how)
+        normal = moments(self.posteriors(self._subset_that_fits(examples, EXAMPLES)))
+        return self.decode(normal.points(Rng(seed, range(n)).at("latent")), seed=seed, **options)
 
-    def drawn(self, n: int, *, seed: int = 0, **how: Any) -> list[T]:
+    def draw(self, n: int, *, seed: int = 0, **options: Any) -> list[T]:
         """n texts at points of the standard normal law, whatever prior the run has learned since."""
         if n < 1:
             raise UsageError(f"n must be at least 1, not {n}")
-        return self.decode(Rng(seed, range(n)).at("latent").normal(self.spec.latent), seed=seed, **how)
+        return self.decode(Rng(seed, range(n)).at("latent").normal(self.spec.latent), seed=seed, **options)
 
     def transfer(
-        self, texts: Sequence[str], to: Sequence[str], away: Sequence[str], strength: float = 1.0, **how: Any
+        self, texts: Sequence[str], to: Sequence[str], away: Sequence[str], strength: float = 1.0, **options: Any
     ) -> list[T]:
         """The texts moved by the difference of means from the texts `away` to the texts `to`, `strength` times.
 
@@ -157,17 +157,17 @@ class LatentSpace(Generic[T]):
         """
         if not texts:
             raise UsageError("there is no text to be transferred")
-        direction = self._centre(to) - self._centre(away)
-        return self.decode(self.encode(texts) + strength * direction, **how)
+        direction = self._mean_point(to) - self._mean_point(away)
+        return self.decode(self.encode(texts) + strength * direction, **options)
 
-    def _centre(self, examples: Sequence[str]) -> Tensor:
-        return self.encode(self._fitting(examples, EXAMPLES)).mean(0)
+    def _mean_point(self, examples: Sequence[str]) -> Tensor:
+        return self.encode(self._subset_that_fits(examples, EXAMPLES)).mean(0)
 
-    def _fitting(self, texts: Sequence[str], most: int) -> list[str]:
+    def _subset_that_fits(self, texts: Sequence[str], most: int) -> list[str]:
         """Those of `most` texts, chosen by a fixed shuffle, that are not too long; UsageError where there is none."""
         longest = room(self.spec.canvas, self.spec.ending)
-        some = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[:most]]
-        fitting = [t for t, ids in zip(some, self.tokenizer.encode_all(some), strict=True) if len(ids) <= longest]
+        subset = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[:most]]
+        fitting = [t for t, ids in zip(subset, self.tokenizer.encode_all(subset), strict=True) if len(ids) <= longest]
         if not fitting:
             raise UsageError(f"none of the examples is a text of at most this run's {longest} tokens")
         return fitting

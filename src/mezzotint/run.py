@@ -9,9 +9,9 @@ for draft in run.stream(n=1): ...
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, pairwise
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from mezzotint.classifiers import read_control, train_control
 from mezzotint.course import Progress
 from mezzotint.data.lengths import Lengths
 from mezzotint.data.tokenizer import Tokenizer
+from mezzotint.drafts import Detokenizer, Draft, Sample
 from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.guidance.choose import ControlRanking, most_wanted
 from mezzotint.guidance.classifier import Classifiers
@@ -45,58 +46,10 @@ from mezzotint.training.prior import read_prior
 from mezzotint.training.quantized_file import quantised, read_packed
 from mezzotint.training.small import write_quantized
 from mezzotint.training.team import ALONE, Team
-from mezzotint.types import Canvas, Card, Frame, Latent, SourceSpec, System
+from mezzotint.types import Card, Latent, SourceSpec, System
 
 ROWS = 64
 """Texts that are generated at once by default."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One generated text."""
-
-    text: str
-    ids: list[int]
-    nfe: int
-    """Network evaluations without which it would not be there. Those that chose the lengths of its gaps count in full,
-    though other samples of the same call may have shared them. A pass of a critic that guides counts as one."""
-    steps: int
-    """Grid steps asked for."""
-    seed: int
-    index: int
-    """Its stream of random numbers: the same seed and index give the same text in any batch."""
-    gaps: tuple[int, ...] = ()
-    """How many tokens each gap of its template was filled with."""
-    unmet: tuple[str, ...] = ()
-    """What was wanted of it and does not hold."""
-    chance: float = 0.0
-    """Nats: log p by the run's classifiers that it is as wanted; 0 where they were not asked."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One position of a draft."""
-
-    text: str
-    """Its surface, the space before it included; empty where it is not known yet."""
-    known: bool
-    given: bool
-    confidence: float
-    """The probability with which it was chosen."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One moment of a generation, in text."""
-
-    step: int
-    steps: int
-    t: list[float]
-    rows: list[list[Piece]]
-    nfe: list[int]
-    done: bool
-    samples: list[Sample]
-    """The finished texts, where `done`."""
 
 
 class Run:
@@ -121,6 +74,7 @@ class Run:
         self.device = device
         self.card: Card = system.card
         self.tokenizer = tokenizer
+        self.detokenizer = Detokenizer(tokenizer, system.spec.pads_inside)
         self.lengths = lengths
         self.team = team
         self.spec = system.spec
@@ -154,7 +108,7 @@ class Run:
             raise CapabilityError(f"{self.card.name} has no latent space; its texts are no points of one")
         if not self.has_latent:
             raise CapabilityError(f"{self.name} was trained to write without a latent; its texts are no points of one")
-        return LatentSpace(self.system, self.tokenizer, self.device, self._at, self.folder)
+        return LatentSpace(self.system, self.tokenizer, self.device, self._write_at, self.folder)
 
     @cached_property
     def reader(self) -> Classifiers:
@@ -168,18 +122,18 @@ class Run:
             return {}
         return {name: values[1:] for name, values in self.reader.labels.fields.items()}
 
-    def train_control(self, data: Sequence[str | Path], **how: Any) -> Iterator[Progress]:
+    def train_control(self, data: Sequence[str | Path], **options: Any) -> Iterator[Progress]:
         """Train classifiers of its noisy texts on annotated ones, for `generate(wanted=...)`; yields how it stands.
 
-        `data`: files of records with a text and what is known of it (data/annotated.py), or ["bistro"]. `how`: field
-        (that of the run's own texts, or "text"), minutes (10), max_steps, batch_size (64), seed (0). They are kept in
-        the run's folder.
+        `data`: files of records with a text and what is known of it (data/annotated.py), or ["bistro"]. `options`:
+        field (that of the run's own texts, or "text"), minutes (10), max_steps, batch_size (64), seed (0). They are
+        kept in the run's folder.
         """
         if self.is_published:
             raise RunError(f"{self.name} was published for others; train classifiers for the run that it was made of")
         self.__dict__.pop("reader", None)
-        how["field"] = how.get("field") or self.config["data"]["field"]
-        return train_control(self.folder, self.system, self.tokenizer, self.device, data, **how)
+        options["field"] = options.get("field") or self.config["data"]["field"]
+        return train_control(self.folder, self.system, self.tokenizer, self.device, data, **options)
 
     def quantize(self, weights: str, out: str | Path) -> None:
         """Write a copy of this run whose matrices have few values, "ternary", "pow2" or "int8", in codes of few bits.
@@ -223,15 +177,15 @@ class Run:
         batch_size: int = ROWS,
         choose: str | None = None,
         candidates: int = CANDIDATES,
-        **how: Any,
+        **options: Any,
     ) -> list[Sample]:
         """n texts, beginning with `prefix` if one is given.
 
         Where lengths are drawn first, that of a continuation is drawn from the training texts longer than the prefix,
         whatever the prefix says; `infill("The pub [1-40]")` weighs the lengths by it, at some evaluations for each.
 
-        `how`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the law
-        of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
+        `options`: steps (32), seed (0), temperature (1.0; 0 takes the most likely), top_p (1.0); decoder ("exact": the
+        law of ancestral sampling; the others of `Decoder` are approximate), threshold (0.9) for decoder "threshold",
         strength (0.04) for "remask". For sed, where something is given: guidance (1.0), how strongly it pulls, and
         carry_guided (True), whether the network is told the guided estimate next. For distilled runs: guide ("reward"),
         with guidance for its pull.
@@ -246,20 +200,20 @@ class Run:
         A run loaded for a team of processes shares the texts among them, and gives all of them to each.
         """
         if choose is None:
-            return self._written(n, None, prefix, batch_size, how)
-        by = check_choice(choose, candidates, how.get("wanted"))
+            return self._write(n, None, prefix, batch_size, options)
+        ranking = check_choice(choose, candidates, options.get("wanted"))
         if not isinstance(n, int) or n < 1:
             raise UsageError(f"n must be a whole number of at least 1, not {n!r}")
-        drawn = self._written(n * candidates, None, prefix, batch_size, {**how, "chosen": True})
-        return [_taken(drawn[i * candidates : (i + 1) * candidates], by) for i in range(n)]
+        samples = self._write(n * candidates, None, prefix, batch_size, {**options, "chosen": True})
+        return [_choose(samples[i * candidates : (i + 1) * candidates], ranking) for i in range(n)]
 
-    def infill(self, template: str, n: int = 1, **how: Any) -> list[Sample]:
-        """n fillings of a template such as "The [3] pub near the river."; `how` as for `generate`.
+    def infill(self, template: str, n: int = 1, **options: Any) -> list[Sample]:
+        """n fillings of a template such as "The [3] pub near the river."; `options` as for `generate`.
 
         `[n]` is a gap of n tokens, `[a-b]` one of a to b and `[ ]` one of 1 to 8, where each sample draws its own
         lengths, as many as fit its canvas; `\\[` is a bracket. What is given comes back byte for byte.
         """
-        return self._written(n, template, None, ROWS, how)
+        return self._write(n, template, None, ROWS, options)
 
     def stream(
         self,
@@ -268,120 +222,67 @@ class Run:
         template: str | None = None,
         prefix: str | None = None,
         batch_size: int = ROWS,
-        **how: Any,
+        **options: Any,
     ) -> Iterator[Draft]:
         """The drafts on the way to n texts, batch after batch; those that are `done` carry the samples.
 
         In a team of processes each goes the whole way.
         """
-        for task in self.task_builder.tasks(n, template, prefix, batch_size, how):
+        for task in self.task_builder.tasks(n, template, prefix, batch_size, options):
             yield from (draft for [draft] in self.together([task]))
 
-    def task(self, n: int, *, template: str | None = None, prefix: str | None = None, **how: Any) -> Task:
-        """What `stream` would write, to be written by `together`. Raises what `stream` raises."""
-        (task,) = self.task_builder.tasks(n, template, prefix, n, how)
+    def task(self, n: int, *, template: str | None = None, prefix: str | None = None, **options: Any) -> Task:
+        """What `stream` would write, for `together` to write. Raises what `stream` raises."""
+        (task,) = self.task_builder.tasks(n, template, prefix, n, options)
         return task
 
     def together(self, tasks: Sequence[Task]) -> Iterator[list[Draft]]:
-        """The drafts of tasks that are alike (`TaskBuilder.likeness`), one each; network evaluations are shared.
+        """The drafts of tasks that are alike (`TaskBuilder.batch_key`), one each; network evaluations are shared.
 
         A text has the numbers that it has by itself. As those of any batch, its rounding can depend on the others.
         """
         firsts = list(accumulate((len(task.canvas.ids) for task in tasks), initial=0))
         spans = [slice(first, last) for first, last in pairwise(firsts)]
-        for frame in self.system.sample(self.task_builder.joined(tasks)):
+        for frame in self.system.sample(self.task_builder.merge(tasks)):
             yield [
-                self.draft(task, frame.part(span, task.canvas.ids.shape[1]))
+                self.detokenizer.draft(task, frame.part(span, task.canvas.ids.shape[1]))
                 for task, span in zip(tasks, spans, strict=True)
             ]
 
-    def _at(self, points: Tensor, how: Mapping[str, Any]) -> list[Sample]:
-        return self._written(len(points), None, None, ROWS, how, points)
+    def _write_at(self, points: Tensor, options: Mapping[str, Any]) -> list[Sample]:
+        return self._write(len(points), None, None, ROWS, options, points)
 
-    def _written(
+    def _write(
         self,
         n: int,
         template: str | None,
         prefix: str | None,
         batch_size: int,
-        how: Mapping[str, Any],
+        options: Mapping[str, Any],
         points: Tensor | None = None,
     ) -> list[Sample]:
         """`points` (n, Z) are where in its latent space each text is, for a system that has one."""
 
-        def written(task: Task) -> list[dict[str, Any]]:
+        def write_task(task: Task) -> list[Sample]:
             request = task.request
             if points is not None:
                 request = replace(request, latent=points[task.canvas.index])
             frames = self.system.sample(request)
-            return [asdict(sample) for frame in frames if frame.done for sample in self._samples(task, frame)]
+            return [sample for frame in frames if frame.done for sample in self.detokenizer.samples(task, frame)]
 
-        size = min(batch_size, ceil(n / self.team.size)) if self.team.size > 1 else batch_size
-        tasks = self.task_builder.tasks(n, template, prefix, size, how)
-        return [
-            Sample(**{**sample, "gaps": tuple(sample["gaps"]), "unmet": tuple(sample["unmet"])})
-            for samples in self.team.map(tasks, written)
-            for sample in samples
-        ]
-
-    # ------------------------------------------------------------ from frames to text
-
-    def draft(self, task: Task, frame: Frame) -> Draft:
-        """A frame of a task, in text."""
-        samples = self._samples(task, frame) if frame.done else []
-        rows = self._pieces(task.canvas, frame)
-        nfe = [task.nfe(row) + spent for row, spent in enumerate(frame.nfe.tolist())]
-        return Draft(frame.step, frame.steps, frame.t.tolist(), rows, nfe, frame.done, samples)
-
-    def _samples(self, task: Task, frame: Frame) -> list[Sample]:
-        ids_BL = frame.ids.cpu()
-        shown = task.canvas.real & frame.known.cpu()
-        rows = [self._filled(ids[real].tolist()) for ids, real in zip(ids_BL, shown, strict=True)]
-        texts = [(task.text(self.tokenizer, b, ids), ids[: self._cut(ids)]) for b, ids in enumerate(rows)]
-        unmet, how = task.unmet(frame.ids, [(text, len(ids)) for text, ids in texts]), task.request
-        chances = task.chances(frame.ids)
-        assert isinstance(how.seed, int), "a task has a seed of its own"
-        samples = []
-        for b, (index, (text, ids)) in enumerate(zip(task.canvas.index.tolist(), texts, strict=True)):
-            nfe = task.nfe(b) + int(frame.nfe[b])
-            samples.append(Sample(text, ids, nfe, how.steps, how.seed, index, task.gaps(b), unmet[b], chances[b]))
-        return samples
-
-    def _pieces(self, canvas: Canvas, frame: Frame) -> list[list[Piece]]:
-        rows = []
-        empty = self.tokenizer.pad if self.system.spec.pads_inside else None
-        for ids, known, given, real, confidence in zip(
-            frame.ids.tolist(), frame.known.tolist(), canvas.given.tolist(), canvas.real.tolist(),
-            frame.confidence.tolist(), strict=True,
-        ):  # fmt: skip
-            surfaces = self.tokenizer.surfaces(
-                [i if k else self.tokenizer.pad for i, k in zip(ids, known, strict=True)]
-            )
-            stop = self._cut(ids, known)
-            shown = [k and i != empty for i, k in zip(ids, known, strict=True)]
-            facts = zip(surfaces, shown, known, given, confidence, real, strict=True)
-            rows.append([Piece(text if s else "", k, g, c) for text, s, k, g, c, r in islice(facts, stop) if r])
-        return rows
-
-    def _filled(self, ids: list[int]) -> list[int]:
-        """The ids that are not padding, where that can stand anywhere."""
-        return [i for i in ids if i != self.tokenizer.pad] if self.system.spec.pads_inside else ids
-
-    def _cut(self, ids: Sequence[int], known: Sequence[bool] | None = None) -> int:
-        """Where the text stops: at the first known end token, or padding where that only comes after a text."""
-        inside = self.system.spec.pads_inside
-        last = (self.tokenizer.end,) if inside else (self.tokenizer.end, self.tokenizer.pad)
-        for place, i in enumerate(ids):
-            if i in last and (known is None or known[place]):
-                return place
-        return len(ids)
+        if self.team.size == 1:
+            tasks = self.task_builder.tasks(n, template, prefix, batch_size, options)
+            return [sample for task in tasks for sample in write_task(task)]
+        tasks = self.task_builder.tasks(n, template, prefix, min(batch_size, ceil(n / self.team.size)), options)
+        records = self.team.map(tasks, lambda task: [sample.to_json() for sample in write_task(task)])
+        return [Sample.from_json(record) for batch in records for record in batch]
 
 
-def _taken(candidates: Sequence[Sample], by: ControlRanking) -> Sample:
-    """The candidate that is chosen, at the cost of all."""
-    missed, chances = [len(one.unmet) for one in candidates], [one.chance for one in candidates]
-    one = candidates[most_wanted([one.text for one in candidates], missed, chances, by)]
-    return replace(one, nfe=sum(each.nfe for each in candidates))
+def _choose(candidates: Sequence[Sample], ranking: ControlRanking) -> Sample:
+    """The best candidate by a ranking, with the evaluations of all."""
+    missed, chances = [len(sample.unmet) for sample in candidates], [sample.chance for sample in candidates]
+    best = candidates[most_wanted([sample.text for sample in candidates], missed, chances, ranking)]
+    return replace(best, nfe=sum(sample.nfe for sample in candidates))
 
 
 def from_pretrained(
@@ -401,13 +302,13 @@ def from_pretrained(
     folder = located(name, revision)
     config = check_run(folder)
     where = pick_device(device)
-    found = entry(config["system"])
-    spec = files.read_spec(folder, config, found.load(found.spec))
+    system_entry = entry(config["system"])
+    spec = files.read_spec(folder, config, system_entry.load(system_entry.spec))
     tokenizer, lengths = Tokenizer.load(folder / files.TOKENIZER), lengths_of(folder, config)
     if tokenizer.size != spec.vocab:
         known = f"{tokenizer.size} tokens, and the run was trained with {spec.vocab}"
         raise RunError(f"{folder / files.TOKENIZER} is another run's: it knows {known}")
-    system: System = found.load(found.system)(spec, lengths)
+    system: System = system_entry.load(system_entry.system)(spec, lengths)
     read_frozen(folder, system)
     (read_packed if config.get("packed") else read_weights)(folder / files.MODEL, system.players)
     dtype = pick_precision(member(Precision, "precision", precision), where)
@@ -417,8 +318,8 @@ def from_pretrained(
     for module in networks(system):
         module.to(device=where, dtype=dtype).eval()
     read_prior(folder, system, where)
-    called = folder.name if folder == Path(name) else str(name)
-    return Run(folder, config, system, where, tokenizer, lengths, called, team)
+    run_name = folder.name if folder == Path(name) else str(name)
+    return Run(folder, config, system, where, tokenizer, lengths, run_name, team)
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto", team: Team = ALONE) -> Run:

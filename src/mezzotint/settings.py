@@ -1,4 +1,4 @@
-"""How texts are to be generated: what a person may say of it, checked."""
+"""The settings of a generation, checked."""
 
 from __future__ import annotations
 

@@ -38,34 +38,34 @@ class Task:
     """How long each row's gaps are; empty without a template."""
     prefix: str = ""
     """The given beginning, as typed; a space at its end belongs to the next token."""
-    asked: int = 0
+    nfe_before: int = 0
     """Network evaluations that chose how long its texts are, without a template."""
     wanted: Wanted = field(default_factory=Wanted)
     """What every text is to be like."""
-    judged: Sequence[Classified] = ()
-    """What of that classifiers tell."""
+    classified: Sequence[Classified] = ()
+    """Those of its constraints that classifiers judge."""
     end: int | None = None
     """The token behind which nothing counts, where a text ends by writing it."""
 
     def unmet(self, ids: Tensor, texts: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
         """What does not hold of each finished row (B, L), of which a text and its number of tokens are given."""
         missed = [self.wanted.unmet_in(*text) for text in texts]
-        for part in self.judged:
-            held = part.holds(ids, self._ended(ids))
-            for row, holds in enumerate([] if held is None else held.tolist()):
+        for part in self.classified:
+            holds_B = part.holds(ids, self._up_to_end(ids))
+            for row, holds in enumerate([] if holds_B is None else holds_B.tolist()):
                 missed[row] += [] if holds else [part.name]
-        return [tuple(each) for each in missed]
+        return [tuple(names) for names in missed]
 
     def chances(self, ids: Tensor) -> list[float]:
         """Nats: for each finished row (B, L), log p by the classifiers that it is as wanted; 0 where none is asked."""
         total = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
-        for part in self.judged:
+        for part in self.classified:
             if part.chance is not None:
-                total += part.weight * part.chance(ids, self._ended(ids))
+                total += part.weight * part.chance(ids, self._up_to_end(ids))
         return [float(nats) for nats in total]
 
-    def _ended(self, ids: Tensor) -> Canvas:
-        """The canvas on which finished rows are read: where they end by a token, up to and with the first."""
+    def _up_to_end(self, ids: Tensor) -> Canvas:
+        """The canvas of finished rows; where they end by a token, without what stands behind the first."""
         canvas = self.request.canvas
         if self.end is None:
             return canvas
@@ -78,7 +78,7 @@ class Task:
 
     def nfe(self, row: int) -> int:
         """Network evaluations that were spent on a row before it is written."""
-        return self.choices[row].nfe if self.choices else self.asked
+        return self.choices[row].nfe if self.choices else self.nfe_before
 
     def text(self, tokenizer: Tokenizer, row: int, ids: Sequence[int]) -> str:
         """The text of a row's ids, with what was given byte for byte, words that the tokenizer does not know too."""
@@ -90,23 +90,25 @@ class Task:
         return self.prefix.removesuffix(" ") + tokenizer.decode(written, virtual_space=False)
 
 
-def controlled(task: Task, parts: Sequence[Constraint], how: Settings, led: bool, end: int | None) -> Task:
+def with_control(
+    task: Task, constraints: Sequence[Constraint], settings: Settings, is_steerable: bool, end: int | None
+) -> Task:
     """The task with what is wanted of its texts; UsageError where that cannot be.
 
-    One that cannot be `led` is told of it all the same, for choosing. `end` closes its texts, where a token does.
+    One that is not steerable keeps it all the same, for choosing. `end` closes its texts, where a token does.
     """
-    if not parts and not how.wanted.is_anything:
+    if not constraints and not settings.wanted.is_anything:
         return task
-    judged = [part for part in parts if isinstance(part, Classified)]
-    task = replace(task, wanted=how.wanted, judged=judged, end=end)
-    if not led:
+    classified = [part for part in constraints if isinstance(part, Classified)]
+    task = replace(task, wanted=settings.wanted, classified=classified, end=end)
+    if not is_steerable:
         return task
-    control = Constraints(parts, how.steering, how.hard, how.soft)
+    control = Constraints(constraints, settings.steering, settings.hard, settings.soft)
     return replace(task, request=replace(task.request, control=control))
 
 
 class TaskBuilder:
-    """Where tasks are made for one trained system."""
+    """Makes the tasks of one trained system."""
 
     def __init__(
         self,
@@ -115,11 +117,11 @@ class TaskBuilder:
         tokenizer: Tokenizer,
         lengths: Lengths | None,
         device: torch.device,
-        read: Callable[[], Classifiers],
+        load_classifiers: Callable[[], Classifiers],
     ) -> None:
-        """`read` gives the run's classifiers of noisy texts, or says how to make some."""
+        """`load_classifiers` gives the run's classifiers of noisy texts; RunError says how to make some."""
         self.config = config
-        self.read = read
+        self.load_classifiers = load_classifiers
         self.system = system
         self.tokenizer = tokenizer
         self.lengths = lengths
@@ -127,10 +129,10 @@ class TaskBuilder:
         self.spec = system.spec
 
     def tasks(
-        self, n: int, template: str | None, prefix: str | None, batch_size: int, how: Mapping[str, Any]
+        self, n: int, template: str | None, prefix: str | None, batch_size: int, options: Mapping[str, Any]
     ) -> Iterator[Task]:
         """n rows in batches; UsageError or CapabilityError for what cannot be served."""
-        settings = Settings.checked(how)
+        settings = Settings.checked(options)
         if Can.TRANSLATE in self.system.card.can:
             raise CapabilityError(
                 f"{self.system.card.name} writes from a source; use `mezzotint.translate(run, texts)`"
@@ -148,43 +150,43 @@ class TaskBuilder:
             self._require(Can.GUIDE)
         if template is not None and (settings.length or settings.wanted.tokens) is not None:
             raise UsageError("a template says how long the text is; leave length out")
-        parts, led = self._parts(settings), Can.CONTROL in self.system.card.can
+        constraints, is_steerable = self._constraints(settings), Can.CONTROL in self.system.card.can
         end = self.tokenizer.end if self.spec.ending is Ending.SYMBOL else None
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
-            for task in self._templates(batches, template, settings):
-                yield controlled(task, parts, settings, led, end)
+            for task in self._template_tasks(batches, template, settings):
+                yield with_control(task, constraints, settings, is_steerable, end)
             return
         if prefix:
             self._require(Can.CONTINUE)
         # A text of a length that was asked for does not end before it.
-        closing = () if settings.length else self._closing
-        special = [i for i in self.tokenizer.special if i not in closing]
+        allowed = () if settings.length else self._allowed_special
+        forbidden = [i for i in self.tokenizer.special if i not in allowed]
         # The space before the next word is part of that word's token, as at a gap.
-        awaited = prefix is not None and prefix.endswith(" ")
+        has_space = prefix is not None and prefix.endswith(" ")
         given = self.tokenizer.encode(prefix.removesuffix(" ")) if prefix else []
 
-        def laid(lengths: Sequence[int], rows: Sequence[int]) -> Canvas:
+        def make_canvas(lengths: Sequence[int], rows: Sequence[int]) -> Canvas:
             if not given:
                 return free(lengths, rows, self.tokenizer.pad)
-            return prefix_canvas(given, lengths, rows, self.tokenizer.pad, start=int(awaited))
+            return prefix_canvas(given, lengths, rows, self.tokenizer.pad, start=int(has_space))
 
-        law, asked = self._law(len(given), settings, least_tokens(settings.wanted, parts)), 0
-        judged = [part for part in parts if isinstance(part, Classified)]
-        if isinstance(law, Lengths) and judged and led and settings.soft:
-            law, asked = self._leaned(law, judged, settings, laid)
+        law, nfe = self._length_law(len(given), settings, least_tokens(settings.wanted, constraints)), 0
+        classified = [part for part in constraints if isinstance(part, Classified)]
+        if isinstance(law, Lengths) and classified and is_steerable and settings.soft:
+            law, nfe = self._tilted_lengths(law, classified, settings, make_canvas)
         for rows in batches:
-            canvas = laid(_drawn(law, rows, settings.seed), list(rows))
-            task = Task(canvas, self._request(canvas, settings, special), prefix=prefix or "", asked=asked)
-            yield controlled(task, parts, settings, led, end)
+            canvas = make_canvas(_draw_lengths(law, rows, settings.seed), list(rows))
+            task = Task(canvas, self._request(canvas, settings, forbidden), prefix=prefix or "", nfe_before=nfe)
+            yield with_control(task, constraints, settings, is_steerable, end)
 
-    def _parts(self, how: Settings) -> list[Constraint]:
+    def _constraints(self, settings: Settings) -> list[Constraint]:
         """What is wanted, as constraints; UsageError or CapabilityError where this run cannot serve it."""
-        wanted = how.wanted
+        wanted = settings.wanted
         if not wanted.is_anything:
             return []
-        if not how.chosen:
+        if not settings.chosen:
             self._require(Can.CONTROL)
         if wanted.of_words and self.tokenizer.kind != "word":
             raise CapabilityError("parts of speech and phrases are of words, and this run writes pieces of words")
@@ -194,41 +196,44 @@ class TaskBuilder:
             if wanted.tokens > self.room:
                 most = f"this run's texts have at most {self.room}"
                 raise UsageError(f"a text of {wanted.tokens} tokens is wanted; {most}")
-        if wanted.has and not how.chosen and Can.INFILL not in self.system.card.can:
+        if wanted.has and not settings.chosen and Can.INFILL not in self.system.card.can:
             raise CapabilityError(
                 f"{self.system.card.name} writes from left to right, and nothing tells it that '{wanted.has[0]}' will "
                 "come; have the best of several texts chosen"
             )
-        return constraints_of(wanted, self.tokenizer, self.spec.ending, self.read, self._foresees(how))
+        return constraints_of(
+            wanted, self.tokenizer, self.spec.ending, self.load_classifiers, self._classifiers_tell_ends(settings)
+        )
 
-    def _foresees(self, how: Settings) -> bool:
+    def _classifiers_tell_ends(self, settings: Settings) -> bool:
         """Whether classifiers say where texts will end that close by a token: where they are asked anyway, or nothing
         else makes texts as long as wanted, or the run has some. Without, a text of a length is cut off at it."""
-        if not how.soft or how.wanted.tokens is None or self.spec.ending is not Ending.SYMBOL:
+        if not settings.soft or settings.wanted.tokens is None or self.spec.ending is not Ending.SYMBOL:
             return False
-        if how.wanted.is_read or not how.hard:
+        if settings.wanted.is_read or not settings.hard:
             return True
         try:
-            self.read()
+            self.load_classifiers()
         except RunError:
             return False
         return True
 
-    def likeness(self, task: Task) -> Hashable:
-        """What tasks have to have in common to be written together without a change to any text."""
-        asked, given = task.request, task.canvas.given
+    def batch_key(self, task: Task) -> Hashable:
+        """What tasks have to share to be written in one batch without a change to any text."""
+        request, given = task.request, task.canvas.given
         # A writer from left to right goes on behind prefixes of one length only; guidance by what is given asks the
         # network a second time where there is something; blocks go over texts of one length.
-        placed = bool(given.any()) if Can.INFILL in self.system.card.can else int(given[0].sum())
+        given_key = bool(given.any()) if Can.INFILL in self.system.card.can else int(given[0].sum())
         return (
-            asked.steps, asked.temperature, asked.top_p, asked.decoder, asked.threshold, asked.strength, asked.guidance,
-            asked.carry_guided, asked.guide, asked.block, asked.reuse, asked.forbidden, placed, id(asked.control),
-            None if asked.block is None else (given.shape[1], int(given[0].sum())),
+            request.steps, request.temperature, request.top_p, request.decoder, request.threshold, request.strength,
+            request.guidance, request.carry_guided, request.guide, request.block, request.reuse, request.forbidden,
+            given_key, id(request.control),
+            None if request.block is None else (given.shape[1], int(given[0].sum())),
         )  # fmt: skip
 
-    def joined(self, tasks: Sequence[Task]) -> Request:
-        """Tasks of one likeness as one request: their rows under one another, each with its own stream."""
-        assert len({self.likeness(task) for task in tasks}) == 1, "these tasks differ in what all rows share"
+    def merge(self, tasks: Sequence[Task]) -> Request:
+        """Tasks of one batch key as one request: their rows under one another, each with its own stream."""
+        assert len({self.batch_key(task) for task in tasks}) == 1, "these tasks differ in what all rows share"
         first, *others = (task.request for task in tasks)
         if not others:
             return first
@@ -239,64 +244,64 @@ class TaskBuilder:
             seed=tuple((seed, index) for seed, index in streams if isinstance(seed, int)),
         )
 
-    def _request(self, canvas: Canvas, how: Settings, forbidden: Iterable[int]) -> Request:
+    def _request(self, canvas: Canvas, settings: Settings, forbidden: Iterable[int]) -> Request:
         spaced = torch.from_numpy(self.tokenizer.spaced).to(self.device)
         request = Request(
-            canvas.to(self.device), steps=how.steps, seed=how.seed, temperature=how.temperature, top_p=how.top_p,
-            decoder=how.decoder, guidance=how.guidance, carry_guided=how.carry_guided, guide=how.guide,
-            forbidden=tuple(sorted(forbidden)), spaced=spaced, reuse=how.reuse,
-            block=None if how.length is None else how.block or max(1, self.spec.canvas // 4),
+            canvas.to(self.device), steps=settings.steps, seed=settings.seed, temperature=settings.temperature,
+            top_p=settings.top_p, decoder=settings.decoder, guidance=settings.guidance,
+            carry_guided=settings.carry_guided, guide=settings.guide, forbidden=tuple(sorted(forbidden)),
+            spaced=spaced, reuse=settings.reuse,
+            block=None if settings.length is None else settings.block or max(1, self.spec.canvas // 4),
         )  # fmt: skip
-        if how.threshold is not None:
-            request = replace(request, threshold=how.threshold)
-        return request if how.strength is None else replace(request, strength=how.strength)
+        if settings.threshold is not None:
+            request = replace(request, threshold=settings.threshold)
+        return request if settings.strength is None else replace(request, strength=settings.strength)
 
-    def _require(self, what: Can) -> None:
+    def _require(self, ability: Can) -> None:
         card = self.system.card
-        if what not in card.can:
+        if ability not in card.can:
             can = ", ".join(sorted(c.value for c in card.can))
-            raise CapabilityError(f"{card.name} cannot {what.value}; it can {can}")
+            raise CapabilityError(f"{card.name} cannot {ability.value}; it can {can}")
 
     # ------------------------------------------------------------ free texts
 
     @property
-    def _closing(self) -> tuple[int, ...]:
+    def _allowed_special(self) -> tuple[int, ...]:
         """The special tokens that are part of what is written in a free text."""
         if self.spec.ending is Ending.FILL:
             return self.tokenizer.end, self.tokenizer.pad
-        whole = self.lengths is not None
-        return () if whole else (self.tokenizer.end,)
+        return () if self.lengths is not None else (self.tokenizer.end,)
 
-    def _law(self, given: int, how: Settings, needed: int) -> Lengths | int:
-        """How long texts are, all alike or by chance. `needed`: how many tokens have to be there beside the prefix."""
+    def _length_law(self, num_given: int, settings: Settings, needed: int) -> Lengths | int:
+        """The length of texts, fixed or a law. `needed`: how many tokens have to be there beside the prefix."""
         most = self.room if self.lengths is not None else self.spec.canvas
-        asked = how.length or how.wanted.tokens
-        if given >= (asked or most):
-            texts = "the text is to have" if asked else "this run's texts have at most"
-            raise UsageError(f"the prefix is {given} tokens long; {texts} {asked or most}")
+        length = settings.length or settings.wanted.tokens
+        if num_given >= (length or most):
+            texts = "the text is to have" if length else "this run's texts have at most"
+            raise UsageError(f"the prefix is {num_given} tokens long; {texts} {length or most}")
         # A text that ends by a token is as long as wanted where it cannot end before, nor go on.
-        settled = self.spec.ending is Ending.SYMBOL and how.hard and Can.CONTROL in self.system.card.can
-        if how.wanted.tokens is not None and (settled or self.spec.ending is Ending.LENGTH):
-            return how.wanted.tokens
+        can_end_exactly = self.spec.ending is Ending.SYMBOL and settings.hard and Can.CONTROL in self.system.card.can
+        if settings.wanted.tokens is not None and (can_end_exactly or self.spec.ending is Ending.LENGTH):
+            return settings.wanted.tokens
         if self.lengths is None:
-            return how.length or self.spec.canvas
-        return self.lengths.given(given + max(1, needed))
+            return settings.length or self.spec.canvas
+        return self.lengths.given(num_given + max(1, needed))
 
-    def _leaned(
-        self, law: Lengths, judged: Sequence[Classified], how: Settings, laid: Callable[..., Canvas]
+    def _tilted_lengths(
+        self, law: Lengths, parts: Sequence[Classified], settings: Settings, make_canvas: Callable[..., Canvas]
     ) -> tuple[Lengths, int]:
-        """The lengths of texts that are as wanted, as far as classifiers can say, and evaluations that it took."""
-        reader = self.read()
-        begin = reader.begin
+        """The lengths of texts that are as wanted, by what classifiers say, and the network evaluations it took."""
+        classifiers = self.load_classifiers()
+        begin = classifiers.begin
         if begin is None:
             return law, 0
 
-        def begun(lengths: Sequence[int]) -> View:
-            return begin(laid(lengths, range(len(lengths))).to(self.device))
+        def begin_texts(lengths: Sequence[int]) -> View:
+            return begin(make_canvas(lengths, range(len(lengths))).to(self.device))
 
-        law, asked = tilted_lengths(law, judged, begun, how.steering.strength)
+        law, nfe = tilted_lengths(law, parts, begin_texts, settings.steering.strength)
         # Vectors of noise are read as they are; of masks the network is asked what stands under them.
-        return law, asked if reader.clean is None else 0
+        return law, nfe if classifiers.clean is None else 0
 
     # ------------------------------------------------------------ templates
 
@@ -305,30 +310,29 @@ class TaskBuilder:
         """The most tokens that a text can have."""
         return room(self.spec.canvas, self.spec.ending)
 
-    def _templates(self, batches: Sequence[range], text: str, how: Settings) -> Iterator[Task]:
+    def _template_tasks(self, batches: Sequence[range], text: str, settings: Settings) -> Iterator[Task]:
         template = parse_template(text)
         _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
-        least = sum(given) + sum(gap.low for gap in template.gaps)
-        if (needed := max((last for _, last, _ in how.wanted.spans), default=0)) > least:
+        num_given = sum(given)
+        least = num_given + sum(gap.low for gap in template.gaps)
+        if (needed := max((last for _, last, _ in settings.wanted.spans), default=0)) > least:
             raise UsageError(
                 f"what is wanted takes {needed} tokens, and the template can be as short as {least}; write longer gaps"
             )
-        choose = self._chooser(template, how.seed)
+        if least > self.room:
+            raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self.room}")
+        choose = self._gap_sampler(template, num_given, settings.seed)
         for rows in batches:
-            choices = choose(Rng(how.seed, rows), how.temperature, how.top_p)
+            choices = choose(Rng(settings.seed, rows), settings.temperature, settings.top_p)
             canvas = template_canvas(template, self.tokenizer, [choice.lengths for choice in choices], rows)
             if self.spec.ending is Ending.FILL:
                 canvas = close_rows(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad)
-            yield Task(canvas, self._request(canvas, how, self.tokenizer.special), template, choices)
+            yield Task(canvas, self._request(canvas, settings, self.tokenizer.special), template, choices)
 
-    def _chooser(self, template: Template, seed: int) -> GapLengthSampler:
-        """What chooses the lengths of the gaps; UsageError where they do not fit even at their shortest."""
-        _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
-        least = sum(given) + sum(gap.low for gap in template.gaps)
-        if least > self.room:
-            raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self.room}")
+    def _gap_sampler(self, template: Template, num_given: int, seed: int) -> GapLengthSampler:
+        """What chooses the lengths of the gaps between `num_given` given tokens."""
         is_filled = self.spec.ending is Ending.FILL
-        draws = DRAWS if any(given) or is_filled else 1
+        draws = DRAWS if num_given or is_filled else 1
 
         def weigh(lengths: tuple[int, ...]) -> float:
             canvas = template_canvas(template, self.tokenizer, [lengths], [0])
@@ -340,11 +344,11 @@ class TaskBuilder:
                 raise CapabilityError(f"{name} cannot choose the lengths of gaps; write [3] for a gap of three tokens")
             return log_evidence(self.system, canvas.to(self.device), seed, draws)
 
-        return GapLengthSampler(template.gaps, self.room - sum(given), weigh, draws)
+        return GapLengthSampler(template.gaps, self.room - num_given, weigh, draws)
 
 
-def _drawn(law: Lengths | int, rows: range, seed: int) -> list[int]:
-    """How long the text of each row is."""
+def _draw_lengths(law: Lengths | int, rows: range, seed: int) -> list[int]:
+    """The length of each row's text."""
     if isinstance(law, int):
         return [law] * len(rows)
     return [law.draw(float(u)) for u in Rng(seed, rows).at("length").uniform()]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from mezzotint.assess import SAMPLES, bound, of_texts
+from mezzotint.assess.scores import SAMPLES, bound, text_scores
 from mezzotint.checks import BISTRO
 from mezzotint.claims.naive import naive_ancestral
 from mezzotint.claims.table import (
@@ -147,7 +147,7 @@ class ClaimRunner:
 
     def _score(self, texts: Sequence[str], metric: str, run: str = "") -> float:
         training = training_text(self.run(run)) if run else None
-        return next(score.value for score in of_texts(texts, self.judge, training, True) if score.name == metric)
+        return next(score.value for score in text_scores(texts, self.judge, training, True) if score.name == metric)
 
     def _texts(self, name: str, steps: int) -> list[str]:
         return [sample.text for sample in self.run(name).generate(SAMPLES, steps=steps, seed=self.seed)]

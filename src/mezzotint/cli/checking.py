@@ -10,7 +10,7 @@ from mezzotint import UsageError
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, draw_table, say, stderr
-from mezzotint.cli.output import card_of, next_of, print_line, print_record, report_of, scored, show
+from mezzotint.cli.output import card_of, next_of, print_line, print_record, report_of, scores_by_column, show
 
 DOES_NOT_HOLD = 1
 """The exit status where a check was made and failed."""
@@ -25,15 +25,15 @@ def evaluate(given: flags.Evaluate) -> int:
     if given.mauve:
         mezzotint.check_mauve(config, given.judge)
     keep_memory()
-    columns = scored(given.run, given.data, given.judge, given.device, field=given.field, mauve=given.mauve)
+    columns = scores_by_column(given.run, given.data, given.judge, given.device, field=given.field, mauve=given.mauve)
     if given.json:
         for column, scores in columns.items():
             for score in scores:
                 print_record({"column": column} | score.to_json())
     else:
         show(columns)
-    judged = any(score.judge for scores in columns.values() for score in scores)
-    if not judged and mezzotint.Can.TRANSLATE not in card_of(given.run).can:
+    has_judge = any(score.judge for scores in columns.values() for score in scores)
+    if not has_judge and mezzotint.Can.TRANSLATE not in card_of(given.run).can:
         say("fluency is left out: it needs --judge RUN, a run of ar trained on such text with another seed")
     closing(next_of(given.run), report_of(given.run))
     return 0
@@ -43,12 +43,12 @@ def doctor(given: flags.Doctor) -> int:
     """Examine a run."""
     if given.data:
         mezzotint.check_data(given.data)
-    fresh = not given.run.exists() and any(card.name == str(given.run) for card in mezzotint.cards())
-    if not fresh:
+    is_system = not given.run.exists() and any(card.name == str(given.run) for card in mezzotint.cards())
+    if not is_system:
         mezzotint.check_run(given.run)
     keep_memory()
-    bad = 0
-    if fresh:
+    num_bad = 0
+    if is_system:
         say(f"a small run of {given.run} is made on the bundled corpus, and examined")
     findings = mezzotint.examine(given.run, given.data, field=given.field, device=given.device)
     while True:
@@ -56,21 +56,21 @@ def doctor(given: flags.Doctor) -> int:
             finding = next(findings, None)
         if finding is None:
             break
-        bad += finding.verdict is mezzotint.Verdict.BAD
+        num_bad += finding.verdict is mezzotint.Verdict.BAD
         if given.json:
             print_record(finding.to_json())
         else:
             print_line(f"{finding.verdict.value:<12}{finding.check}: {finding.sentence}")
-    say(f"{bad} check{'' if bad == 1 else 's'} failed" if bad else "nothing is wrong with it")
-    if not fresh:
+    say(f"{num_bad} check{'' if num_bad == 1 else 's'} failed" if num_bad else "nothing is wrong with it")
+    if not is_system:
         closing(next_of(given.run), report_of(given.run))
-    return DOES_NOT_HOLD if bad else 0
+    return DOES_NOT_HOLD if num_bad else 0
 
 
 def reproduce(given: flags.Reproduce) -> int:
     """Check claims."""
     if given.list:
-        return _listed(given)
+        return _list_claims(given)
     if bool(given.names) == given.all:
         raise UsageError(f"name claims, or say --all; `mezzotint reproduce --list` lists them; as in `{given.example}`")
     mezzotint.check_claims(given.names, given.size)
@@ -95,7 +95,7 @@ def reproduce(given: flags.Reproduce) -> int:
     return 0 if passed == count else DOES_NOT_HOLD
 
 
-def _listed(given: flags.Reproduce) -> int:
+def _list_claims(given: flags.Reproduce) -> int:
     for claim in mezzotint.check_claims(given.names, given.size):
         if given.json:
             print_record(claim.to_json())
@@ -111,18 +111,18 @@ def compare(given: flags.Compare) -> int:
     mezzotint.check_compared(given.runs, given.data, given.judge, given.out)
     keep_memory()
     with stderr().status("measuring") as status:
-        found = mezzotint.compare(
+        comparison = mezzotint.compare(
             given.runs, given.data, given.judge, field=given.field, steps=given.steps, n=given.n, curve=given.curve,
             entropy_of_first=given.entropy == "first", seed=given.seed, device=given.device, tell=status.update,
         )  # fmt: skip
-        beside = mezzotint.write_page(found, given.out)
+        figures = mezzotint.write_page(comparison, given.out)
     if given.json:
-        print_record(found.to_json())
+        print_record(comparison.to_json())
     else:
-        for table in mezzotint.tables(found):
+        for table in mezzotint.tables(comparison):
             draw_table(table.title, table.head, [[cell.text for cell in row] for row in table.rows])
-    for note in found.notes:
+    for note in comparison.notes:
         say(note)
-    say(f"figures: {beside}")
+    say(f"figures: {figures}")
     closing(next_of(given.runs[0]), given.out)
     return 0

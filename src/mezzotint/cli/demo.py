@@ -11,7 +11,7 @@ import mezzotint
 from mezzotint.cli import flags
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.cli.draw import closing, progress, say, stderr
-from mezzotint.cli.output import after_training, report_of, scored, show, texts, write
+from mezzotint.cli.output import after_training, report_of, scores_by_column, show, texts, write
 
 if TYPE_CHECKING:
     from mezzotint import Progress
@@ -52,7 +52,7 @@ def demo(given: flags.Demo) -> int:
         return after_training(last, out)
     _write(out, given.seed)
     say("\nScores, with the data's own beside:")
-    columns = scored(out, [CORPUS])
+    columns = scores_by_column(out, [CORPUS])
     show({column: [score for score in scores if score.name in SHOWN] for column, scores in columns.items()})
     with stderr().status("drawing the report"):
         mezzotint.showcase(out)

@@ -59,16 +59,16 @@ def sample(given: flags.Sample) -> int:
         raise UsageError(f"{flag} what one process writes; leave it out where several are launched")
     run = mezzotint.load(given.run, device=given.device, team=team)
     _say_unknown(run.tokenizer.unknown_words(given.prefix or ""))
-    long = {"length": given.length, "block": given.block, "reuse": given.reuse}
-    how = {"prefix": given.prefix, **_asked(given), **_set(long)}
+    long_text = {"length": given.length, "block": given.block, "reuse": given.reuse}
+    options = {"prefix": given.prefix, **_options(given), **_without_unset(long_text)}
     # One process hands texts out as they are finished; several, when all are.
     if team.size > 1:
-        written = write(run.generate(given.n, **how), as_json=given.json)
+        samples = write(run.generate(given.n, **options), as_json=given.json)
     else:
-        with _filmed(given, f"mezzotint sample {given.run.name}") as kept:
-            drafts = kept(run.stream(given.n, **how))
-            written = write(texts(drafts, watch=given.watch or _is_shown(given)), as_json=given.json)
-    closing(_after_sample(card, given.run, written[0].text), report_of(given.run))
+        with _filming(given, f"mezzotint sample {given.run.name}") as record:
+            drafts = record(run.stream(given.n, **options))
+            samples = write(texts(drafts, watch=given.watch or _is_watched(given)), as_json=given.json)
+    closing(_after_sample(card, given.run, samples[0].text), report_of(given.run))
     return 0
 
 
@@ -86,9 +86,9 @@ def infill(given: flags.Infill) -> int:
     run = mezzotint.load(given.run, device=given.device)
     say(f"in this run a gap [n] is n {'words' if run.tokenizer.kind == 'word' else 'pieces of words'}")
     _say_unknown([word for text in templates for word in mezzotint.parse_template(text).unknown_words(run.tokenizer)])
-    with _filmed(given, f"mezzotint infill {given.run.name}") as kept:
+    with _filming(given, f"mezzotint infill {given.run.name}") as record:
         for template in templates:
-            drafts = kept(run.stream(given.n, template=template, **_asked(given)))
+            drafts = record(run.stream(given.n, template=template, **_options(given)))
             write(texts(drafts, watch=given.watch), as_json=given.json, template=template)
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
@@ -96,9 +96,9 @@ def infill(given: flags.Infill) -> int:
 
 def _say_unknown(words: Sequence[str]) -> None:
     """Which words of what was given a run does not know: it cannot tell what it writes beside."""
-    each = list(dict.fromkeys(words))
-    if each:
-        say(f"this run does not know {few(each)}, and writes beside it as beside any unknown word")
+    unique = list(dict.fromkeys(words))
+    if unique:
+        say(f"this run does not know {few(unique)}, and writes beside it as beside any unknown word")
 
 
 def control(given: flags.Control) -> int:
@@ -122,22 +122,29 @@ def control(given: flags.Control) -> int:
         say(f"in this run a length of n is n {unit(run)}")
     if given.template is not None:
         _say_unknown(mezzotint.parse_template(given.template).unknown_words(run.tokenizer))
-    how: dict[str, Any] = {"steps": given.steps, "seed": given.seed, "wanted": wanted, "temperature": given.temperature}
-    how |= _set({"decoder": given.decoder})
+    options: dict[str, Any] = {
+        "steps": given.steps,
+        "seed": given.seed,
+        "wanted": wanted,
+        "temperature": given.temperature,
+    }
+    options |= _without_unset({"decoder": given.decoder})
     if given.remask is not None:
-        how |= {"decoder": given.decoder or REMASKING[0], "strength": given.remask}
+        options |= {"decoder": given.decoder or REMASKING[0], "strength": given.remask}
     if given.strength is not None:
-        how["steering"] = mezzotint.Steering(strength=given.strength)
+        options["steering"] = mezzotint.Steering(strength=given.strength)
     if given.choose is None:
-        found = texts(run.stream(given.n, template=given.template, **how), watch=given.watch)
+        samples = texts(run.stream(given.n, template=given.template, **options), watch=given.watch)
     else:
-        found = run.generate(given.n, choose=given.choose, **_set({"candidates": given.candidates}), **how)
-    written = write(found, as_json=given.json, wanted=True)
-    missed = [sample for sample in written if sample.unmet]
-    for number, sample in enumerate(written, 1):
+        samples = run.generate(
+            given.n, choose=given.choose, **_without_unset({"candidates": given.candidates}), **options
+        )
+    samples = write(samples, as_json=given.json, wanted=True)
+    missed = [sample for sample in samples if sample.unmet]
+    for number, sample in enumerate(samples, 1):
         if sample.unmet:
             say(f"text {number} is not {', not '.join(sample.unmet)}")
-    say(f"{len(written) - len(missed)} of {len(written)} texts are as wanted")
+    say(f"{len(samples) - len(missed)} of {len(samples)} texts are as wanted")
     if missed and wanted.of_words and not (given.remask or given.choose) and mezzotint.Decoder.REMASK in card.decoders:
         say("--remask 0.2 --steps 64 writes words anew in the light of later ones: more texts hold, for more work")
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
@@ -180,20 +187,24 @@ def translate(given: flags.Translate) -> int:
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
     scorer = None if given.scorer is None else mezzotint.load(given.scorer, device=given.device)
-    how: dict[str, Any] = {"candidates": given.candidates, "choose": given.choose, "decoder": given.decoder}
-    how |= {"scorer": scorer, "temperature": given.temperature}
+    options: dict[str, Any] = {"candidates": given.candidates, "choose": given.choose, "decoder": given.decoder}
+    options |= {"scorer": scorer, "temperature": given.temperature}
     notes: dict[int, str] = {}
     lines = _sources(given.source, notes)
     numbers: dict[str, Any] = {"steps": given.steps, "seed": given.seed}
-    for found in mezzotint.translate(run, lines, **_set(how), **numbers):
-        note = notes.get(found.index, found.note)
+    for translation in mezzotint.translate(run, lines, **_without_unset(options), **numbers):
+        note = notes.get(translation.index, translation.note)
         if note is not None:
-            say(f"line {found.index + 1}: {note}" + ("" if found.text else "; an empty line stands for it"))
+            say(f"line {translation.index + 1}: {note}" + ("" if translation.text else "; an empty line stands for it"))
         if given.json:
-            record = {"text": found.text, "source": found.source, "candidates": list(found.candidates)}
-            print_record(record | {"score": found.score, "nfe": found.nfe, "note": note})
+            record = {
+                "text": translation.text,
+                "source": translation.source,
+                "candidates": list(translation.candidates),
+            }
+            print_record(record | {"score": translation.score, "nfe": translation.nfe, "note": note})
         else:
-            print_line(one_line(found.text))
+            print_line(one_line(translation.text))
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0
 
@@ -225,24 +236,24 @@ def _field_of(line: str, field: str) -> str:
     return text
 
 
-def _is_shown(given: flags.Sample) -> bool:
+def _is_watched(given: flags.Sample) -> bool:
     """Whether who names no run, and may not know what there is to see, is shown it."""
     return given.run == flags.BUNDLED and not given.json and stderr().is_interactive
 
 
 @contextmanager
-def _filmed(given: flags.Writing, title: str) -> Iterator[Callable[[Iterable[Draft]], Iterable[Draft]]]:
+def _filming(given: flags.Writing, title: str) -> Iterator[Callable[[Iterable[Draft]], Iterable[Draft]]]:
     """What passes drafts on and, where a film is asked for, keeps them; it is written at the end."""
     if given.film is None:
         yield lambda drafts: drafts
         return
-    kept = mezzotint.Film(title)
-    yield kept.of
-    kept.save(given.film)
+    film = mezzotint.Film(title)
+    yield film.of
+    film.save(given.film)
     say(f"film:   {given.film}")
 
 
-def gapped(text: str) -> str:
+def with_gap(text: str) -> str:
     """A template from a text: its third to fifth word are a gap."""
     words = literal(text).split(" ")
     return " ".join([*words[:2], "[3]", *words[5:]])
@@ -251,20 +262,20 @@ def gapped(text: str) -> str:
 def _after_sample(card: Card, run: Path, text: str) -> str:
     if mezzotint.Can.INFILL not in card.can or len(text.split(" ")) < 6 or len(text) > 100 or not text.isprintable():
         return f"mezzotint evaluate {quote(str(run))} --data FILE"
-    return f"mezzotint infill {quote(str(run))} {quote(gapped(text))}"
+    return f"mezzotint infill {quote(str(run))} {quote(with_gap(text))}"
 
 
-def _asked(given: flags.Writing) -> dict[str, Any]:
-    """What was asked for, in the library's words; a flag that was left alone is left to the library."""
-    asked = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
+def _options(given: flags.Writing) -> dict[str, Any]:
+    """The options of `Run.stream`; a flag that was left alone is left to the library."""
+    options = {"steps": given.steps, "seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
     decoder = None if mezzotint.Decoder(given.decoder).exact else given.decoder
-    options = {"decoder": decoder, "threshold": given.threshold, "strength": given.strength, "guidance": given.guidance}
-    options |= {"guide": given.guide}
-    return asked | _set(options)
+    optional = {"decoder": decoder, "threshold": given.threshold, "strength": given.strength}
+    optional |= {"guidance": given.guidance, "guide": given.guide}
+    return options | _without_unset(optional)
 
 
-def _set(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in asked.items() if value is not None and value is not False}
+def _without_unset(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _demand_decoder(card: Card, given: flags.Writing) -> None:

@@ -23,19 +23,19 @@ def sample(given: flags.LatentSample) -> int:
         if given.data:
             raise UsageError("--data names labelled texts, and --like says which label is wanted; add it")
         if given.prior == "normal":
-            return _written(given, lambda run, how: run.latent.drawn(given.n, **how))
-        return _written(given, lambda run, how: run.generate(given.n, **how))
+            return _write(given, lambda run, options: run.latent.draw(given.n, **options))
+        return _write(given, lambda run, options: run.generate(given.n, **options))
     if given.prior == "normal":
         raise UsageError("--like draws where the texts of a label lie; leave --prior out")
     if given.data:
         mezzotint.check_data(given.data)
     label = given.like
 
-    def alike(run: Run, how: dict[str, Any]) -> list[Sample]:
+    def write_like(run: Run, options: dict[str, Any]) -> list[Sample]:
         examples, _ = mezzotint.labelled(run, label, given.data, given.label, given.field)
-        return run.latent.like(examples, given.n, **how)
+        return run.latent.like(examples, given.n, **options)
 
-    return _written(given, alike)
+    return _write(given, write_like)
 
 
 def prior(given: flags.LatentPrior) -> int:
@@ -51,20 +51,20 @@ def prior(given: flags.LatentPrior) -> int:
         mezzotint.own_texts(run, given.data, given.field), minutes=given.minutes, max_steps=given.max_steps,
         seed=given.seed, settings=dict(given.set),
     )  # fmt: skip
-    stands = (Progress(t.step, t.fraction, t.loss, t.lr, t.tokens_per_second, t.elapsed, t.remaining) for t in ticks)
-    progress(stands, stderr())
+    records = (Progress(t.step, t.fraction, t.loss, t.lr, t.tokens_per_second, t.elapsed, t.remaining) for t in ticks)
+    progress(records, stderr())
     closing(f"mezzotint latent sample {quote(str(given.run))} -n 8", report_of(given.run))
     return 0
 
 
 def walk(given: flags.LatentWalk) -> int:
     """Texts between two."""
-    return _written(given, lambda run, how: run.latent.walk(given.a, given.b, given.points, **how))
+    return _write(given, lambda run, options: run.latent.walk(given.a, given.b, given.points, **options))
 
 
 def analogy(given: flags.LatentAnalogy) -> int:
     """The fourth text of a proportion."""
-    return _written(given, lambda run, how: run.latent.analogy(given.a, given.b, given.c, **how))
+    return _write(given, lambda run, options: run.latent.analogy(given.a, given.b, given.c, **options))
 
 
 def transfer(given: flags.LatentTransfer) -> int:
@@ -80,18 +80,18 @@ def transfer(given: flags.LatentTransfer) -> int:
     if not texts:
         raise UsageError(f"no texts on standard input; as in `{given.example}`")
 
-    def moved(run: Run, how: dict[str, Any]) -> list[Sample]:
+    def write_transferred(run: Run, options: dict[str, Any]) -> list[Sample]:
         to, away = mezzotint.labelled(run, given.to, given.data, given.label, given.field)
-        return run.latent.transfer(texts, to, away, given.strength, **how)
+        return run.latent.transfer(texts, to, away, given.strength, **options)
 
-    return _written(given, moved)
+    return _write(given, write_transferred)
 
 
-def _written(given: flags.Decoding, wanted: Callable[[Run, dict[str, Any]], Iterable[Sample]]) -> int:
+def _write(given: flags.Decoding, sample_texts: Callable[[Run, dict[str, Any]], Iterable[Sample]]) -> int:
     demand(card_of(given.run), mezzotint.Can.INTERPOLATE)
     keep_memory()
     run = mezzotint.load(given.run, device=given.device)
-    how = {"seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
-    write(wanted(run, how), as_json=given.json)
+    options = {"seed": given.seed, "temperature": given.temperature, "top_p": given.top_p}
+    write(sample_texts(run, options), as_json=given.json)
     closing(f"mezzotint evaluate {quote(str(given.run))} --data FILE", report_of(given.run))
     return 0

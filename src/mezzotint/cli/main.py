@@ -50,7 +50,7 @@ TOGETHER = ("train", "train-embeddings", "resume", "distill", "finetune", "sampl
 
 WRONG_CALL = 2
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where there is no room left."""
 
 
@@ -71,33 +71,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # whoever read the output has enough
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in NO_ROOM:
             raise
         say(f"mezzotint: the output cannot be written: {error.strerror}")
         return WRONG_CALL
 
 
-def _run(words: Sequence[str]) -> int:
-    name = words[0] if words else "--help"
+def _run(arguments: Sequence[str]) -> int:
+    name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help", "help"):
         print(overview({name: kind for name, (kind, _) in COMMANDS.items()}), end="")
         return 0
     if name == "--version":
         print(f"mezzotint {version('mezzotint')}")
         return 0
-    if " ".join(words[:2]) in COMMANDS:
-        name, words = " ".join(words[:2]), words[1:]
-    elif followed := [whole.removeprefix(f"{name} ") for whole in COMMANDS if whole.startswith(f"{name} ")]:
+    if " ".join(arguments[:2]) in COMMANDS:
+        name, arguments = " ".join(arguments[:2]), arguments[1:]
+    elif followed := [full.removeprefix(f"{name} ") for full in COMMANDS if full.startswith(f"{name} ")]:
         raise UsageError(f"`mezzotint {name}` is followed by {', '.join(followed[:-1])} or {followed[-1]}")
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     kind, command = COMMANDS[name]
-    if asks_help(words[1:]):
+    if asks_help(arguments[1:]):
         print(help_of(kind, name), end="")
         return 0
     if name not in TOGETHER and mezzotint.launched().size > 1:
         raise UsageError(f"`mezzotint {name}` is for one process; several can {', '.join(TOGETHER)}")
-    return command(parse(kind, name, words[1:]))
+    return command(parse(kind, name, arguments[1:]))
 
 
 if __name__ == "__main__":

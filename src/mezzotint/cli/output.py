@@ -1,4 +1,4 @@
-"""What commands have in common: what is asked of a run, what is shown, what is said at the end."""
+"""What commands have in common: checks of a run, what is shown, the closing lines."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
 
 
-def after_training(last: Progress | None, out: Path, then: str | None = None) -> int:
-    """The closing lines of a training, and the exit status: was it finished or stopped? `then` is what comes next.
+def after_training(last: Progress | None, out: Path, next_command: str | None = None) -> int:
+    """The closing lines of a training, and the exit status: was it finished or stopped? `next_command` comes next.
 
     The report gets its first texts, but where several processes trained.
     """
@@ -35,17 +35,19 @@ def after_training(last: Progress | None, out: Path, then: str | None = None) ->
     if not translates and mezzotint.launched().size == 1:
         with stderr().status("writing texts for the report"):
             mezzotint.showcase(out, n=SHOWN, steps=SHOWN_STEPS, scored=False)
-    closing(then or next_of(out), report_of(out))
+    closing(next_command or next_of(out), report_of(out))
     return 0
 
 
-def print_forecast(found: Forecast) -> None:
+def print_forecast(forecast: Forecast) -> None:
     """What a training would take, in sentences on stdout."""
-    print(f"{found.trained:,} numbers are trained, and {found.frozen:,} stay as they are")
-    print(f"a step takes {found.step_seconds:.3g} s, {found.tokens_per_second:,.0f} tokens/s (of {found.tried} steps)")
-    print(f"{found.steps:,} steps read the texts {found.epochs:.1f} times in {duration(found.seconds)}, all told")
-    peak = "" if found.peak_bytes is None else f" of the {_size(found.peak_bytes)} that the process takes"
-    print(f"weights, gradients, averages and the optimiser take {_size(found.weights_bytes)}{peak}")
+    print(f"{forecast.trained:,} numbers are trained, and {forecast.frozen:,} stay as they are")
+    rate = f"{forecast.tokens_per_second:,.0f} tokens/s (of {forecast.tried} steps)"
+    print(f"a step takes {forecast.step_seconds:.3g} s, {rate}")
+    length = f"{forecast.epochs:.1f} times in {duration(forecast.seconds)}, all told"
+    print(f"{forecast.steps:,} steps read the texts {length}")
+    peak = "" if forecast.peak_bytes is None else f" of the {_size(forecast.peak_bytes)} that the process takes"
+    print(f"weights, gradients, averages and the optimiser take {_size(forecast.weights_bytes)}{peak}")
     print("nothing was written; without --dry-run it trains")
 
 
@@ -58,8 +60,8 @@ def next_of(run: Path) -> str:
     config = mezzotint.check_run(run)
     if "translate" in config.get("can", ()):
         return f"mezzotint translate {quote(str(run))} < FILE"
-    few = " --steps 8 --decoder spread" if config.get("teacher") else ""  # it was taught to write in few steps
-    return sample_command(run) + few
+    flags = " --steps 8 --decoder spread" if config.get("teacher") else ""  # it was taught to write in few steps
+    return sample_command(run) + flags
 
 
 def texts(drafts: Iterable[Draft], *, watch: bool) -> Iterable[Sample]:
@@ -73,17 +75,17 @@ def write(
     samples: Iterable[Sample], *, as_json: bool = False, template: str | None = None, wanted: bool = False
 ) -> list[Sample]:
     """Texts to stdout, one a line, or an object a line, with what it misses where something is wanted; returns them."""
-    written = []
+    shown = []
     for sample in samples:
-        written.append(sample)
+        shown.append(sample)
         if as_json:
             print_record(_record(sample, template) | ({"unmet": list(sample.unmet)} if wanted else {}))
         else:
             print_line(one_line(sample.text))
-    return written
+    return shown
 
 
-def scored(
+def scores_by_column(
     run: Path,
     data: Sequence[Path],
     judge: Path | None = None,

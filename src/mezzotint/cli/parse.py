@@ -28,7 +28,7 @@ C = TypeVar("C", bound=Command)
 
 
 @dataclass(frozen=True)
-class _Typed:
+class _Parameter:
     """One field as it is typed."""
 
     field: str
@@ -36,7 +36,7 @@ class _Typed:
     argument: Argument
 
     @property
-    def is_word(self) -> bool:
+    def is_positional(self) -> bool:
         return self.argument.get("nargs") in ("?", "*")
 
     @property
@@ -45,7 +45,7 @@ class _Typed:
 
     @property
     def name(self) -> str:
-        if self.is_word:
+        if self.is_positional:
             return self.field
         return f"-{self.field}" if len(self.field) == 1 else "--" + self.field.replace("_", "-")
 
@@ -53,13 +53,13 @@ class _Typed:
     def help(self) -> str:
         """With the default, where there is one to tell; `%` is argparse's own sign."""
         default = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
-        told = not (self.is_required or self.default in (None, ()) or isinstance(self.default, bool))
-        return (str(self.argument["help"]) + (f" (default {default})" if told else "")).replace("%", "%%")
+        has_default = not (self.is_required or self.default in (None, ()) or isinstance(self.default, bool))
+        return (str(self.argument["help"]) + (f" (default {default})" if has_default else "")).replace("%", "%%")
 
 
-def _typed(command: type[Command]) -> list[_Typed]:
+def _parameters(command: type[Command]) -> list[_Parameter]:
     hints = get_type_hints(command, include_extras=True)
-    return [_Typed(f.name, f.default, hints[f.name].__metadata__[0]) for f in fields(command)]
+    return [_Parameter(f.name, f.default, hints[f.name].__metadata__[0]) for f in fields(command)]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,23 +67,23 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
-def parse(command: type[C], name: str, words: Sequence[str]) -> C:
-    """The record that the words spell. Raises UsageError, without importing anything heavy."""
+def parse(command: type[C], name: str, arguments: Sequence[str]) -> C:
+    """The record that the arguments spell. Raises UsageError, without importing anything heavy."""
     parser = _parser(command, name)
     try:
-        found, rest = parser.parse_known_intermixed_args(list(_hyphenated(words)))
+        namespace, rest = parser.parse_known_intermixed_args(list(_hyphenate(arguments)))
     except argparse.ArgumentError as error:
         raise UsageError(_mismatch(command, str(error.argument_name))) from None
     _refuse(command, name, rest)
-    present = {key: item for key, item in vars(found).items() if item is not None}
+    present = {key: item for key, item in vars(namespace).items() if item is not None}
     given = {key: tuple(item) if isinstance(item, list) else item for key, item in present.items()}
     _require(command, name, given)
     return command(**given)
 
 
-def asks_help(words: Sequence[str]) -> bool:
+def asks_help(arguments: Sequence[str]) -> bool:
     """Whether -h or --help is among the flags."""
-    return any(word in ("-h", "--help") for word in takewhile(lambda word: word != "--", words))
+    return any(word in ("-h", "--help") for word in takewhile(lambda word: word != "--", arguments))
 
 
 def help_of(command: type[Command], name: str) -> str:
@@ -101,7 +101,7 @@ def overview(commands: Mapping[str, type[Command]]) -> str:
 
 def flag_names(command: type[Command]) -> list[str]:
     """Every flag of a command, as it is typed."""
-    return [typed.name for typed in _typed(command) if not typed.is_word]
+    return [parameter.name for parameter in _parameters(command) if not parameter.is_positional]
 
 
 def _parser(command: type[Command], name: str) -> argparse.ArgumentParser:
@@ -111,13 +111,15 @@ def _parser(command: type[Command], name: str) -> argparse.ArgumentParser:
         add_help=False, allow_abbrev=False, exit_on_error=False,
     )  # fmt: skip
     groups = {True: parser.add_argument_group("words"), False: parser.add_argument_group("flags")}
-    for typed in _typed(command):
-        argument = typed.argument | {"help": typed.help}
+    for parameter in _parameters(command):
+        argument = parameter.argument | {"help": parameter.help}
         if "type" in argument:
-            argument["type"] = _checked(typed.name, argument["type"])
+            argument["type"] = _converter(parameter.name, argument["type"])
         # An absent word is None, not suppressed: argparse would read the marker of absence as if it had been typed.
-        argument |= {"default": None} if typed.is_word else {"dest": typed.field, "default": argparse.SUPPRESS}
-        groups[typed.is_word].add_argument(typed.name, **argument)
+        argument |= (
+            {"default": None} if parameter.is_positional else {"dest": parameter.field, "default": argparse.SUPPRESS}
+        )
+        groups[parameter.is_positional].add_argument(parameter.name, **argument)
     return parser
 
 
@@ -128,15 +130,17 @@ def _page(prog: str) -> argparse.HelpFormatter:
 def _usage(command: type[Command], name: str) -> str:
     """The words, and the flags that cannot be left out."""
     parts = []
-    for typed in _typed(command):
-        if typed.is_word:
-            parts.append(typed.argument["metavar"] if typed.is_required else f"[{typed.argument['metavar']}]")
-        elif typed.is_required:
-            parts.append(f"{typed.name} {typed.argument['metavar']}")
+    for parameter in _parameters(command):
+        if parameter.is_positional:
+            parts.append(
+                parameter.argument["metavar"] if parameter.is_required else f"[{parameter.argument['metavar']}]"
+            )
+        elif parameter.is_required:
+            parts.append(f"{parameter.name} {parameter.argument['metavar']}")
     return " ".join(["mezzotint", name, *parts, "[flags]"])
 
 
-def _checked(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _converter(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         try:
             return read(text)
@@ -148,17 +152,17 @@ def _checked(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-def _hyphenated(words: Sequence[str]) -> Iterable[str]:
+def _hyphenate(arguments: Sequence[str]) -> Iterable[str]:
     """--max_steps is --max-steps."""
     flags = True
-    for word in words:
+    for word in arguments:
         flags = flags and word != "--"
         name, equals, content = word.partition("=")
         yield name.replace("_", "-") + equals + content if flags and word.startswith("--") else word
 
 
 def _mismatch(command: type[Command], name: str) -> str:
-    takes_value = {typed.name: "type" in typed.argument for typed in _typed(command)}
+    takes_value = {parameter.name: "type" in parameter.argument for parameter in _parameters(command)}
     if takes_value[name]:
         return f"{name} needs a value; one that begins with '-' is written {name}=VALUE"
     return f"{name} takes no value"
@@ -173,9 +177,9 @@ def _refuse(command: type[Command], name: str, rest: Sequence[str]) -> None:
 
 
 def _require(command: type[Command], name: str, given: Mapping[str, Any]) -> None:
-    for typed in _typed(command):
-        if typed.is_required and typed.field not in given:
-            missing = typed.argument["metavar"] if typed.is_word else typed.name
+    for parameter in _parameters(command):
+        if parameter.is_required and parameter.field not in given:
+            missing = parameter.argument["metavar"] if parameter.is_positional else parameter.name
             raise UsageError(f"`mezzotint {name}` needs {missing}; as in `{command.example}`")
 
 

@@ -91,7 +91,7 @@ def systems(given: flags.Systems) -> int:
             print_record(card)
     else:
         rows = [[card["name"], card["title"], ", ".join(card["can"]), card["paper"]] for card in cards]
-        print_line("\n".join(_aligned([["name", "title", "can", "paper"], *rows])))
+        print_line("\n".join(_align([["name", "title", "can", "paper"], *rows])))
     for fault in mezzotint.plugin_faults():
         say(f"mezzotint: {fault}")
     closing("mezzotint train mdlm --data FILE")
@@ -103,7 +103,7 @@ def _card(card: Card) -> dict[str, Any]:
     return {"name": card.name, "title": card.title, "can": can, "paper": card.paper}
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

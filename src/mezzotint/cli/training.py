@@ -39,12 +39,12 @@ def train_embeddings(given: flags.TrainEmbeddings) -> int:
     out = given.out or mezzotint.next_out("embeddings", given.data)
     shared = {field.name: getattr(given, field.name) for field in fields(flags.Training)}
     narrow = (("factor", str(given.width)), ("tied", "true"))
-    asked = flags.Train(**{**shared, "system": "mdlm", "set": (*narrow, *given.set)})
+    train_flags = flags.Train(**{**shared, "system": "mdlm", "set": (*narrow, *given.set)})
     data = " ".join(quote(str(path)) for path in given.data)
-    return _train(asked, out, f"mezzotint train sed --data {data} --embeddings {quote(str(out))}")
+    return _train(train_flags, out, f"mezzotint train sed --data {data} --embeddings {quote(str(out))}")
 
 
-def _train(given: flags.Train, out: Path, then: str | None = None) -> int:
+def _train(given: flags.Train, out: Path, next_command: str | None = None) -> int:
     mezzotint.check_settings(given.system, given.size, dict(given.set), given.layout, given.embeddings is not None)
     if given.embeddings is not None:
         mezzotint.check_embeddings(given.embeddings)
@@ -61,7 +61,7 @@ def _train(given: flags.Train, out: Path, then: str | None = None) -> int:
     if last is not None and last.forecast is not None:
         print_forecast(last.forecast)
         return 0
-    return after_training(last, out, then)
+    return after_training(last, out, next_command)
 
 
 def _training(given: flags.Train, out: Path) -> Iterator[Progress]:
@@ -129,9 +129,9 @@ def resume(given: flags.Resume) -> int:
     if given.run == flags.BUNDLED and not given.run.exists():
         tuned = f"`mezzotint finetune {given.run} --data FILE` tunes it to other texts"
         raise UsageError(f"{given.run} came with Mezzotint, trained to its end; {tuned}")
-    finished = mezzotint.is_finished(given.run)  # of folders only, so that no hub is asked for checkpoints
+    is_finished = mezzotint.is_finished(given.run)  # of folders only, so that no hub is asked for checkpoints
     mezzotint.check_run(given.run)
-    if finished:
+    if is_finished:
         say(f"{given.run} is finished; nothing is left to train")
         closing(next_of(given.run), report_of(given.run))
         return 0
@@ -152,8 +152,8 @@ def train_control(given: flags.TrainControl) -> int:
         batch_size=given.batch_size, seed=given.seed,
     )  # fmt: skip
     progress(records, stderr())
-    chosen = "" if mezzotint.Can.CONTROL in card.can else " --choose best"
+    choice = "" if mezzotint.Can.CONTROL in card.can else " --choose best"
     name, values = next(iter(run.says.items()), ("FIELD", ("VALUE",)))
     wanted = quote(f"{name}={values[0]}")
-    closing(f"mezzotint control {quote(str(given.run))} --says {wanted}{chosen}", report_of(given.run))
+    closing(f"mezzotint control {quote(str(given.run))} --says {wanted}{choice}", report_of(given.run))
     return 0

@@ -1,1 +1,1 @@
-"""Runs side by side: what is asked (`asked`) and measured (`measure`), and how it is shown (`tables`, `page`)."""
+"""Runs side by side: the request (`request`), the measurement (`measure`), and its display (`tables`, `page`)."""

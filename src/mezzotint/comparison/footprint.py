@@ -14,10 +14,10 @@ TEXTS, STEPS = 64, 16
 
 def footprint(run: Path, texts: int = TEXTS, steps: int = STEPS) -> float | None:
     """10^6 bytes; None where the system does not tell, or the process fails."""
-    call = [sys.executable, "-m", "mezzotint.comparison.footprint", str(run), str(texts), str(steps)]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "mezzotint.comparison.footprint", str(run), str(texts), str(steps)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return float(done.stdout)
+        return float(process.stdout)
     except ValueError:
         return None
 
@@ -29,8 +29,8 @@ def main() -> None:
 
     texts, steps = map(int, sys.argv[2:4])
     load(sys.argv[1], device="cpu").generate(texts, steps=steps)
-    most = resident_peak()
-    print("unknown" if most is None else most / 1e6)
+    peak = resident_peak()
+    print("unknown" if peak is None else peak / 1e6)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mezzotint.assess import bound, of_texts
+from mezzotint.assess.scores import bound, text_scores
 from mezzotint.comparison.footprint import footprint
 from mezzotint.comparison.record import Compared, Comparison, Point
 from mezzotint.comparison.request import ComparisonRequest, check_compared
+from mezzotint.drafts import Sample
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.diversity import TrainingText
 from mezzotint.evaluate.fluency import Swept, matched_sweep
@@ -25,7 +26,7 @@ from mezzotint.evaluate.judge import tag
 from mezzotint.evaluate.table import Score
 from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
-from mezzotint.run import Run, Sample, load
+from mezzotint.run import Run, load
 from mezzotint.training import folder as files
 from mezzotint.training.checkpoint import parameter_counts
 from mezzotint.translation.scores import pair_scores
@@ -64,22 +65,22 @@ def compare(
     the most steps. `memory` is measured in a process of its own for each run. `tell` hears what is being done. Raises
     the errors of `check_compared` and `load`.
     """
-    asked = check_compared([Path(run) for run in runs], data, None if judge is None else Path(judge))
-    loaded = _named([load(run, device=device) for run in asked.runs], asked.runs)
+    request = check_compared([Path(run) for run in runs], data, None if judge is None else Path(judge))
+    loaded = _by_name([load(run, device=device) for run in request.runs], request.runs)
     tell("measuring sizes")
-    whole = [_whole(name, run, memory) for name, run in loaded.items()]
-    if asked.translators:
-        return _of_translators(asked, loaded, whole, seed, tell)
-    bench = ComparisonRun(loaded, asked.data, field, _judge(loaded, judge, device), n, seed, tell)
+    sizes = [_measure_size(name, run, memory) for name, run in loaded.items()]
+    if request.translators:
+        return _compare_translators(request, loaded, sizes, seed, tell)
+    bench = ComparisonRun(loaded, request.data, field, _load_judge(loaded, judge, device), n, seed, tell)
     chosen = tuple(sorted(set(steps))) or (CURVE if curve else STEPS)
-    compared = [replace(each, scores=scores) for each, scores in zip(whole, bench.bounds(), strict=True)]
+    compared = [replace(each, scores=scores) for each, scores in zip(sizes, bench.bounds(), strict=True)]
     points = bench.points(chosen)
-    own = list(of_texts(bench.held_out.like_samples(n), bench.judge, bench.training, bench.bistro))
+    data_scores = list(text_scores(bench.held_out.like_samples(n), bench.judge, bench.training, bench.bistro))
     if curve:
-        points = bench.matched(points, own, entropy_of_first)
-    about = bench.about(_called(asked.data, loaded)) | {"device": str(next(iter(loaded.values())).device)}
-    filled = [replace(each, points=found) for each, found in zip(compared, points, strict=True)]
-    return Comparison(filled, own, about, bench.notes)
+        points = bench.add_matched_nll(points, data_scores, entropy_of_first)
+    about = bench.about(_names_of(request.data, loaded)) | {"device": str(next(iter(loaded.values())).device)}
+    filled = [replace(each, points=its_points) for each, its_points in zip(compared, points, strict=True)]
+    return Comparison(filled, data_scores, about, bench.notes)
 
 
 class ComparisonRun:
@@ -107,7 +108,7 @@ class ComparisonRun:
             )
 
     def about(self, texts: Sequence[str]) -> dict[str, Any]:
-        """Under what the figures were measured."""
+        """The conditions of the measurement."""
         return {
             "texts": texts, "judge": tag(self.judge) if self.judge else None, "n": self.n,
             "seed": self.seed, "date": datetime.now(UTC).date().isoformat(),
@@ -127,95 +128,97 @@ class ComparisonRun:
             if left:
                 self.notes.append(f"{left:,} held-out texts do not fit all runs and are left out of the bounds.")
             self.texts = [texts.only(shared) for texts in self.texts]
-        alike = len({run.tokenizer.fingerprint for run in self.runs.values()}) == 1
-        if not alike:
+        is_one_tokenizer = len({run.tokenizer.fingerprint for run in self.runs.values()}) == 1
+        if not is_one_tokenizer:
             self.notes.append("The runs have different tokens: their bounds are compared by the character alone.")
         for (name, run), texts in zip(self.runs.items(), self.texts, strict=True):
             self.tell(f"{name}: the bound on held-out text")
             scores = list(bound(run, texts, seed=self.seed))
-            yield [score for score in scores if alike or score.name == "bound_bits_per_char"]
+            yield [score for score in scores if is_one_tokenizer or score.name == "bound_bits_per_char"]
 
     def points(self, steps: Sequence[int]) -> list[list[Point]]:
         """Every run's texts at every number of steps, scored and timed."""
-        found: list[list[Point]] = []
+        points: list[list[Point]] = []
         plans = {name: _plan(run, steps) for name, run in self.runs.items()}
-        seconds = self._timed(plans)
+        seconds = self._time(plans)
         for name, run in self.runs.items():
-            found.append([])
+            points.append([])
             for count in plans[name]:
                 self.tell(f"{name}: {self.n} texts" + ("" if count is None else f" in {count} steps"))
-                samples = self._written(run, count)
-                scores = list(of_texts([s.text for s in samples], self.judge, self.training, self.bistro))
+                samples = self._generate(run, count)
+                scores = list(text_scores([s.text for s in samples], self.judge, self.training, self.bistro))
                 times = seconds[name, count]
                 tokens = sum(len(s.ids) for s in samples) / len(samples)
                 nfe = float(np.mean([s.nfe for s in samples]))
                 spread = min(times), max(times)
-                found[-1].append(Point(count, nfe, median(times), spread, tokens / median(times), scores))
-        return found
+                points[-1].append(Point(count, nfe, median(times), spread, tokens / median(times), scores))
+        return points
 
-    def matched(self, points: list[list[Point]], own: Sequence[Score], first: bool) -> list[list[Point]]:
+    def add_matched_nll(
+        self, points: list[list[Point]], data_scores: Sequence[Score], first: bool
+    ) -> list[list[Point]]:
         """The points with judge NLL at one entropy."""
         if self.judge is None:
             self.notes.append("Nothing is brought to one entropy, because there is no judge.")
             return points
-        theirs = points[0][-1].scores if first else own
-        target = next(score.value for score in theirs if score.name == ENTROPY)
+        reference = points[0][-1].scores if first else data_scores
+        target = next(score.value for score in reference if score.name == ENTROPY)
         whose = f"of {next(iter(self.runs))}'s own texts" if first else "of the held-out texts"
         self.notes.append(
             f"Matched: judge NLL where a sweep over temperature reaches {target:.3f} nats, the word entropy {whose}."
         )
         return [
-            [replace(point, matched=self._at_entropy(name, run, point.steps, target)) for point in found]
-            for (name, run), found in zip(self.runs.items(), points, strict=True)
+            [replace(point, matched=self._nll_at_entropy(name, run, point.steps, target)) for point in run_points]
+            for (name, run), run_points in zip(self.runs.items(), points, strict=True)
         ]
 
-    def _at_entropy(self, name: str, run: Run, steps: int | None, target: float) -> Score:
+    def _nll_at_entropy(self, name: str, run: Run, steps: int | None, target: float) -> Score:
         assert self.judge is not None
         sweep = []
         for temperature in TEMPERATURES:
             self.tell(f"{name}: temperature {temperature:g}" + ("" if steps is None else f" in {steps} steps"))
-            samples = self._written(run, steps, temperature=temperature)
+            samples = self._generate(run, steps, temperature=temperature)
             sweep.append(Swept.of(temperature, [sample.text for sample in samples], self.judge))
         return matched_sweep(sweep, target)
 
-    def _written(self, run: Run, steps: int | None, n: int | None = None, **how: Any) -> list[Sample]:
-        asked: dict[str, Any] = {"seed": self.seed, **how} | ({} if steps is None else {"steps": steps})
-        return run.generate(n or self.n, **asked)
+    def _generate(self, run: Run, steps: int | None, n: int | None = None, **options: Any) -> list[Sample]:
+        options = {"seed": self.seed, **options} | ({} if steps is None else {"steps": steps})
+        return run.generate(n or self.n, **options)
 
-    def _timed(self, plans: dict[str, list[int | None]]) -> dict[tuple[str, int | None], list[float]]:
+    def _time(self, plans: dict[str, list[int | None]]) -> dict[tuple[str, int | None], list[float]]:
         """Seconds a text: the runs in turn, once to warm up and then REPEATS times."""
         count = min(TIMED, self.n)
-        found: dict[tuple[str, int | None], list[float]] = {}
+        seconds: dict[tuple[str, int | None], list[float]] = {}
         for turn in range(1 + REPEATS):
             self.tell(f"timing, {turn + 1} of {1 + REPEATS}")
             for name, plan in plans.items():
                 for steps in plan:
-                    began = time.perf_counter()
-                    self._written(self.runs[name], steps, count)
+                    start = time.perf_counter()
+                    self._generate(self.runs[name], steps, count)
                     if turn:
-                        found.setdefault((name, steps), []).append((time.perf_counter() - began) / count)
-        return found
+                        seconds.setdefault((name, steps), []).append((time.perf_counter() - start) / count)
+        return seconds
 
     def _training(self) -> TrainingText | None:
         """The texts that all runs were trained on, if they are the same and still here."""
-        said = [
+        sources = [
             (run.config["data"]["files"], [s["sha256"] for s in run.config["data"].get("sources", [])])
             for run in self.runs.values()
         ]
-        if any(other != said[0] for other in said):
+        if any(other != sources[0] for other in sources):
             self.notes.append("The runs were trained on different texts, so that what is new in theirs is left out.")
             return None
         return training_text(self.held_out.run)
 
 
 def _plan(run: Run, steps: Sequence[int]) -> list[int | None]:
-    """The steps that are asked of a run: none, once, where its texts do not depend on them."""
-    few, more = (run.generate(4, steps=count) for count in (1, 3))
-    fixed = [(s.text, s.nfe) for s in few] == [(s.text, s.nfe) for s in more]
-    return [None] if fixed else list(steps)
+    """The numbers of steps that a run is measured at: none, once, where its texts do not depend on them."""
+    one, three = (run.generate(4, steps=count) for count in (1, 3))
+    is_fixed = [(s.text, s.nfe) for s in one] == [(s.text, s.nfe) for s in three]
+    return [None] if is_fixed else list(steps)
 
 
-def _called(data: Sequence[str | Path], runs: Mapping[str, Run]) -> list[str]:
+def _names_of(data: Sequence[str | Path], runs: Mapping[str, Run]) -> list[str]:
     """What the held-out texts are called."""
     if data:
         return [Path(path).name for path in data]
@@ -223,37 +226,37 @@ def _called(data: Sequence[str | Path], runs: Mapping[str, Run]) -> list[str]:
     return [f"those withheld from {Path(path).name}" for path in run.config["data"]["files"]]
 
 
-def _of_translators(
-    asked: ComparisonRequest, runs: dict[str, Run], whole: Sequence[Compared], seed: int, tell: Callable[[str], None]
+def _compare_translators(
+    request: ComparisonRequest, runs: dict[str, Run], sizes: Sequence[Compared], seed: int, tell: Callable[[str], None]
 ) -> Comparison:
     compared = []
-    for each, run in zip(whole, runs.values(), strict=True):
+    for each, run in zip(sizes, runs.values(), strict=True):
         tell(f"{each.name}: writing from the held-out sources")
-        compared.append(replace(each, scores=list(pair_scores(run, asked.data, seed=seed))))
-    about = {"texts": _called(asked.data, runs), "seed": seed}
+        compared.append(replace(each, scores=list(pair_scores(run, request.data, seed=seed))))
+    about = {"texts": _names_of(request.data, runs), "seed": seed}
     return Comparison(compared, (), about, ["These runs write from a source: each is scored beside the references."])
 
 
-def _whole(name: str, run: Run, memory: bool) -> Compared:
-    needed = [run.folder / file for file in files.PUBLISHED]
-    teacher = not run.card.backbone
-    size = sum(p.stat().st_size for p in needed if p.exists() and not (teacher and p.name == files.FROZEN))
+def _measure_size(name: str, run: Run, memory: bool) -> Compared:
+    paths = [run.folder / file for file in files.PUBLISHED]
+    has_teacher = not run.card.backbone
+    size = sum(p.stat().st_size for p in paths if p.exists() and not (has_teacher and p.name == files.FROZEN))
     peak = footprint(run.folder) if memory else None
     return Compared(name, run.card.name, sum(parameter_counts(run.system)), size / 1e6, peak, ())
 
 
-def _named(runs: Sequence[Run], paths: Sequence[Path]) -> dict[str, Run]:
+def _by_name(runs: Sequence[Run], paths: Sequence[Path]) -> dict[str, Run]:
     """Runs by their names; by their paths where two have the same name."""
     names = [run.name for run in runs]
     twice = len(set(names)) < len(names)
     return {str(path) if twice else run.name: run for run, path in zip(runs, paths, strict=True)}
 
 
-def _judge(runs: dict[str, Run], judge: str | Path | None, device: str) -> Judge | None:
+def _load_judge(runs: dict[str, Run], judge: str | Path | None, device: str) -> Judge | None:
     if judge is None:
         return Judge(load(bundled_judge(), device=device)) if all(map(is_bistro, runs.values())) else None
-    found = Judge(load(judge, device=device))
+    judge_model = Judge(load(judge, device=device))
     for name, run in runs.items():
-        if run.weights_sha256 == found.run.weights_sha256:
+        if run.weights_sha256 == judge_model.run.weights_sha256:
             raise UsageError(f"{judge} has the weights of {name} and cannot judge it; name an ar run of another seed")
-    return found
+    return judge_model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mezzotint.comparison.record import Compared, Comparison, Point
 from mezzotint.comparison.request import MARK
-from mezzotint.comparison.tables import Cell, Table, called, tables
+from mezzotint.comparison.tables import Cell, Table, column_title, tables
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.table import Score
 from mezzotint.training import folder as files
@@ -24,66 +24,65 @@ AXES: tuple[tuple[str, str, Callable[[Point], float]], ...] = (
 )
 
 
-def write_page(found: Comparison, out: Path) -> Path:
+def write_page(comparison: Comparison, out: Path) -> Path:
     """Write the page, and its figures beside it, each whole or not at all; returns the path of the figures."""
     figures = out.with_suffix(".json")
     try:
-        files.put_json(figures, found.to_json())
-        files.put(out, page(found))
+        files.put_json(figures, comparison.to_json())
+        files.put(out, page(comparison))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
     return figures
 
 
-def page(found: Comparison) -> str:
+def page(comparison: Comparison) -> str:
     """The page as HTML."""
-    shown = tables(found)
-    sections = {"What is compared": _about(found)}
-    if any(run.points for run in found.runs):
-        sections |= {f"Quality against {word}": _charts(found, word, label, at) for word, label, at in AXES}
-    sections |= {each.title: _table(each) for each in shown}
-    names = " · ".join(run.name for run in found.runs)
+    sections = {"What is compared": _about(comparison)}
+    if any(run.points for run in comparison.runs):
+        sections |= {f"Quality against {word}": _charts(comparison, word, label, at) for word, label, at in AXES}
+    sections |= {each.title: _table(each) for each in tables(comparison)}
+    names = " · ".join(run.name for run in comparison.runs)
     return document(MARK.partition(" · ")[2], names, "", sections)
 
 
-def charts(found: Comparison, word: str, label: str, at: Callable[[Point], float]) -> list[Chart]:
+def charts(comparison: Comparison, word: str, label: str, at: Callable[[Point], float]) -> list[Chart]:
     """Scores of what the runs write, and NLL at one entropy, against what it costs."""
-    own = {score.name: score.value for score in found.data}
+    data = {score.name: score.value for score in comparison.data}
     drawn = []
     for name in (*DRAWN, "judge_nll_matched"):
-        lines = [line for run in found.runs if (line := _line(run, name, at)) is not None]
-        level = ("the held-out texts", own[name]) if isfinite(own.get(name, float("nan"))) else None
+        lines = [line for run in comparison.runs if (line := _line(run, name, at)) is not None]
+        level = ("the held-out texts", data[name]) if isfinite(data.get(name, float("nan"))) else None
         if lines:
-            said = "judge NLL, matched entropy" if name == "judge_nll_matched" else called(name)
-            drawn.append(Chart(f"{said} against {word}", label, said, lines, level, doubling=True))
+            title = "judge NLL, matched entropy" if name == "judge_nll_matched" else column_title(name)
+            drawn.append(Chart(f"{title} against {word}", label, title, lines, level, doubling=True))
     return drawn
 
 
 def _line(run: Compared, name: str, at: Callable[[Point], float]) -> Line | None:
-    pairs = [(at(point), score.value) for point in run.points if (score := _scored(point, name)) is not None]
-    kept = sorted((x, y) for x, y in pairs if isfinite(y) and x > 0)
-    return Line(run.name, [x for x, _ in kept], [y for _, y in kept], marks=True) if kept else None
+    pairs = [(at(point), score.value) for point in run.points if (score := _score(point, name)) is not None]
+    finite = sorted((x, y) for x, y in pairs if isfinite(y) and x > 0)
+    return Line(run.name, [x for x, _ in finite], [y for _, y in finite], marks=True) if finite else None
 
 
-def _scored(point: Point, name: str) -> Score | None:
+def _score(point: Point, name: str) -> Score | None:
     return point.matched if name == "judge_nll_matched" else point.score(name)
 
 
-def _charts(found: Comparison, word: str, label: str, at: Callable[[Point], float]) -> str:
-    drawn = [f"<figure>{svg(chart, f'{word}{i}')}</figure>" for i, chart in enumerate(charts(found, word, label, at))]
+def _charts(comparison: Comparison, word: str, label: str, at: Callable[[Point], float]) -> str:
+    drawn = [
+        f"<figure>{svg(chart, f'{word}{i}')}</figure>" for i, chart in enumerate(charts(comparison, word, label, at))
+    ]
     return f'<div class="charts">{"".join(drawn)}</div>'
 
 
-def _about(found: Comparison) -> str:
-    told = {name: ", ".join(value) if isinstance(value, list) else value for name, value in found.about.items()}
-    facts = described(
-        "facts", [(escape(name), escape("none" if said in (None, "") else str(said))) for name, said in told.items()]
-    )
-    return facts + "".join(missing(escape(note)) for note in found.notes)
+def _about(comparison: Comparison) -> str:
+    facts = {name: ", ".join(value) if isinstance(value, list) else value for name, value in comparison.about.items()}
+    rows = [(escape(name), escape("none" if value in (None, "") else str(value))) for name, value in facts.items()]
+    return described("facts", rows) + "".join(missing(escape(note)) for note in comparison.notes)
 
 
-def _table(shown: Table) -> str:
-    return table([escape(name) for name in shown.head], [[_html(cell) for cell in row] for row in shown.rows])
+def _table(content: Table) -> str:
+    return table([escape(name) for name in content.head], [[_html(cell) for cell in row] for row in content.rows])
 
 
 def _html(cell: Cell) -> str:

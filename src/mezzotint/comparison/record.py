@@ -69,7 +69,7 @@ class Comparison:
     data: Sequence[Score] = ()
     """The held-out texts' own values."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """Under what all of it was measured."""
+    """The conditions of the measurement."""
     notes: Sequence[str] = ()
     """What is left out, and why."""
 

@@ -47,7 +47,7 @@ def check_compared(
         check_data(data)
     if out is not None:
         _check_out(out)
-    return ComparisonRequest(runs, data or _own(list(configs.values())), translators)
+    return ComparisonRequest(runs, data or _shared_data(list(configs.values())), translators)
 
 
 def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:
@@ -58,14 +58,14 @@ def _check_judge(judge: Path, runs: Sequence[Path], translators: bool) -> None:
         raise UsageError(f"{judge} is compared itself and cannot judge; train an ar run with another seed")
 
 
-def _own(configs: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+def _shared_data(configs: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     """The held-out texts that all runs share, none where each finds them by itself; UsageError where there are none."""
     sources = [config["data"] for config in configs]
     if all(names_bistro(source["files"]) for source in sources):
         return [BISTRO]
-    named = {tuple(source["valid"] or ()) for source in sources}
-    if len(named) == 1 and all(named):
-        return list(named.pop())
+    valid = {tuple(source["valid"] or ()) for source in sources}
+    if len(valid) == 1 and all(valid):
+        return list(valid.pop())
     origins = [[source.get(key) for key in ("files", "valid", "field", "layout", "pair")] for source in sources]
     if all(origin == origins[0] for origin in origins) and sources[0]["files"]:
         return []  # withheld from the same files

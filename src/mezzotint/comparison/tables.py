@@ -10,7 +10,7 @@ from mezzotint.evaluate.table import Score, figures
 
 QUALITY = ("judge_nll", "perplexity", "entropy_words", "distinct_2", "self_bleu", "unseen_trigrams", "valid_share")
 """The scores of texts that are shown, those that were measured."""
-WORDS = {
+TITLES = {
     "judge_nll": "judge NLL", "perplexity": "perplexity", "entropy_words": "word entropy", "distinct_2": "distinct 2",
     "self_bleu": "self-BLEU", "unseen_trigrams": "unseen trigrams", "valid_share": "accepted",
     "bound_nats_per_token": "nats a token", "bound_bits_per_char": "bits a character",
@@ -46,40 +46,41 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
 
-def tables(found: Comparison) -> list[Table]:
+def tables(comparison: Comparison) -> list[Table]:
     """The tables of a comparison; that of texts is missing where nothing was written freely."""
-    return [_of_runs(found), *([_of_texts(found)] if any(run.points for run in found.runs) else [])]
+    has_texts = any(run.points for run in comparison.runs)
+    return [_runs_table(comparison), *([_texts_table(comparison)] if has_texts else [])]
 
 
-def _of_runs(found: Comparison) -> Table:
-    names = list(dict.fromkeys(score.name for run in found.runs for score in run.scores))
-    memory = any(run.peak_mb is not None for run in found.runs)
-    head = ["run", "system", "parameters", "MB on disk", *(["MB in memory"] if memory else [])]
+def _runs_table(comparison: Comparison) -> Table:
+    names = list(dict.fromkeys(score.name for run in comparison.runs for score in run.scores))
+    has_memory = any(run.peak_mb is not None for run in comparison.runs)
+    head = ["run", "system", "parameters", "MB on disk", *(["MB in memory"] if has_memory else [])]
     rows = []
-    for run in found.runs:
+    for run in comparison.runs:
         scores = {score.name: score for score in run.scores}
         size = [Cell(run.params, form="{:,.0f}"), Cell(run.disk_mb, form="{:.1f}")]
-        size += [Cell(run.peak_mb, form="{:,.0f}")] if memory else []
+        size += [Cell(run.peak_mb, form="{:,.0f}")] if has_memory else []
         rows.append([Cell(run.name), Cell(run.system), *size, *(_cell(scores.get(name)) for name in names)])
-    return Table("The runs", [*head, *map(called, names)], rows)
+    return Table("The runs", [*head, *map(column_title, names)], rows)
 
 
-def _of_texts(found: Comparison) -> Table:
-    points = [point for run in found.runs for point in run.points]
+def _texts_table(comparison: Comparison) -> Table:
+    points = [point for run in comparison.runs for point in run.points]
     names = [name for name in QUALITY if any(point.score(name) for point in points)]
-    swept = any(point.matched for point in points)
-    head = ["run", "steps", "evaluations", "ms a text", "tokens a second", *map(called, names)]
+    has_matched = any(point.matched for point in points)
+    head = ["run", "steps", "evaluations", "ms a text", "tokens a second", *map(column_title, names)]
     rows = []
-    for run in found.runs:
+    for run in comparison.runs:
         for point in run.points:
             scores = [_cell(point.score(name)) for name in names]
-            rows.append([Cell(run.name), *_cost(point), *scores, *([_cell(point.matched)] if swept else [])])
-    if found.data:
-        own = {score.name: score for score in found.data}
+            rows.append([Cell(run.name), *_cost(point), *scores, *([_cell(point.matched)] if has_matched else [])])
+    if comparison.data:
+        data = {score.name: score for score in comparison.data}
         blank = [Cell(None)] * 4
-        beside = [_cell(own.get(name)) for name in names]
-        rows.append([Cell("the held-out texts"), *blank, *beside, *([Cell(None)] if swept else [])])
-    return Table("What they write", [*head, *(["NLL, matched"] if swept else [])], rows)
+        beside = [_cell(data.get(name)) for name in names]
+        rows.append([Cell("the held-out texts"), *blank, *beside, *([Cell(None)] if has_matched else [])])
+    return Table("What they write", [*head, *(["NLL, matched"] if has_matched else [])], rows)
 
 
 def _cost(point: Point) -> list[Cell]:
@@ -88,9 +89,9 @@ def _cost(point: Point) -> list[Cell]:
     return [steps, Cell(point.nfe, form="{:.1f}"), Cell(1000 * point.seconds, form="{:.1f}"), rate]
 
 
-def called(name: str) -> str:
-    """A score in the head of a column."""
-    return WORDS.get(name, name.replace("_", " "))
+def column_title(name: str) -> str:
+    """The title of a score's column."""
+    return TITLES.get(name, name.replace("_", " "))
 
 
 def _cell(score: Score | None) -> Cell:

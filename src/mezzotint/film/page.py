@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mezzotint.film.reel import Film
 
-WHOLE = """<!doctype html>
+TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -51,7 +51,7 @@ def page(film: Film) -> str:
         for still in film.shown
     ]
     texts = film.stills[-1].texts if film.stills else []
-    return WHOLE.format(
+    return TEMPLATE.format(
         title=escape(film.title), style=style, style_hash=_hash(style), script=script, script_hash=_hash(script),
         texts="".join(f"<li>{escape(text)}</li>" for text in texts),
         caption=escape(film.stills[-1].caption) if film.stills else "",

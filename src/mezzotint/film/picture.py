@@ -36,13 +36,13 @@ def picture(film: Film) -> bytes:
 
     folder = Path(get_data_path()) / "fonts" / "ttf"
     plain, bold = (ImageFont.truetype(folder / f"DejaVuSans{kind}.ttf", SIZE) for kind in ("", "-Bold"))
-    drawn = [list(_words(still, plain, bold)) for still in film.shown]
-    height = 2 * MARGIN + LINE * (1 + max((line for words in drawn for _, line, _, _ in words), default=0))
-    first, *others = [_frame(words, height, plain, bold) for words in drawn] or [_frame([], height, plain, bold)]
-    out = BytesIO()
+    frames = [list(_words(still, plain, bold)) for still in film.shown]
+    height = 2 * MARGIN + LINE * (1 + max((line for words in frames for _, line, _, _ in words), default=0))
+    first, *others = [_frame(words, height, plain, bold) for words in frames] or [_frame([], height, plain, bold)]
+    gif = BytesIO()
     pauses = [PAUSE] * len(others) + [LAST]
-    first.save(out, "GIF", save_all=True, append_images=others, duration=pauses, loop=0)
-    return out.getvalue()
+    first.save(gif, "GIF", save_all=True, append_images=others, duration=pauses, loop=0)
+    return gif.getvalue()
 
 
 def _words(still: Still, plain: FreeTypeFont, bold: FreeTypeFont) -> Iterator[Word]:
@@ -50,7 +50,7 @@ def _words(still: Still, plain: FreeTypeFont, bold: FreeTypeFont) -> Iterator[Wo
     for row in still.rows[:ROWS]:
         x = 0.0
         for cell in row:
-            text = _shown(cell, at_edge=x == 0)
+            text = _text_of(cell, at_edge=x == 0)
             width = (bold if cell.kind == "given" else plain).getlength(text)
             if x and x + width > WIDTH - 2 * MARGIN:
                 x, line, text = 0.0, line + 1, text.removeprefix(" ")
@@ -63,7 +63,7 @@ def _words(still: Still, plain: FreeTypeFont, bold: FreeTypeFont) -> Iterator[Wo
     yield MARGIN, line, still.caption, "soft"
 
 
-def _shown(cell: Cell, *, at_edge: bool) -> str:
+def _text_of(cell: Cell, *, at_edge: bool) -> str:
     text = cell.text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", " ")
     return text.removeprefix(" ") if at_edge else text
 

@@ -1,4 +1,4 @@
-"""What is kept of some drafts while they go by, and the file that it becomes."""
+"""A film: stills kept of drafts as they pass, and the file that they become."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 from mezzotint.errors import UsageError
 
 if TYPE_CHECKING:
-    from mezzotint.run import Draft, Piece
+    from mezzotint.drafts import Draft, Piece
 
-SURE = (0.9, 0.5, 0.2, 0.0)
+CONFIDENCE = (0.9, 0.5, 0.2, 0.0)
 """The least probabilities with which the tokens of each class were chosen, the surest class first."""
-
-
-MOST = 240
+MAX_STILLS = 240
 """About so many frames are kept of a long film: half a minute of them."""
 
 
@@ -38,7 +36,7 @@ class Still:
     rows: list[list[Cell]]
     caption: str
     texts: list[str]
-    """The finished texts, where it is the last of some."""
+    """The finished texts, where it is the last of their generation."""
 
 
 class Film:
@@ -60,7 +58,7 @@ class Film:
     @property
     def shown(self) -> list[Still]:
         """The stills, evenly thinned out where they are many; those with finished texts are always among them."""
-        every = ceil(len(self.stills) / MOST)
+        every = ceil(len(self.stills) / MAX_STILLS)
         return [still for i, still in enumerate(self.stills) if i % every == 0 or still.texts]
 
     def save(self, path: Path) -> None:
@@ -69,7 +67,7 @@ class Film:
 
         check_film(path)
         try:
-            put(path, _makers()[path.suffix.lower()](self))
+            put(path, _writers()[path.suffix.lower()](self))
         except OSError as error:
             raise UsageError(f"the film {path} cannot be written: {error.strerror}") from None
 
@@ -82,7 +80,7 @@ def check_film(path: Path) -> None:
         raise UsageError(f"the film {path} cannot be written: {path.parent} is no folder that can be written to")
 
 
-def _makers() -> Mapping[str, Callable[[Film], str | bytes]]:
+def _writers() -> Mapping[str, Callable[[Film], str | bytes]]:
     from mezzotint.film.page import page
     from mezzotint.film.picture import picture
 
@@ -94,4 +92,4 @@ def _cell(piece: Piece, row: int, place: int) -> Cell:
         return Cell(" " + "░" * (2 + (5 * row + 7 * place) % 6), "hidden")
     if piece.given:
         return Cell(piece.text, "given")
-    return Cell(piece.text, f"c{3 - next(i for i, least in enumerate(SURE) if piece.confidence >= least)}")
+    return Cell(piece.text, f"c{3 - next(i for i, least in enumerate(CONFIDENCE) if piece.confidence >= least)}")

@@ -19,7 +19,7 @@ from mezzotint.serve import events, latent, refusals, schema, writing
 from mezzotint.serve.guard import Guard
 from mezzotint.serve.refusals import Refusal
 from mezzotint.serve.settings import Access, Limits
-from mezzotint.serve.state import ServerState, house_of
+from mezzotint.serve.state import ServerState, state_of
 from mezzotint.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -37,51 +37,51 @@ api = APIRouter(responses=schema.FAULTS)
 @api.get("/v1/models", response_model=schema.Models)
 async def models(request: Request) -> schema.Models:
     """The runs that are served."""
-    house = house_of(request)
-    return schema.Models(data=[house.model(name) for name in house.workers])
+    state = state_of(request)
+    return schema.Models(data=[state.model(name) for name in state.workers])
 
 
 @api.get("/v1/models/{model:path}", response_model=schema.Model)
 async def model(request: Request, model: str) -> schema.Model:
     """One of them."""
-    return house_of(request).model(model)
+    return state_of(request).model(model)
 
 
 @api.post("/v1/completions", response_model=schema.Completion, responses={200: {"content": {events.KIND: {}}}})
-async def completions(request: Request, asked: schema.CompletionRequest) -> Any:
+async def completions(request: Request, body: schema.CompletionRequest) -> Any:
     """Texts that begin with the prompt and, where there is a suffix, end with it; in OpenAI's form.
 
     With `stream`, of each text what is written without a hole from the left, as soon as it is.
     """
-    house, n = house_of(request), asked.n or 1
-    worker = house.worker(asked.model)
-    writing.bounded(house.limits, {"n": n, "steps": asked.steps}, asked.prompt, asked.suffix)
-    stop, how = writing.stops(asked, house.limits), writing.completion_call(asked)
-    found = writing.news(worker, request, n, how, film=bool(asked.stream))
-    if asked.stream:
-        return await events.sent(events.of_completion(worker.run, asked, stop, found))
-    answer, spent = writing.completion(worker.run, asked, stop, await writing.last(found))
+    state, n = state_of(request), body.n or 1
+    worker = state.worker(body.model)
+    writing.check_limits(state.limits, {"n": n, "steps": body.steps}, body.prompt, body.suffix)
+    stop, options = writing.stop_texts(body, state.limits), writing.completion_options(body)
+    results = writing.run_job(worker, request, n, options, wants_drafts=bool(body.stream))
+    if body.stream:
+        return await events.stream(events.completion_events(worker.run, body, stop, results))
+    answer, spent = writing.completion_of(worker.run, body, stop, await writing.last(results))
     return answer.model_copy(update={"usage": spent})
 
 
 @api.post("/v1/canvas", response_model=schema.Written, responses={200: {"content": {events.KIND: {}}}})
-async def canvas(request: Request, asked: schema.CanvasRequest) -> Any:
+async def canvas(request: Request, body: schema.CanvasRequest) -> Any:
     """Texts with a beginning, with gaps, from a source, or free.
 
     With `stream`, every draft (`canvas.frame`) as a server-sent event, then the texts, then `[DONE]`.
     """
-    house = house_of(request)
-    worker = house.worker(asked.model)
-    numbers = {"n": asked.n, "steps": asked.steps, "length": asked.length or 0}
-    tree = None if asked.wanted is None else asked.wanted.tree
-    writing.bounded(house.limits, numbers, asked.template, asked.prefix, asked.source, tree)
-    how: Any = writing.canvas_call(asked) if asked.source is None else writing.source_call(asked)
-    if asked.source is None and Can.TRANSLATE in worker.run.card.can:
+    state = state_of(request)
+    worker = state.worker(body.model)
+    numbers = {"n": body.n, "steps": body.steps, "length": body.length or 0}
+    tree = None if body.wanted is None else body.wanted.tree
+    writing.check_limits(state.limits, numbers, body.template, body.prefix, body.source, tree)
+    work: Any = writing.canvas_options(body) if body.source is None else writing.source_call(body)
+    if body.source is None and Can.TRANSLATE in worker.run.card.can:
         raise UsageError(f"{worker.run.card.name} writes from a text; give it as `source`")
-    found = writing.news(worker, request, asked.n, how, film=asked.stream)
-    if asked.stream:
-        return await events.sent(events.of_canvas(worker.run, asked, found))
-    return writing.canvas(worker.run, asked, await writing.last(found))
+    results = writing.run_job(worker, request, body.n, work, wants_drafts=body.stream)
+    if body.stream:
+        return await events.stream(events.canvas_events(worker.run, body, results))
+    return writing.canvas_of(worker.run, body, await writing.last(results))
 
 
 @api.get("/healthz", response_model=schema.Health)
@@ -93,23 +93,23 @@ async def healthz() -> schema.Health:
 @api.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> str:
     """Counts in Prometheus's text form."""
-    house = house_of(request)
+    state = state_of(request)
     lines = [
         "# HELP mezzotint_requests_total Answers, by address and status.",
         "# TYPE mezzotint_requests_total counter",
     ]
-    for (path, status), count in sorted(house.answers.items()):
+    for (path, status), count in sorted(state.answers.items()):
         lines.append(f'mezzotint_requests_total{{path="{path}",status="{status}"}} {count}')
-    for name, told, kind in (
+    for name, help_text, kind in (
         ("batches", "Batches written.", "counter"), ("rows", "Texts written.", "counter"),
         ("tokens", "Tokens written.", "counter"), ("evaluations", "Network evaluations, text by text.", "counter"),
         ("waiting", "Requests that wait for their turn.", "gauge"),
     ):  # fmt: skip
-        whole = f"mezzotint_{name}_total" if kind == "counter" else f"mezzotint_{name}"
-        lines += [f"# HELP {whole} {told}", f"# TYPE {whole} {kind}"]
-        for run, worker in house.workers.items():
+        metric = f"mezzotint_{name}_total" if kind == "counter" else f"mezzotint_{name}"
+        lines += [f"# HELP {metric} {help_text}", f"# TYPE {metric} {kind}"]
+        for run, worker in state.workers.items():
             count = getattr(worker.count, name) if kind == "counter" else worker.waiting
-            lines.append(f"{whole}{{model={json.dumps(run, ensure_ascii=False)}}} {count}")
+            lines.append(f"{metric}{{model={json.dumps(run, ensure_ascii=False)}}} {count}")
     return "\n".join(lines) + "\n"
 
 
@@ -125,19 +125,19 @@ def make_app(
         if names.count(name) > 1:
             raise UsageError(f"two runs are called {name}; rename the folder of one of them")
     limits = limits or Limits()
-    house = ServerState(limits, {run.name: Worker(run, limits, deterministic) for run in runs})
+    state = ServerState(limits, {run.name: Worker(run, limits, deterministic) for run in runs})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        for worker in house.workers.values():
+        for worker in state.workers.values():
             worker.close()
 
     app = FastAPI(
         title="Mezzotint", version=version("mezzotint"), lifespan=lifespan, docs_url=None, redoc_url=None,
         description="Text generated by denoising. Errors are sentences, in OpenAI's form.",
     )  # fmt: skip
-    app.state.house = house
+    app.state.server = state
     app.include_router(api)
     app.include_router(latent.api)
     for address, (name, kind) in PAGE.items():
@@ -145,9 +145,9 @@ def make_app(
     app.add_exception_handler(MezzotintError, refusals.on_refusal)
     app.add_exception_handler(Refusal, refusals.on_refusal)
     app.add_exception_handler(HTTPException, refusals.on_http)
-    app.add_exception_handler(RequestValidationError, refusals.on_misfit)
+    app.add_exception_handler(RequestValidationError, refusals.on_invalid)
     app.add_exception_handler(Exception, refusals.on_refusal)
-    return Guard(app, access or Access(), limits, house.answers)
+    return Guard(app, access or Access(), limits, state.answers)
 
 
 def _static(name: str, kind: str) -> Any:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mezzotint.serve.refusals import Refusal, refused
+from mezzotint.serve.refusals import Refusal, answer
 from mezzotint.serve.settings import Access, Limits, is_loopback
 
 OPEN = ("/", "/page.css", "/page.js", "/healthz")
@@ -46,7 +46,7 @@ class Guard:
             return
         started = False
 
-        async def headed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -58,14 +58,14 @@ class Guard:
         try:
             self._admit(_headers(scope), scope["path"])
             if scope["method"] == "POST":
-                receive = _again(await self._body(receive), receive)
+                receive = _replay(await self._body(receive), receive)
                 # What is posted is JSON, whatever it is called: curl's -d calls it a form.
                 kept = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
                 scope["headers"] = [*kept, (b"content-type", b"application/json")]
         except Refusal as refusal:
-            await refused(refusal)(scope, receive, headed)
+            await answer(refusal)(scope, receive, send_with_headers)
             return
-        await self.app(scope, receive, headed)
+        await self.app(scope, receive, send_with_headers)
 
     def _admit(self, headers: Mapping[str, str], path: str) -> None:
         """Refusal of who has no key, and of pages of other sites, which a browser here may have open."""
@@ -77,8 +77,8 @@ class Guard:
             raise Refusal(403, "pages of other sites may not ask this server", "wrong_origin")
         if self.access.key is None or path in OPEN:
             return
-        scheme, _, shown = headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(shown.strip().encode("latin-1"), self.access.key.encode("latin-1"))
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        same = hmac.compare_digest(key.strip().encode("latin-1"), self.access.key.encode("latin-1"))
         if scheme.lower() != "bearer" or not same:
             raise Refusal(401, "this server asks for its key, as in `Authorization: Bearer KEY`", "invalid_api_key")
 
@@ -96,8 +96,8 @@ class Guard:
         return bytes(body)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that has been read, once more; what comes after it as it comes."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body which has been read once more, then what comes after it."""
     left = [body]
 
     async def read() -> Message:
@@ -120,5 +120,5 @@ def _hostname(address: str) -> str | None:
 
 
 def _path(scope: Scope) -> str:
-    """The address as it is written down, so that nobody can fill the metrics with made-up ones."""
+    """The route's address, so that nobody can fill the metrics with made-up ones."""
     return str(getattr(scope.get("route"), "path", "other"))

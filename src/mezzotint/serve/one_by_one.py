@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def singly(run: Run, tasks: Sequence[Task]) -> Iterator[Draft]:
-    """The drafts of tasks of one text each as those of one task, every text a step further in each."""
+def drafts_one_by_one(run: Run, tasks: Sequence[Task]) -> Iterator[Draft]:
+    """The drafts of tasks of one text each as those of one task; every text goes a step further in each."""
     latest: list[Draft] = []
-    for moment in zip_longest(*(_alone(run, task) for task in tasks)):
+    for moment in zip_longest(*(_drafts_of(run, task) for task in tasks)):
         latest = [new or old for new, old in zip_longest(moment, latest)]
-        yield _joined(latest)
+        yield _merge(latest)
 
 
-def _alone(run: Run, task: Task) -> Iterator[Draft]:
+def _drafts_of(run: Run, task: Task) -> Iterator[Draft]:
     return (draft for [draft] in run.together([task]))
 
 
-def _joined(drafts: Sequence[Draft]) -> Draft:
+def _merge(drafts: Sequence[Draft]) -> Draft:
     done = all(draft.done for draft in drafts)
     return Draft(
         step=max(draft.step for draft in drafts),
         steps=drafts[0].steps,
-        t=_all(draft.t for draft in drafts),
-        rows=_all(draft.rows for draft in drafts),
-        nfe=_all(draft.nfe for draft in drafts),
+        t=_concatenate(draft.t for draft in drafts),
+        rows=_concatenate(draft.rows for draft in drafts),
+        nfe=_concatenate(draft.nfe for draft in drafts),
         done=done,
-        samples=_all(draft.samples for draft in drafts) if done else [],
+        samples=_concatenate(draft.samples for draft in drafts) if done else [],
     )
 
 
-def _all(lists: Iterable[Sequence[T]]) -> list[T]:
-    return [one for some in lists for one in some]
+def _concatenate(lists: Iterable[Sequence[T]]) -> list[T]:
+    return [item for each in lists for item in each]

@@ -32,18 +32,18 @@ class Refusal(Exception):
             self.headers["WWW-Authenticate"] = "Bearer"
 
 
-def body(status: int, sentence: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """The object that stands for an error."""
+def error_body(status: int, sentence: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """An error as the JSON object of OpenAI's API."""
     kind = KINDS.get(status, "invalid_request_error")
     return {"error": {"message": sentence, "type": kind, "param": param, "code": code}}
 
 
-def refused(refusal: Refusal) -> JSONResponse:
-    """The answer to a request that is not served."""
-    return JSONResponse(body(refusal.status, str(refusal), refusal.code), refusal.status, refusal.headers)
+def answer(refusal: Refusal) -> JSONResponse:
+    """The HTTP answer to a request that is not served."""
+    return JSONResponse(error_body(refusal.status, str(refusal), refusal.code), refusal.status, refusal.headers)
 
 
-def of(error: BaseException) -> Refusal:
+def refusal_of(error: BaseException) -> Refusal:
     """Any error as a refusal; what is not the caller's fault says nothing of where it happened."""
     if isinstance(error, Refusal):
         return error
@@ -53,22 +53,22 @@ def of(error: BaseException) -> Refusal:
 
 
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
-    return refused(of(error))
+    return answer(refusal_of(error))
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     sentence = SENTENCES.get(error.status_code, str(error.detail))
     headers: Mapping[str, str] | None = error.headers
-    return JSONResponse(body(error.status_code, sentence), error.status_code, headers)
+    return JSONResponse(error_body(error.status_code, sentence), error.status_code, headers)
 
 
-async def on_misfit(request: Request, error: Exception) -> JSONResponse:
+async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part != "body"]
     name = place[0] if place and first["type"] != "json_invalid" else None
-    return JSONResponse(body(400, _sentence(first, place), param=name), 400)
+    return JSONResponse(error_body(400, _sentence(first, place), param=name), 400)
 
 
 def _sentence(fault: Mapping[str, Any], place: Sequence[str]) -> str:

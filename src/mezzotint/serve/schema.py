@@ -1,4 +1,4 @@
-"""What is asked and answered over HTTP; the OpenAPI document is drawn from here."""
+"""Request bodies and answers over HTTP; the OpenAPI document is drawn from here."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def serve_runs(
 
     from mezzotint.serve.app import make_app
 
-    with bound(host, port) as listening:
-        access = Access(host, listening.getsockname()[1], key)
+    with listen(host, port) as listener:
+        access = Access(host, listener.getsockname()[1], key)
         app = make_app(
             [mezzotint.load(run, device=device) for run in runs], access, limits, deterministic=deterministic
         )
@@ -45,21 +45,21 @@ def serve_runs(
             app, http="h11", loop="asyncio", ws="none", log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=3,
         )  # fmt: skip
-        shown = f"[{host}]" if ":" in host else host
-        ready(f"http://{shown}:{access.port}")
-        uvicorn.Server(config).run(sockets=[listening])
+        address = f"[{host}]" if ":" in host else host
+        ready(f"http://{address}:{access.port}")
+        uvicorn.Server(config).run(sockets=[listener])
 
 
-def bound(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; UsageError where it cannot."""
     if not 0 <= port < 2**16:
         raise UsageError(f"a port is a whole number from 0 to {2**16 - 1}, not {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{host}:{port} cannot be listened on ({reason}); try another --port") from None
-    return found
+    return listener

@@ -1,4 +1,4 @@
-"""What one server has: its runs, each with its worker."""
+"""The state of one server: its runs, each with its worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mezzotint.serve.worker import Worker
 
 @dataclass
 class ServerState:
-    """What one server has."""
+    """The state of one server."""
 
     limits: Limits
     workers: Mapping[str, Worker]
@@ -27,13 +27,13 @@ class ServerState:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def worker(self, name: str) -> Worker:
-        """Whose texts are asked for; Refusal (404) with the nearest spelling."""
+        """The worker of a run; Refusal (404) with the nearest spelling where there is none of that name."""
         if name not in self.workers:
             raise Refusal(404, str(mezzotint.unknown("model", name[:100], self.workers)), "model_not_found")
         return self.workers[name]
 
     def model(self, name: str) -> schema.Model:
-        """What its card says."""
+        """A run as its card describes it."""
         worker = self.worker(name)
         run = worker.run
         return schema.Model(
@@ -42,14 +42,14 @@ class ServerState:
             decoders=sorted(decoder.value for decoder in run.card.decoders),
             unit="word" if run.tokenizer.kind == "word" else "piece",
             canvas=run.spec.canvas, layout=str(run.config["data"].get("layout", "texts")),
-            promise="tokens" if worker.apart else "random numbers",
+            promise="tokens" if worker.is_deterministic else "random numbers",
             says={name: list(values) for name, values in worker.says.items()},
             latent=run.latent_size if Can.INTERPOLATE in run.card.can else None,
         )  # fmt: skip
 
 
-def house_of(request: Request) -> ServerState:
-    """The one that a request came to."""
-    house = request.app.state.house
-    assert isinstance(house, ServerState)
-    return house
+def state_of(request: Request) -> ServerState:
+    """The state of the server that a request came to."""
+    state = request.app.state.server
+    assert isinstance(state, ServerState)
+    return state

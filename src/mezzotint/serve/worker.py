@@ -18,7 +18,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mezzotint import Draft, MezzotintError, Sample
-from mezzotint.serve.one_by_one import singly
+from mezzotint.serve.one_by_one import drafts_one_by_one
 from mezzotint.serve.refusals import Refusal
 from mezzotint.serve.settings import Limits
 
@@ -31,31 +31,31 @@ class Job:
     """Texts that somebody waits for."""
 
     n: int
-    how: Mapping[str, Any] | Callable[[Run], Iterable[Any]]
-    """What `Run.task` is told beside n; or what is done by itself, whose last answer is no draft."""
-    film: bool
+    work: Mapping[str, Any] | Callable[[Run], Iterable[Any]]
+    """Arguments of `Run.task` beside n; or a call that runs by itself, whose last result is no draft."""
+    wants_drafts: bool
     """Whether the drafts on the way are wanted."""
-    patience: int
+    max_unread: int
     """Drafts that may wait to be read."""
     loop: asyncio.AbstractEventLoop
     inbox: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
     """Drafts and answers; an exception where there are none."""
-    gone: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
     """Nobody waits any longer."""
-    over: bool = False
+    is_done: bool = False
     """It has had its last answer."""
 
-    def tell(self, news: object, *, last: bool) -> None:
+    def send(self, result: object, *, last: bool) -> None:
         """From the worker's thread: a draft or an answer, or why there is none."""
-        self.over |= last
-        if last or (self.film and self.inbox.qsize() < self.patience):
+        self.is_done |= last
+        if last or (self.wants_drafts and self.inbox.qsize() < self.max_unread):
             try:
-                self.loop.call_soon_threadsafe(self.inbox.put_nowait, news)
+                self.loop.call_soon_threadsafe(self.inbox.put_nowait, result)
             except RuntimeError:  # the server has stopped meanwhile
-                self.gone.set()
+                self.cancelled.set()
 
 
-RequestBody = tuple[Job, "list[Task]"]
+JobTasks = tuple[Job, "list[Task]"]
 """A job and its texts: in one task, or each in its own."""
 
 
@@ -70,16 +70,16 @@ class Count:
 
 
 class Worker:
-    """Writes for one run; where `apart`, every text by itself."""
+    """Writes for one run; where `is_deterministic`, every text by itself."""
 
-    def __init__(self, run: Run, limits: Limits, apart: bool = False) -> None:
+    def __init__(self, run: Run, limits: Limits, is_deterministic: bool = False) -> None:
         self.run = run
         self.limits = limits
-        self.apart = apart
+        self.is_deterministic = is_deterministic
         self.count = Count()
         self.says = run.says
         self._waiting: deque[Job] = deque()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._open = True
         self._thread = threading.Thread(target=self._work, name=f"writer of {run.name}", daemon=True)
         self._thread.start()
@@ -89,47 +89,47 @@ class Worker:
         """How many requests wait for their turn."""
         return len(self._waiting)
 
-    def ask(self, job: Job) -> None:
+    def put(self, job: Job) -> None:
         """Put a job in the queue; Refusal (429) where that is full."""
-        with self._news:
+        with self._changed:
             if len(self._waiting) >= self.limits.waiting:
                 raise Refusal(429, "too many requests are waiting; try again in a second", "queue_full", retry_after=1)
             self._waiting.append(job)
-            self._news.notify()
+            self._changed.notify()
 
     def close(self) -> None:
         """Stop after the next draft."""
-        with self._news:
+        with self._changed:
             self._open = False
-            self._news.notify()
+            self._changed.notify()
 
     def _work(self) -> None:
-        going: list[Iterator[None]] = []
-        began = 0.0
+        active: list[Iterator[None]] = []
+        start = 0.0
         while True:
-            late = time.monotonic() - began > self.limits.turn_seconds
-            if not going or (late and self._waiting and len(going) < self.limits.turns):
-                jobs = self._batch()
-                if not jobs and not going:
+            late = time.monotonic() - start > self.limits.turn_seconds
+            if not active or (late and self._waiting and len(active) < self.limits.turns):
+                jobs = self._next_jobs()
+                if not jobs and not active:
                     return
-                going += self._begun(jobs)
-                began = time.monotonic()
-            going = [one for one in going if next(one, self) is None]
+                active += self._start(jobs)
+                start = time.monotonic()
+            active = [steps for steps in active if next(steps, self) is None]
 
-    def _begun(self, jobs: Sequence[Job]) -> Iterator[Iterator[None]]:
-        """What is to be done for some jobs, each a draft at a time."""
+    def _start(self, jobs: Sequence[Job]) -> Iterator[Iterator[None]]:
+        """The work on some jobs, each a draft at a time."""
         tasks = self._tasks(jobs)
-        for alike in [tasks] if self.apart else _alike(self.run, tasks):
+        for alike in [tasks] if self.is_deterministic else _group_alike(self.run, tasks):
             yield self._write(alike)
         for job in jobs:
-            if callable(job.how) and not job.gone.is_set():
-                yield self._do(job, job.how)
+            if callable(job.work) and not job.cancelled.is_set():
+                yield self._run_alone(job, job.work)
 
-    def _batch(self) -> list[Job]:
+    def _next_jobs(self) -> list[Job]:
         """The next jobs, as many as fit one batch; nothing once closed."""
-        with self._news:
-            self._news.wait_for(lambda: self._waiting or not self._open)
-            self._news.wait_for(lambda: not self._open or self._full, timeout=self.limits.gather_seconds)
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._open)
+            self._changed.wait_for(lambda: not self._open or self._full, timeout=self.limits.gather_seconds)
             jobs: list[Job] = []
             while self._open and self._waiting:
                 if jobs and sum(job.n for job in jobs) + self._waiting[0].n > self.limits.texts:
@@ -141,90 +141,90 @@ class Worker:
     def _full(self) -> bool:
         return sum(job.n for job in self._waiting) >= self.limits.texts
 
-    def _tasks(self, jobs: Sequence[Job]) -> list[RequestBody]:
+    def _tasks(self, jobs: Sequence[Job]) -> list[JobTasks]:
         tasks = []
         for job in jobs:
-            if not callable(job.how) and not job.gone.is_set():
+            if not callable(job.work) and not job.cancelled.is_set():
                 try:
-                    tasks.append((job, self._task(job.n, **job.how)))
+                    tasks.append((job, self._task(job.n, **job.work)))
                 except Exception as error:
-                    job.tell(_logged(error), last=True)
+                    job.send(_log(error), last=True)
         return tasks
 
-    def _task(self, n: int, template: str | None = None, prefix: str | None = None, **how: Any) -> list[Task]:
-        if self.apart:
-            return list(self.run.task_builder.tasks(n, template, prefix, 1, how))
-        return [self.run.task(n, template=template, prefix=prefix, **how)]
+    def _task(self, n: int, template: str | None = None, prefix: str | None = None, **options: Any) -> list[Task]:
+        if self.is_deterministic:
+            return list(self.run.task_builder.tasks(n, template, prefix, 1, options))
+        return [self.run.task(n, template=template, prefix=prefix, **options)]
 
-    def _do(self, job: Job, call: Callable[[Run], Iterable[Any]]) -> Iterator[None]:
-        """One that is by itself, until it has its answer or nobody waits any longer."""
+    def _run_alone(self, job: Job, call: Callable[[Run], Iterable[Any]]) -> Iterator[None]:
+        """A job that runs by itself, until it has its answer or nobody waits any longer."""
         try:
-            for news in call(self.run):
-                job.tell(news, last=not isinstance(news, Draft))
-                if isinstance(news, list):
-                    self._counted([one for one in news if isinstance(one, Sample)])
-                elif isinstance(news, Draft):
-                    self._counted(news.samples)
-                if job.gone.is_set() or not self._open:
+            for result in call(self.run):
+                job.send(result, last=not isinstance(result, Draft))
+                if isinstance(result, list):
+                    self._add_counts([item for item in result if isinstance(item, Sample)])
+                elif isinstance(result, Draft):
+                    self._add_counts(result.samples)
+                if job.cancelled.is_set() or not self._open:
                     return
                 yield
         except Exception as error:
-            job.tell(_logged(error), last=True)
+            job.send(_log(error), last=True)
         else:
             self.count.batches += 1
 
-    def _drafts(self, alike: Sequence[RequestBody]) -> Iterable[Sequence[Draft | None]]:
+    def _drafts(self, alike: Sequence[JobTasks]) -> Iterable[Sequence[Draft | None]]:
         """The next draft of each, until all are written or nobody waits; None of one that has had its last."""
-        if not self.apart:
+        if not self.is_deterministic:
             return self.run.together([task for _, (task,) in alike])
-        drafts = (singly(self.run, tasks) for _, tasks in alike)
-        return zip_longest(*(_wanted(job, some) for (job, _), some in zip(alike, drafts, strict=True)))
+        drafts = (drafts_one_by_one(self.run, tasks) for _, tasks in alike)
+        return zip_longest(*(_until_cancelled(job, each) for (job, _), each in zip(alike, drafts, strict=True)))
 
-    def _write(self, alike: Sequence[RequestBody]) -> Iterator[None]:
+    def _write(self, alike: Sequence[JobTasks]) -> Iterator[None]:
         """Where several fail together each is tried alone, so that none fails for another's sake."""
         jobs = [job for job, _ in alike]
         try:
             for moment in self._drafts(alike):
                 for job, draft in zip(jobs, moment, strict=True):
-                    if draft is not None and not job.gone.is_set():
-                        job.tell(draft, last=draft.done)
-                        self._counted(draft.samples)
-                if not self._open or all(job.gone.is_set() for job in jobs):
+                    if draft is not None and not job.cancelled.is_set():
+                        job.send(draft, last=draft.done)
+                        self._add_counts(draft.samples)
+                if not self._open or all(job.cancelled.is_set() for job in jobs):
                     return
                 yield
         except Exception as error:
             if len(alike) == 1:
-                jobs[0].tell(_logged(error), last=True)
+                jobs[0].send(_log(error), last=True)
                 return
-            for one in alike:
-                if not one[0].over:
-                    yield from self._write([one])
+            for job_tasks in alike:
+                if not job_tasks[0].is_done:
+                    yield from self._write([job_tasks])
         else:
             self.count.batches += 1
 
-    def _counted(self, samples: Sequence[Sample]) -> None:
+    def _add_counts(self, samples: Sequence[Sample]) -> None:
         self.count.rows += len(samples)
         self.count.tokens += sum(len(sample.ids) for sample in samples)
         self.count.evaluations += sum(sample.nfe for sample in samples)
 
 
-def _wanted(job: Job, drafts: Iterable[Draft]) -> Iterator[Draft]:
+def _until_cancelled(job: Job, drafts: Iterable[Draft]) -> Iterator[Draft]:
     """The drafts of a job for as long as somebody waits for it."""
     for draft in drafts:
         yield draft
-        if job.gone.is_set():
+        if job.cancelled.is_set():
             return
 
 
-def _alike(run: Run, asked: Sequence[RequestBody]) -> list[list[RequestBody]]:
-    found: dict[Any, list[RequestBody]] = {}
-    for job, (task,) in asked:
-        found.setdefault(run.task_builder.likeness(task), []).append((job, [task]))
-    return list(found.values())
+def _group_alike(run: Run, job_tasks: Sequence[JobTasks]) -> list[list[JobTasks]]:
+    groups: dict[Any, list[JobTasks]] = {}
+    for job, (task,) in job_tasks:
+        groups.setdefault(run.task_builder.batch_key(task), []).append((job, [task]))
+    return list(groups.values())
 
 
-def _logged(error: Exception) -> Exception:
-    """The error, with its traceback in the log where it is a fault of ours."""
+def _log(error: Exception) -> Exception:
+    """Returns the error, its traceback logged where it is a fault of ours."""
     if not isinstance(error, MezzotintError):
         traceback.print_exception(error, file=sys.stderr)
     return error

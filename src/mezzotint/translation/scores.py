@@ -38,34 +38,34 @@ def held_out_pairs(run: Run, data: Sequence[str | Path] = ()) -> tuple[list[str]
         assert corpus.valid_from is not None
         return corpus.valid_from, corpus.valid
     try:
-        both, _, _ = read_pairs(data or source["valid"], columns)
+        pairs, _, _ = read_pairs(data or source["valid"], columns)
     except UsageError as error:
         raise UsageError(f"this run was trained on pairs in other files: {error}") from None
-    return both
+    return pairs
 
 
-def pair_scores(run: Run, data: Sequence[str | Path], *, seed: int = 0, **how: Any) -> Iterator[Score]:
+def pair_scores(run: Run, data: Sequence[str | Path], *, seed: int = 0, **options: Any) -> Iterator[Score]:
     """Likelihood of the held-out texts given their sources, and what is written from the sources beside them."""
-    read, texts = held_out_pairs(run, data)
-    yield from pair_bound(run, read, texts, seed)
-    asked = asked_of(run, seed=seed, **how)
-    began = time.perf_counter()
-    written = list(translate(run, read, seed=seed, **how))
-    seconds = time.perf_counter() - began
-    form = f"{asked.lengths}x{asked.each} by {asked.choose.value}, decoder {asked.decoder.value}"
-    note = "; ".join([form, *_failures(written)])
-    yield Score("sentences_per_second", len(written) / seconds, None, len(written), note)
-    yield Score.mean("nfe", [each.nfe for each in written], "network evaluations a text, all candidates")
-    yield from overlap([each.text for each in written], [[text] for text in texts])
+    sources, texts = held_out_pairs(run, data)
+    yield from pair_bound(run, sources, texts, seed)
+    settings = asked_of(run, seed=seed, **options)
+    start = time.perf_counter()
+    translations = list(translate(run, sources, seed=seed, **options))
+    seconds = time.perf_counter() - start
+    setup = f"{settings.lengths}x{settings.each} by {settings.choose.value}, decoder {settings.decoder.value}"
+    note = "; ".join([setup, *_failure_notes(translations)])
+    yield Score("sentences_per_second", len(translations) / seconds, None, len(translations), note)
+    yield Score.mean("nfe", [each.nfe for each in translations], "network evaluations a text, all candidates")
+    yield from overlap([each.text for each in translations], [[text] for text in texts])
     if names_bistro(run.config["data"]["files"]):
-        said = [says_all(line, each.text) for line, each in zip(read, written, strict=True)]
-        yield Score.mean("success", said, "texts that say all fields and no others")
+        successes = [says_all(line, each.text) for line, each in zip(sources, translations, strict=True)]
+        yield Score.mean("success", successes, "texts that say all fields and no others")
 
 
-def pair_bound(run: Run, read: Sequence[str], texts: Sequence[str], seed: int) -> Iterator[Score]:
+def pair_bound(run: Run, sources: Sequence[str], texts: Sequence[str], seed: int) -> Iterator[Score]:
     """-log p of the texts given their sources, or a bound on it, of those pairs that fit the run."""
     tokenizer = run.tokenizer
-    rows = list(zip(tokenizer.encode_all(read), tokenizer.encode_all(texts), strict=True))
+    rows = list(zip(tokenizer.encode_all(sources), tokenizer.encode_all(texts), strict=True))
     fits = [i for i, (a, b) in enumerate(rows) if len(a) < run.source_canvas and len(b) < run.spec.canvas]
     if not fits:
         return
@@ -80,10 +80,10 @@ def pair_bound(run: Run, read: Sequence[str], texts: Sequence[str], seed: int) -
     yield from likelihood(nats, symbols, characters, note)
 
 
-def _failures(written: Sequence[Translation]) -> Iterator[str]:
-    lost = sum(each.note is not None and not each.candidates for each in written)
+def _failure_notes(translations: Sequence[Translation]) -> Iterator[str]:
+    lost = sum(each.note is not None and not each.candidates for each in translations)
     if lost:
-        yield f"{lost} of {len(written)} sources could not be read, and count as empty texts"
+        yield f"{lost} of {len(translations)} sources could not be read, and count as empty texts"
 
 
 def says_all(line: str, text: str) -> float:

@@ -18,10 +18,11 @@ import torch
 
 from mezzotint.checks import check_decoder
 from mezzotint.data.canvas import pack, pack_sources
+from mezzotint.drafts import Draft
 from mezzotint.errors import CapabilityError, RunError, UsageError, few, unknown
 from mezzotint.guidance.choose import TranslationRanking, best_scored, most_agreed, sentence_bleu
 from mezzotint.rng import Rng
-from mezzotint.run import Draft, Run
+from mezzotint.run import Run
 from mezzotint.spec.base import member
 from mezzotint.tasks import Task
 from mezzotint.types import Can, Canvas, Decoder, Ending, Frame, Request, Sketch, Translator
@@ -33,23 +34,23 @@ ROWS = 160
 
 
 @dataclass(frozen=True)
-class Usual:
-    """How a decoder is used where nothing else is asked for."""
+class DecoderDefaults:
+    """The default settings of a decoder."""
 
     candidates: tuple[int, int] = (5, 2)
     choose: TranslationRanking = TranslationRanking.MBR
     temperature: float = 1.0
 
 
-USUAL = {
-    Decoder.BEAM: Usual((1, 5), TranslationRanking.LIKELIHOOD),
-    Decoder.MASK_PREDICT: Usual((5, 1), TranslationRanking.LIKELIHOOD, 0.0),
+DEFAULTS = {
+    Decoder.BEAM: DecoderDefaults((1, 5), TranslationRanking.LIKELIHOOD),
+    Decoder.MASK_PREDICT: DecoderDefaults((5, 1), TranslationRanking.LIKELIHOOD, 0.0),
 }
-"""A system's own decoder is the first of these that it has, else the exact one; other decoders are used as `Usual()`.
+"""A system's own decoder is the first of these that it has, else the exact one; others have `DecoderDefaults()`.
 
 Five lengths, the likeliest token everywhere, and the likeliest text: Ghazvininejad et al. 2019, arXiv:1904.09324, §3.3.
 """
-HUSHED = 0.5
+NOISE_SHARE = 0.5
 """The share of each step's noise that a walk of vectors adds where a length has several texts; where it has one, none.
 
 On 300 lines of Multi30k's valid, German to English: with all, half and none of it 22.2, 24.1 and 25.8 BLEU of one
@@ -102,16 +103,16 @@ def asked_of(
     choose: str | None = None,
     decoder: str | None = None,
     scorer: Run | None = None,
-    **how: float,
+    **options: float,
 ) -> TranslationSettings:
-    """What is asked for, with the usual ways of the run's own decoder where nothing is: two texts of each of five
-    lengths, of which the others choose one, unless `USUAL` has others. Raises UsageError or CapabilityError."""
+    """The settings of a translation, by default those of the run's own decoder: two texts of each of five lengths, of
+    which the others choose one, unless `DEFAULTS` has others. Raises UsageError or CapabilityError."""
     card = run.card
     if Can.TRANSLATE not in card.can:
         raise CapabilityError(f"{run.name} is a run of {card.name}, which cannot write from a source")
-    own = next((rule for rule in USUAL if rule in card.decoders), Decoder.EXACT)
+    own = next((rule for rule in DEFAULTS if rule in card.decoders), Decoder.EXACT)
     chosen = member(Decoder, "decoder", decoder or own)
-    usual = USUAL.get(chosen, Usual())
+    usual = DEFAULTS.get(chosen, DecoderDefaults())
     check_decoder(card, chosen, None, None)
     lengths, each = candidates or usual.candidates
     if min(lengths, each) < 1:
@@ -121,67 +122,69 @@ def asked_of(
         raise UsageError("to choose by ar, name the run that scores: a run of ar-seq2seq, as scorer")
     if scorer is not None and not (scorer.card.exact and Can.TRANSLATE in scorer.card.can):
         raise RunError(f"{scorer.folder} is a run of {scorer.card.name}; a scorer must be a run of ar-seq2seq")
-    for name in how:
+    for name in options:
         if name not in ("steps", "seed", "temperature", "top_p"):
             raise unknown("argument", name, ["steps", "seed", "temperature", "top_p"])
-    walks = chosen is Decoder.EXACT and Decoder.DDIM in card.decoders
-    temperature = (HUSHED if each > 1 else 0.0) if walks else usual.temperature
+    is_walk = chosen is Decoder.EXACT and Decoder.DDIM in card.decoders
+    temperature = (NOISE_SHARE if each > 1 else 0.0) if is_walk else usual.temperature
     return TranslationSettings(
-        lengths, each, by, chosen, int(how.get("steps", 20)), int(how.get("seed", 0)),
-        how.get("temperature", temperature), how.get("top_p", 1.0), scorer,
+        lengths, each, by, chosen, int(options.get("steps", 20)), int(options.get("seed", 0)),
+        options.get("temperature", temperature), options.get("top_p", 1.0), scorer,
     )  # fmt: skip
 
 
-def translate(run: Run, texts: Iterable[str], *, batch_size: int | None = None, **how: Any) -> Iterator[Translation]:
-    """A translation of each text, in order; `how` as `asked_of` has it.
+def translate(
+    run: Run, texts: Iterable[str], *, batch_size: int | None = None, **options: Any
+) -> Iterator[Translation]:
+    """A translation of each text, in order; `options` as for `asked_of`.
 
     A text that is blank, or longer than what the run reads, gives an empty translation with a note. Words that the run
     does not know are read as unknown ones, and noted.
     """
-    asked = asked_of(run, **how)
-    return _translated(run, texts, asked, batch_size or max(1, ROWS // asked.candidates))
+    settings = asked_of(run, **options)
+    return _translate_all(run, texts, settings, batch_size or max(1, ROWS // settings.candidates))
 
 
-def translating(run: Run, text: str, **how: Any) -> Iterator[Draft | Translation]:
+def translating(run: Run, text: str, **options: Any) -> Iterator[Draft | Translation]:
     """The candidates of one text on their way, draft after draft, and last the translation: `translate`'s of it alone.
 
     UsageError for a text that cannot be read.
     """
-    asked = asked_of(run, **how)
-    ids, note = _read(run, text)
+    settings = asked_of(run, **options)
+    ids, note = _encode_source(run, text)
     if ids is None:
         raise UsageError(f"the source cannot be read: {note}")
-    sketch, request = _sketched(run, [ids], [0], asked)
+    sketch, request = _sketch(run, [ids], [0], settings)
     for frame in run.system.sample(request):
         last = frame
-        yield run.draft(Task(sketch.canvas, request), frame)
-    (found,) = _chosen(run, [text], _candidates(run, sketch, last, asked), asked)
-    yield replace(found, note=note)
+        yield run.detokenizer.draft(Task(sketch.canvas, request), frame)
+    (translation,) = _choose([text], _all_candidates(run, sketch, last, settings), settings)
+    yield replace(translation, note=note)
 
 
-def _translated(run: Run, texts: Iterable[str], asked: TranslationSettings, size: int) -> Iterator[Translation]:
+def _translate_all(run: Run, texts: Iterable[str], settings: TranslationSettings, size: int) -> Iterator[Translation]:
     numbered = enumerate(texts)
     while chunk := list(islice(numbered, CHUNK)):
-        found: dict[int, Translation] = {}
+        translations: dict[int, Translation] = {}
         readable = []
         for index, text in chunk:
-            ids, note = _read(run, text)
+            ids, note = _encode_source(run, text)
             if ids is None:
-                found[index] = Translation(text, "", index=index, note=note)
+                translations[index] = Translation(text, "", index=index, note=note)
             else:
                 readable.append((index, text, ids, note))
         readable.sort(key=lambda line: len(line[2]))
         for begin in range(0, len(readable), size):
             part = readable[begin : begin + size]
-            written = _batch(run, [line[2] for line in part], [line[0] for line in part], asked)
-            chosen = _chosen(run, [line[1] for line in part], written, asked)
+            candidates = _write_batch(run, [line[2] for line in part], [line[0] for line in part], settings)
+            chosen = _choose([line[1] for line in part], candidates, settings)
             for (index, _, _, note), translation in zip(part, chosen, strict=True):
-                found[index] = replace(translation, index=index, note=note)
-        yield from (found[index] for index, _ in chunk)
+                translations[index] = replace(translation, index=index, note=note)
+        yield from (translations[index] for index, _ in chunk)
 
 
-def _read(run: Run, text: str) -> tuple[list[int] | None, str | None]:
-    """The ids of a source, and what is to be said of it; no ids where it cannot be read."""
+def _encode_source(run: Run, text: str) -> tuple[list[int] | None, str | None]:
+    """The ids of a source, and a note on what is wrong with it; no ids where it cannot be read."""
     if not text or text.isspace():
         return None, "there is nothing in it to translate"
     try:
@@ -191,12 +194,12 @@ def _read(run: Run, text: str) -> tuple[list[int] | None, str | None]:
     most = run.source_canvas - 1
     if len(ids) > most:
         return None, f"it is {len(ids)} tokens long, and this run reads at most {most}"
-    strange = run.tokenizer.unknown_words(text)
-    return ids, f"this run does not know {few(strange)}" if strange else None
+    unknown_words = run.tokenizer.unknown_words(text)
+    return ids, f"this run does not know {few(unknown_words)}" if unknown_words else None
 
 
 @dataclass(frozen=True)
-class Written:
+class Candidates:
     """The candidates of one source."""
 
     texts: list[str]
@@ -204,39 +207,42 @@ class Written:
     nfe: int
 
 
-def _batch(run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: TranslationSettings) -> list[Written]:
+def _write_batch(
+    run: Run, rows: Sequence[list[int]], index: Sequence[int], settings: TranslationSettings
+) -> list[Candidates]:
     """The candidates of some sources."""
-    sketch, request = _sketched(run, rows, index, asked)
+    sketch, request = _sketch(run, rows, index, settings)
     for frame in run.system.sample(request):
         last = frame
-    return _candidates(run, sketch, last, asked)
+    return _all_candidates(run, sketch, last, settings)
 
 
-def _sketched(
-    run: Run, rows: Sequence[list[int]], index: Sequence[int], asked: TranslationSettings
+def _sketch(
+    run: Run, rows: Sequence[list[int]], index: Sequence[int], settings: TranslationSettings
 ) -> tuple[Sketch, Request]:
-    """Where the candidates of some sources are to be written, and how."""
+    """Where the candidates of some sources are written, and the request that writes them."""
     tokenizer, system = run.tokenizer, run.system
     assert isinstance(system, Translator)
     source = pack_sources([np.array(row) for row in rows], index, run.source_canvas, tokenizer.end, tokenizer.pad)
-    sketch = system.sketch(source.to(run.device), asked.lengths, asked.each)
+    sketch = system.sketch(source.to(run.device), settings.lengths, settings.each)
     canvas = sketch.canvas
     closing = () if run.spec.ending is Ending.LENGTH else (tokenizer.end,)
     request = Request(
-        canvas, steps=asked.steps, seed=asked.seed, temperature=asked.temperature, top_p=asked.top_p,
-        decoder=asked.decoder, forbidden=tuple(sorted(tokenizer.special - set(closing))),
+        canvas, steps=settings.steps, seed=settings.seed, temperature=settings.temperature, top_p=settings.top_p,
+        decoder=settings.decoder, forbidden=tuple(sorted(tokenizer.special - set(closing))),
         read=sketch.read, drafts=False,
     )  # fmt: skip
     return sketch, request
 
 
-def _candidates(run: Run, sketch: Sketch, frame: Frame, asked: TranslationSettings) -> list[Written]:
-    """What stands in the last frame, source by source."""
-    rows_of = range(0, len(frame.ids), asked.candidates)
-    return [_written(run, sketch, frame, slice(begin, begin + asked.candidates)) for begin in rows_of]
+def _all_candidates(run: Run, sketch: Sketch, frame: Frame, settings: TranslationSettings) -> list[Candidates]:
+    """The candidates in the last frame, source by source."""
+    n = settings.candidates
+    return [_candidates_of(run, sketch, frame, slice(i, i + n)) for i in range(0, len(frame.ids), n)]
 
 
-def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:
+def _candidates_of(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Candidates:
+    """The candidates in some rows of the last frame, those of one source."""
     known = (sketch.canvas.real & frame.known)[rows].cpu()
     ids, confidence = frame.ids[rows].cpu(), frame.confidence[rows].cpu().double()
     texts = [run.tokenizer.decode(row[k].tolist()) for row, k in zip(ids, known, strict=True)]
@@ -247,30 +253,31 @@ def _written(run: Run, sketch: Sketch, frame: Frame, rows: slice) -> Written:
     else:  # Departure: that a text is as long as it is, is one more symbol; the papers' code leaves the length out
         log_p = sketch.log_p[rows].cpu().double()
         scores = [(n + c) / (k + 1) for n, c, k in zip(nats, log_p.tolist(), symbols, strict=True)]
-    return Written(texts, scores, int(frame.nfe[rows].sum()))
+    return Candidates(texts, scores, int(frame.nfe[rows].sum()))
 
 
-def _chosen(
-    run: Run, read: Sequence[str], written: Sequence[Written], asked: TranslationSettings
+def _choose(
+    texts: Sequence[str], candidates: Sequence[Candidates], settings: TranslationSettings
 ) -> Iterator[Translation]:
-    by_other = _scored(asked.scorer, read, written) if asked.choose is TranslationRanking.AR and asked.scorer else None
-    pick: Callable[[int, Written], int] = {
+    scorer = settings.scorer if settings.choose is TranslationRanking.AR else None
+    scorer_scores = _score_candidates(scorer, texts, candidates) if scorer else None
+    pick: Callable[[int, Candidates], int] = {
         TranslationRanking.MBR: lambda row, each: most_agreed(each.texts, sentence_bleu()),
-        TranslationRanking.AR: lambda row, each: best_scored(by_other[row] if by_other else each.scores),
+        TranslationRanking.AR: lambda row, each: best_scored(scorer_scores[row] if scorer_scores else each.scores),
         TranslationRanking.LIKELIHOOD: lambda row, each: best_scored(each.scores),
-    }[asked.choose]
-    for row, each in enumerate(written):
+    }[settings.choose]
+    for row, each in enumerate(candidates):
         place = pick(row, each)
-        nfe = each.nfe + (len(each.texts) if by_other else 0)
-        yield Translation(read[row], each.texts[place], tuple(each.texts), each.scores[place], tuple(each.scores), nfe)
+        nfe = each.nfe + (len(each.texts) if scorer_scores else 0)
+        yield Translation(texts[row], each.texts[place], tuple(each.texts), each.scores[place], tuple(each.scores), nfe)
 
 
 @torch.no_grad()
-def _scored(scorer: Run, read: Sequence[str], written: Sequence[Written]) -> list[list[float]]:
+def _score_candidates(scorer: Run, texts: Sequence[str], candidates: Sequence[Candidates]) -> list[list[float]]:
     """Mean log probability of the symbols of each candidate under another run, which tokenizes for itself."""
-    pairs = [(source, text) for source, each in zip(read, written, strict=True) for text in each.texts]
+    pairs = [(source, text) for source, each in zip(texts, candidates, strict=True) for text in each.texts]
     scores = iter(log_p_of(scorer, pairs))
-    return [[next(scores) for _ in each.texts] for each in written]
+    return [[next(scores) for _ in each.texts] for each in candidates]
 
 
 @torch.no_grad()
@@ -294,5 +301,12 @@ def pair_canvas(run: Run, rows: Sequence[tuple[list[int], list[int]]], index: Se
     """The canvas of some sources with their texts, as in training, on the run's device."""
     spec, end, pad = run.spec, run.tokenizer.end, run.tokenizer.pad
     texts = pack([np.array(text, dtype=np.int64) for _, text in rows], index, spec.ending, spec.canvas, end, pad)
-    read = pack_sources([np.array(source, dtype=np.int64) for source, _ in rows], index, run.source_canvas, end, pad)
-    return replace(texts, source=read).to(run.device)
+    source = pack_sources([np.array(ids, dtype=np.int64) for ids, _ in rows], index, run.source_canvas, end, pad)
+    return replace(texts, source=source).to(run.device)
+
+
+def _chooser_named(name: str) -> TranslationRanking:
+    try:
+        return TranslationRanking(name)
+    except ValueError:
+        raise unknown("chooser", name, [chooser.value for chooser in TranslationRanking]) from None

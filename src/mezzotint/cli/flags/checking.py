@@ -15,12 +15,12 @@ from mezzotint.cli.flags.readers import (
     Run,
     Seed,
     choose,
+    integer,
+    positional,
+    positionals,
     switch,
     value,
     values,
-    whole,
-    word,
-    words,
 )
 
 
@@ -47,7 +47,7 @@ class Compare:
     """Set runs side by side on the same text, as tables and pictures."""
 
     example: ClassVar[str] = "mezzotint compare runs/mdlm runs/fast runs/ar --curve"
-    runs: Annotated[tuple[Path, ...], words("run folders, or owner/name of runs on the hub", "RUN", Path)]
+    runs: Annotated[tuple[Path, ...], positionals("run folders, or owner/name of runs on the hub", "RUN", Path)]
     data: Annotated[
         tuple[Path, ...], values(f"held-out text: {FILES} (default: the runs' own, if it is the same)", "FILE", Path)
     ] = ()
@@ -56,7 +56,7 @@ class Compare:
         Path | None, value("the ar run that judges fluency (default: the bundled judge of bistro runs)", "RUN", Path)
     ] = None
     steps: Annotated[
-        tuple[int, ...], values("steps to write in (default: 4 16 64; with --curve 1 2 4 8 16 32 64)", "N", whole())
+        tuple[int, ...], values("steps to write in (default: 4 16 64; with --curve 1 2 4 8 16 32 64)", "N", integer())
     ] = ()
     curve: Annotated[
         bool, switch("more steps, and each also at several temperatures: fluency at matched entropy (takes longer)")
@@ -64,7 +64,7 @@ class Compare:
     entropy: Annotated[
         str, choose("whose word entropy is matched: the held-out texts', or the first run's own", "data", "first")
     ] = "data"
-    n: Annotated[int, value("texts that each run writes at a time", "N", whole(2))] = 256
+    n: Annotated[int, value("texts that each run writes at a time", "N", integer(2))] = 256
     out: Annotated[Path, value("the page to write; its figures go beside it as .json", "FILE.html", Path)] = Path(
         "compare.html"
     )
@@ -78,7 +78,7 @@ class Doctor:
     """Examine a run: padding, batches, seeds, saving, resuming, its law and its speed."""
 
     example: ClassVar[str] = "mezzotint doctor runs/reviews"
-    run: Annotated[Path, word("a run folder, owner/name on the hub, or the name of a system", "RUN", Path)]
+    run: Annotated[Path, positional("a run folder, owner/name on the hub, or the name of a system", "RUN", Path)]
     data: Annotated[
         tuple[Path, ...], values("texts for the tokenizer (default: those that it was trained on)", "FILE", Path)
     ] = ()
@@ -92,7 +92,7 @@ class Reproduce:
     """Check what is said of Mezzotint here: each claim is made anew and passes or fails."""
 
     example: ClassVar[str] = "mezzotint reproduce --all --size tiny"
-    names: Annotated[tuple[str, ...], words("claims, as --list names them", "NAME")] = ()
+    names: Annotated[tuple[str, ...], positionals("claims, as --list names them", "NAME")] = ()
     all: Annotated[bool, switch("every claim")] = False
     list: Annotated[bool, switch("list the claims: what is said, what passes, what it takes")] = False
     size: Annotated[

@@ -16,16 +16,16 @@ from mezzotint.cli.flags.readers import (
     Temperature,
     beams,
     choose,
+    field_value,
+    integer,
     number,
     one_of,
     phrase,
+    positional,
     repeated,
-    stated,
     switch,
     unicode,
     value,
-    whole,
-    word,
 )
 
 
@@ -34,8 +34,8 @@ class Writing:
     """What `sample` and `infill` share."""
 
     run: Run
-    n: Annotated[int, value("how many texts", "N", whole())] = 8
-    steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
+    n: Annotated[int, value("how many texts", "N", integer())] = 8
+    steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", integer())] = 32
     seed: Seed = 0
     temperature: Temperature = 1.0
     top_p: Annotated[float, value("keep the likeliest tokens up to this share", "P", number(above=0, most=1))] = 1.0
@@ -81,10 +81,10 @@ class Sample(Writing):
     example: ClassVar[str] = "mezzotint sample runs/reviews -n 8 --steps 16 --watch"
     run: Run = BUNDLED
     length: Annotated[
-        int | None, value("tokens of each text, for a run of windows: any number above its canvas", "N", whole())
+        int | None, value("tokens of each text, for a run of windows: any number above its canvas", "N", integer())
     ] = None
     block: Annotated[
-        int | None, value("tokens written at a time, with --length (default: a quarter of the canvas)", "N", whole())
+        int | None, value("tokens written at a time, with --length (default: a quarter of the canvas)", "N", integer())
     ] = None
     reuse: Annotated[bool, switch("with --length: read what stands before a block once; faster, approximate")] = False
 
@@ -95,9 +95,10 @@ class Infill(Writing):
 
     example: ClassVar[str] = 'mezzotint infill runs/reviews "The [3] pub near the river."'
     template: Annotated[
-        str | None, word("text with gaps, \\[ for a bracket; without it, lines of standard input", "TEMPLATE", unicode)
+        str | None,
+        positional("text with gaps, \\[ for a bracket; without it, lines of standard input", "TEMPLATE", unicode),
     ] = None
-    n: Annotated[int, value("how many fillings of each template", "N", whole())] = 1
+    n: Annotated[int, value("how many fillings of each template", "N", integer())] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ class Control:
     example: ClassVar[str] = "mezzotint control runs/reviews --length 12 --has Japanese"
     run: Run
     length: Annotated[
-        int | None, value("exactly so many tokens: words and punctuation marks, or pieces of words", "N", whole())
+        int | None, value("exactly so many tokens: words and punctuation marks, or pieces of words", "N", integer())
     ] = None
     has: Annotated[
         tuple[str, ...], repeated("a word or phrase that stands in it; may be repeated", "WORD", unicode)
@@ -117,7 +118,7 @@ class Control:
     ] = ()
     says: Annotated[
         tuple[tuple[str, str], ...],
-        repeated("what it says, as `mezzotint train-control` learned it; may be repeated", "FIELD=VALUE", stated),
+        repeated("what it says, as `mezzotint train-control` learned it; may be repeated", "FIELD=VALUE", field_value),
     ] = ()
     pos: Annotated[
         str | None, value("the part of speech of every word, as in 'DET NOUN VERB PUNCT'", "TAGS", unicode)
@@ -132,15 +133,15 @@ class Control:
     template: Annotated[
         str | None, value("text with gaps such as [3], as for infill, that all texts fill", "TEMPLATE", unicode)
     ] = None
-    n: Annotated[int, value("how many texts", "N", whole())] = 8
+    n: Annotated[int, value("how many texts", "N", integer())] = 8
     choose: Annotated[
         str | None,
         choose("write several for each text and take the surest, or the one most like the others", "best", "mbr"),
     ] = None
     candidates: Annotated[
-        int | None, value("with --choose: how many are written for each text (default 8)", "N", whole())
+        int | None, value("with --choose: how many are written for each text (default 8)", "N", integer())
     ] = None
-    steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", whole())] = 32
+    steps: Annotated[int, value("steps from noise to text; fewer are faster and rougher", "N", integer())] = 32
     strength: Annotated[
         float | None,
         value(
@@ -188,7 +189,7 @@ class Translate:
     source: Annotated[
         str | None, value("lines are JSON objects, and this field is the source (default: lines are text)", "NAME")
     ] = None
-    steps: Annotated[int, value("steps from noise to text", "N", whole())] = 20
+    steps: Annotated[int, value("steps from noise to text", "N", integer())] = 20
     seed: Seed = 0
     temperature: Annotated[
         float | None,

@@ -13,14 +13,14 @@ from mezzotint.cli.flags.readers import (
     Seed,
     Temperature,
     choose,
+    integer,
     number,
+    positional,
     repeated,
     setting,
     unicode,
     value,
     values,
-    whole,
-    word,
 )
 
 LabelledFiles = Annotated[
@@ -50,7 +50,7 @@ class LatentSample(Decoding):
 
     example: ClassVar[str] = "mezzotint latent sample runs/vae -n 8"
     temperature: Temperature = 1.0
-    n: Annotated[int, value("how many texts", "N", whole())] = 8
+    n: Annotated[int, value("how many texts", "N", integer())] = 8
     like: Annotated[
         str | None, value("draw where the texts of this label lie (default: where the prior draws)", "LABEL", unicode)
     ] = None
@@ -67,7 +67,7 @@ class LatentPrior:
     """Learn what the latents of a run's texts are drawn from, and draw from that when it writes."""
 
     example: ClassVar[str] = "mezzotint latent prior runs/vae --minutes 5"
-    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+    run: Annotated[Path, positional("a run folder, as `mezzotint train` writes it", "RUN", Path)]
     data: Annotated[
         tuple[Path, ...], values("files of text to learn from (default: those that the run learned from)", "FILE", Path)
     ] = ()
@@ -75,7 +75,7 @@ class LatentPrior:
     minutes: Annotated[
         float | None, value("how long to train (default 5, unless --max-steps is given)", "M", number(above=0))
     ] = None
-    max_steps: Annotated[int | None, value("how many steps to train", "N", whole())] = None
+    max_steps: Annotated[int | None, value("how many steps to train", "N", integer())] = None
     seed: Seed = 0
     device: Device = "auto"
     set: Annotated[
@@ -89,9 +89,9 @@ class LatentWalk(Decoding):
     """Walk through the latent space from one text to another."""
 
     example: ClassVar[str] = 'mezzotint latent walk runs/vae "the food was cold." "a wonderful evening."'
-    a: Annotated[str, word("where to begin", "A", unicode)]
-    b: Annotated[str, word("where to end", "B", unicode)]
-    points: Annotated[int, value("how many texts, both ends among them", "N", whole(2))] = 7
+    a: Annotated[str, positional("where to begin", "A", unicode)]
+    b: Annotated[str, positional("where to end", "B", unicode)]
+    points: Annotated[int, value("how many texts, both ends among them", "N", integer(2))] = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +99,9 @@ class LatentAnalogy(Decoding):
     """Write the text that is to C what B is to A."""
 
     example: ClassVar[str] = 'mezzotint latent analogy runs/vae "a cat" "two cats" "a dog"'
-    a: Annotated[str, word("a text", "A", unicode)]
-    b: Annotated[str, word("what becomes of it", "B", unicode)]
-    c: Annotated[str, word("a text that the same is to happen to", "C", unicode)]
+    a: Annotated[str, positional("a text", "A", unicode)]
+    b: Annotated[str, positional("what becomes of it", "B", unicode)]
+    c: Annotated[str, positional("a text that the same is to happen to", "C", unicode)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ Reader = Callable[[str], Any]
 
 
 Argument = dict[str, Any]
-"""What `ArgumentParser.add_argument` is told of a field, but for its name and default."""
+"""Keyword arguments of `ArgumentParser.add_argument`, but for the default."""
 
 
 DECODERS = tuple(decoder.value for decoder in Decoder)
@@ -38,13 +38,13 @@ class Misspelt(Exception):
         self.known = known
 
 
-def word(help: str, metavar: str, read: Reader = str) -> Argument:
-    """A word without a flag, known by its place."""
+def positional(help: str, metavar: str, read: Reader = str) -> Argument:
+    """A positional argument."""
     return {"help": help, "metavar": metavar, "type": read, "nargs": "?"}
 
 
-def words(help: str, metavar: str, read: Reader = str) -> Argument:
-    """One word or more without a flag."""
+def positionals(help: str, metavar: str, read: Reader = str) -> Argument:
+    """One positional argument or more."""
     return {"help": help, "metavar": metavar, "type": read, "nargs": "*"}
 
 
@@ -73,7 +73,7 @@ def switch(help: str) -> Argument:
     return {"help": help, "action": "store_true"}
 
 
-def whole(least: int = 1) -> Reader:
+def integer(least: int = 1) -> Reader:
     """Reads a whole number of at least `least`."""
 
     def read(text: str) -> int:
@@ -87,16 +87,16 @@ def whole(least: int = 1) -> Reader:
 def number(above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> Reader:
     """Reads a finite number within bounds."""
     bounds = [(above, "above"), (least, "of at least"), (most, "of at most")]
-    expected = " and ".join(f"{how} {bound:g}" for bound, how in bounds if math.isfinite(bound))
+    expected = " and ".join(f"{relation} {bound:g}" for bound, relation in bounds if math.isfinite(bound))
 
     def read(text: str) -> float:
         try:
-            found = float(text)
+            parsed = float(text)
         except ValueError:
-            found = math.nan
-        if not (math.isfinite(found) and above < found and least <= found <= most):
+            parsed = math.nan
+        if not (math.isfinite(parsed) and above < parsed and least <= parsed <= most):
             raise ValueError(f"a number {expected}")
-        return found
+        return parsed
 
     return read
 
@@ -138,7 +138,7 @@ def setting(text: str) -> tuple[str, str]:
 
 BUNDLED = Path("bistro")
 """The run that comes with the package, by its name."""
-Run = Annotated[Path, word("a run folder, or owner/name of a run on the hub", "RUN", Path)]
+Run = Annotated[Path, positional("a run folder, or owner/name of a run on the hub", "RUN", Path)]
 
 
 OwnField = Annotated[
@@ -156,17 +156,17 @@ Device = Annotated[str, value("auto, cpu, cuda, cuda:1", "DEVICE", device)]
 Minutes = Annotated[
     float | None, value("how long to train (default 10, unless --max-steps is given)", "M", number(above=0))
 ]
-MaxSteps = Annotated[int | None, value("how many steps to train", "N", whole())]
-BatchSize = Annotated[int | None, value("rows a step (default: by size)", "N", whole())]
-SaveEvery = Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", whole())]
-Seed = Annotated[int, value("where all random numbers come from", "N", whole(0))]
+MaxSteps = Annotated[int | None, value("how many steps to train", "N", integer())]
+BatchSize = Annotated[int | None, value("rows a step (default: by size)", "N", integer())]
+SaveEvery = Annotated[int | None, value("steps between checkpoints (default: one a minute)", "N", integer())]
+Seed = Annotated[int, value("where all random numbers come from", "N", integer(0))]
 Temperature = Annotated[float, value("0 takes the likeliest token, 1 the model's own odds", "T", number(least=0))]
 
 
 Json = Annotated[bool, switch("one JSON object a line instead of text")]
 
 
-def stated(text: str) -> tuple[str, str]:
+def field_value(text: str) -> tuple[str, str]:
     """Reads `field=value`, as it is."""
     name, equals, content = unicode(text).partition("=")
     if not (name.strip() and equals and content.strip()):
@@ -176,10 +176,10 @@ def stated(text: str) -> tuple[str, str]:
 
 def phrase(text: str) -> tuple[int, int, str]:
     """Reads a phrase, 3:7=NP."""
-    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})=(\S+)", text)
-    if found is None or int(found[1]) >= int(found[2]):
+    match = re.fullmatch(r"(\d{1,6}):(\d{1,6})=(\S+)", text)
+    if match is None or int(match[1]) >= int(match[2]):
         raise ValueError("first word, word after the last and a label, as in 3:7=NP")
-    return int(found[1]), int(found[2]), found[3]
+    return int(match[1]), int(match[2]), match[3]
 
 
 def beams(text: str) -> tuple[int, int]:

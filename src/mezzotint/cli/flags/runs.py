@@ -12,13 +12,13 @@ from mezzotint.cli.flags.readers import (
     OwnField,
     Run,
     choose,
+    integer,
+    positional,
+    positionals,
     switch,
     unicode,
     value,
     values,
-    whole,
-    word,
-    words,
 )
 
 
@@ -27,7 +27,7 @@ class Import:
     """Make a run from a published checkpoint (MDLM, SDTT, DiDi-Instruct); nothing in it is executed."""
 
     example: ClassVar[str] = "mezzotint import mdlm.ckpt --out runs/mdlm-owt"
-    source: Annotated[Path, word("a .ckpt, a .safetensors, or a folder of Hugging Face", "FILE|FOLDER", Path)]
+    source: Annotated[Path, positional("a .ckpt, a .safetensors, or a folder of Hugging Face", "FILE|FOLDER", Path)]
     out: Annotated[Path, value("the run folder to write", "RUN", Path)]
     tokenizer: Annotated[
         Path | None,
@@ -36,8 +36,8 @@ class Import:
     weights: Annotated[
         str | None, choose("averaged or last weights (default: averaged where there are some)", "ema", "raw")
     ] = None
-    heads: Annotated[int | None, value("heads of the network, where no configuration says it", "N", whole())] = None
-    length: Annotated[int | None, value("tokens of a window, where no configuration says it", "N", whole())] = None
+    heads: Annotated[int | None, value("heads of the network, where no configuration says it", "N", integer())] = None
+    length: Annotated[int | None, value("tokens of a window, where no configuration says it", "N", integer())] = None
     json: Json = False
 
 
@@ -64,10 +64,12 @@ class Serve:
     example: ClassVar[str] = "mezzotint serve runs/reviews --port 8000"
     runs: Annotated[
         tuple[Path, ...],
-        words("run folders, or owner/name of runs on the hub (default: those that came with Mezzotint)", "RUN", Path),
+        positionals(
+            "run folders, or owner/name of runs on the hub (default: those that came with Mezzotint)", "RUN", Path
+        ),
     ] = ()
     host: Annotated[str, value("the address to listen on; others than this machine's need a key", "HOST")] = "127.0.0.1"
-    port: Annotated[int, value("the port to listen on", "N", whole(0))] = 8000
+    port: Annotated[int, value("the port to listen on", "N", integer(0))] = 8000
     api_key: Annotated[
         str | None, value("what every request has to show (also in MEZZOTINT_API_KEY)", "KEY", unicode)
     ] = None

@@ -17,14 +17,14 @@ from mezzotint.cli.flags.readers import (
     SaveEvery,
     Seed,
     choose,
+    integer,
     number,
+    positional,
     repeated,
     setting,
     switch,
     value,
     values,
-    whole,
-    word,
 )
 
 Beside = Annotated[Path | None, value("the run folder to write (default: runs/<system>-<run>-<n>)", "FOLDER", Path)]
@@ -86,7 +86,7 @@ class Train(Training):
     """Train a system from scratch on files of text."""
 
     example: ClassVar[str] = "mezzotint train mdlm --data reviews.txt"
-    system: Annotated[str, word("which system; `mezzotint systems` lists them", "SYSTEM")]
+    system: Annotated[str, positional("which system; `mezzotint systems` lists them", "SYSTEM")]
     source: Annotated[str | None, value("which field a text is written from, for systems that translate", "NAME")] = (
         None
     )
@@ -119,7 +119,7 @@ class TrainEmbeddings(Training):
     """Learn vectors of tokens for `train sed --embeddings`: a masked language model with a narrow lookup."""
 
     example: ClassVar[str] = "mezzotint train-embeddings --data reviews.txt --width 32 --out runs/embeddings"
-    width: Annotated[int, value("how many numbers a token's vector has", "D", whole())] = 32
+    width: Annotated[int, value("how many numbers a token's vector has", "D", integer())] = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ class Resume:
     """Continue a run from its last checkpoint."""
 
     example: ClassVar[str] = "mezzotint resume runs/reviews"
-    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+    run: Annotated[Path, positional("a run folder, as `mezzotint train` writes it", "RUN", Path)]
     device: Device = "auto"
 
 
@@ -187,7 +187,7 @@ class TrainControl:
     """Train what `mezzotint control` follows, on texts of which fields, parts of speech or trees are known."""
 
     example: ClassVar[str] = "mezzotint train-control runs/reviews --data annotated.jsonl"
-    run: Annotated[Path, word("a run folder, as `mezzotint train` writes it", "RUN", Path)]
+    run: Annotated[Path, positional("a run folder, as `mezzotint train` writes it", "RUN", Path)]
     data: Annotated[
         tuple[Path, ...],
         values("files of records with a text and its fields, tags, tree or spans; or bistro", "FILE", Path),
@@ -195,6 +195,6 @@ class TrainControl:
     field: Annotated[str | None, value("which field of a record is the text (default: text)", "NAME")] = None
     minutes: Minutes = None
     max_steps: MaxSteps = None
-    batch_size: Annotated[int, value("rows a step", "N", whole())] = 64
+    batch_size: Annotated[int, value("rows a step", "N", integer())] = 64
     seed: Seed = 0
     device: Device = "auto"

@@ -1,12 +1,9 @@
-"""Scoring a run: its bound on held-out texts, its samples beside those texts, and what the report shows of it."""
+"""Scoring a run: its bound on held-out texts, and its samples beside those texts."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ import torch
 
 from mezzotint.checks import check_mauve
 from mezzotint.data import bistro
-from mezzotint.errors import DataError, HubError, RunError, UsageError
+from mezzotint.errors import UsageError
 from mezzotint.evaluate.divergence import LEAST, divergence
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
@@ -25,13 +22,11 @@ from mezzotint.evaluate.table import Score, records, render
 from mezzotint.evaluate.walks import drawn, pairs, smoothness
 from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
-from mezzotint.run import Draft, Run, load
+from mezzotint.run import Run, load
 from mezzotint.training import folder as files
-from mezzotint.training.checkpoint import named, networks
-from mezzotint.training.evidence import FILM
 from mezzotint.training.report import report
 from mezzotint.training.team import ALONE, Team
-from mezzotint.translation.scores import held_out_pairs, pair_bound, pair_scores
+from mezzotint.translation.scores import pair_scores
 from mezzotint.types import Can, Canvas, Latent, Posterior
 
 ROWS = 64
@@ -39,11 +34,8 @@ DRAWS = 8
 """Draws of a bound for each text."""
 IMPORTANCE = 100
 """Draws of each text's latent for the importance-weighted bound."""
-PACED = (1, 32)
-"""Texts written at once where speed is measured."""
 SAMPLES = 256
 """Texts that `evaluate` generates, and held-out ones that it sets beside them."""
-AS_LOADED = "weights as they are loaded; codes of few bits are unpacked, and save room on disk alone"
 WALKS, POINTS, SHOWN = 64, 7, 3
 """Walks between held-out texts that are measured, the texts of each, and those of them that the report draws."""
 MAUVE_SAMPLES = 1000
@@ -77,17 +69,17 @@ def evaluate_run(
     if Can.TRANSLATE in run.card.can:
         if field is not None:
             raise UsageError(f"{run.card.name} writes from a source; its fields are those that it was trained with")
-        yield from _of_pairs(run, data, judge, seed, team)
+        yield from _pair_scores(run, data, judge, seed, team)
         return
     with team.fail_together():
         if mauve:
             check_mauve(run.config, judge)
-        chosen = _judge(run, judge, device)
+        judge_model = judge_of(run, judge, device)
         held_out = Texts(run, data, field)
-        n = _number(held_out, n) if mauve else SAMPLES if n is None else n
+        n = _num_texts(held_out, n) if mauve else SAMPLES if n is None else n
         others = held_out.like_samples(2 * n)[n:] if mauve else []
     columns: dict[str, list[Score]] = {run.card.name: [], "data": []}
-    for column, score in _scores(run, held_out, chosen, n, steps, seed, others):
+    for column, score in _scores(run, held_out, judge_model, n, steps, seed, others):
         columns[column].append(score)
         yield column, score
     walks = walks_between(run, held_out.some(SAMPLES), SHOWN)
@@ -95,7 +87,7 @@ def evaluate_run(
         team.on_first(_write, run.folder, columns, walks)
 
 
-def _number(held_out: Texts, n: int | None) -> int:
+def _num_texts(held_out: Texts, n: int | None) -> int:
     """How many texts are compared for their divergence; UsageError where that is too few or too many."""
     half = held_out.count // 2
     chosen = min(MAUVE_SAMPLES, half) if n is None else n
@@ -103,11 +95,11 @@ def _number(held_out: Texts, n: int | None) -> int:
         return chosen
     if n is not None and n < LEAST:
         raise UsageError(f"mauve compares at least {LEAST} texts, and n is {n}")
-    asked = f"{2 * max(LEAST, chosen):,} held-out texts, one half beside the samples and one to compare both with"
-    raise UsageError(f"mauve needs {asked}; there are {held_out.count:,}")
+    needed = f"{2 * max(LEAST, chosen):,} held-out texts, one half beside the samples and one to compare both with"
+    raise UsageError(f"mauve needs {needed}; there are {held_out.count:,}")
 
 
-def _of_pairs(
+def _pair_scores(
     run: Run, data: Sequence[str | Path], judge: str | Path | None, seed: int, team: Team
 ) -> Iterator[tuple[str, Score]]:
     """The scores of a run that writes from a source; there is no column of the data's own: it is the reference."""
@@ -135,19 +127,19 @@ def _scores(
 ) -> Iterator[tuple[str, Score]]:
     name = run.card.name
     yield from ((name, score) for score in bound(run, held_out, seed=seed))
-    yield from ((name, score) for score in of_latents(run, held_out, seed=seed))
+    yield from ((name, score) for score in latent_scores(run, held_out, seed=seed))
     training = training_text(run)
-    written = [s.text for s in run.generate(n, steps=steps, seed=seed)]
-    for column, texts in ((name, written), ("data", held_out.like_samples(n))):
-        yield from ((column, score) for score in of_texts(texts, judge, training, is_bistro(run)))
+    samples = [s.text for s in run.generate(n, steps=steps, seed=seed)]
+    for column, texts in ((name, samples), ("data", held_out.like_samples(n))):
+        yield from ((column, score) for score in text_scores(texts, judge, training, is_bistro(run)))
         if others and judge is not None:
             yield column, divergence(texts, others, judge, seed=seed)
 
 
-def of_texts(
+def text_scores(
     texts: Sequence[str], judge: JudgeModel | None, training: TrainingText | None, is_bistro: bool
 ) -> Iterator[Score]:
-    """What can be said of some texts without the system that wrote them."""
+    """The scores of texts that need only the texts."""
     if judge is not None:
         yield from fluency(texts, judge)
     yield from diversity(texts, training)
@@ -158,75 +150,17 @@ def of_texts(
 
 def bound(run: Run, held_out: Texts, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Score]:
     """The run's likelihood of held-out texts. The autoregressive one is exact and needs one draw."""
-    drawn = 1 if run.card.exact else draws
-    parts = run.team.map(held_out.batches(), lambda batch: costs(run.system, [batch], drawn, seed).tolist())
+    num_draws = 1 if run.card.exact else draws
+    parts = run.team.map(held_out.batches(), lambda batch: costs(run.system, [batch], num_draws, seed).tolist())
     nats = np.array([row for part in parts for row in part])
-    what = "exact" if run.card.exact else f"{run.card.bound}, {draws} draws a text"
+    kind = "exact" if run.card.exact else f"{run.card.bound}, {draws} draws a text"
     if run.has_latent:
-        what += ", under the standard normal prior"
-    note = "; ".join([what, *held_out.notes])
+        kind += ", under the standard normal prior"
+    note = "; ".join([kind, *held_out.notes])
     yield from likelihood(nats, held_out.symbols, held_out.characters, note)
 
 
-def size_and_bound(
-    path: str | Path, data: Sequence[str | Path] = (), *, field: str | None = None, device: str = "auto"
-) -> Iterator[Score]:
-    """What a run costs and is worth: megabytes (10^6 bytes) of its weights on disk, and its bound on `data`.
-
-    Without `data` on the texts that were held out when it was trained; where these are not here, the size alone.
-    """
-    run = load(path, device=device)
-    size = (run.folder / files.MODEL).stat().st_size
-    weights = sum(tensor.numel() for tensor in named(run.system.players).values())
-    yield Score("model_mb", size / 1e6, None, 1, f"on disk, {8 * size / weights:.1f} bits a weight")
-    try:
-        if Can.TRANSLATE in run.card.can:
-            yield from pair_bound(run, *held_out_pairs(run, data), seed=0)
-        else:
-            yield from bound(run, Texts(run, data, field))
-    except (DataError, HubError, UsageError):
-        if data:
-            raise
-
-
-def throughput(
-    runs: Mapping[str, str | Path],
-    *,
-    batches: Sequence[int] = PACED,
-    steps: int = 16,
-    rounds: int = 5,
-    device: str = "auto",
-) -> Iterator[tuple[str, Score]]:
-    """(column, score) of each run: seconds until it is loaded, megabytes (10^6 bytes) of its weights in memory, and
-    tokens a second at some batches. Medians of rounds in which the runs take turns; the note has the least and the
-    most."""
-    loaded: dict[str, Run] = {}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, path in runs.items():
-            began = time.perf_counter()
-            loaded[name] = load(path, device=device)
-            seconds[name].append(time.perf_counter() - began)
-    for name, run in loaded.items():
-        yield name, _median("load_seconds", seconds[name], f"{rounds} rounds")
-        tensors = (tensor for module in networks(run.system) for tensor in module.state_dict().values())
-        yield name, Score("memory_mb", sum(t.numel() * t.element_size() for t in tensors) / 1e6, None, 1, AS_LOADED)
-    for batch in batches:
-        rates: dict[str, list[float]] = {name: [] for name in runs}
-        for seed in range(rounds):
-            for name, run in loaded.items():
-                began = time.perf_counter()
-                written = run.generate(batch, steps=steps, seed=seed, batch_size=batch)
-                rates[name].append(sum(len(s.ids) for s in written) / (time.perf_counter() - began))
-        for name in runs:
-            yield name, _median(f"tokens_per_second_{batch}", rates[name], f"{steps} steps, {rounds} rounds")
-
-
-def _median(name: str, values: Sequence[float], note: str) -> Score:
-    return Score(name, median(values), None, len(values), f"{note}, {min(values):.3g} to {max(values):.3g}")
-
-
-def of_latents(
+def latent_scores(
     run: Run, held_out: Texts, *, n: int = SAMPLES, draws: int = IMPORTANCE, seed: int = 0
 ) -> Iterator[Score]:
     """For a system that has a latent space, what it holds: the posteriors of all held-out texts; the bound by many
@@ -234,42 +168,43 @@ def of_latents(
     system = run.system
     if not isinstance(system, Latent) or not run.has_latent:
         return
-    few = held_out.some(n)
-    parts = run.team.map(few.batches(), lambda batch: [t.tolist() for t in log_weights(system, batch, draws, seed)])
+    subset = held_out.some(n)
+    parts = run.team.map(subset.batches(), lambda batch: [t.tolist() for t in log_weights(system, batch, draws, seed)])
     weights, costs = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
-    yield importance(weights, few.symbols)
+    yield importance(weights, subset.symbols)
     yield Score.mean(
         "reconstruction_nats", costs.mean(1).numpy(), "nats a text, -log p of it at draws of its posterior"
     )
 
-    def both(batch: Canvas) -> list[Any]:
+    def mean_and_logvar(batch: Canvas) -> list[Any]:
         q = posterior(system, batch)
         return [q.mean.tolist(), q.logvar.tolist()]
 
-    parts = run.team.map(held_out.batches(), both)
+    parts = run.team.map(held_out.batches(), mean_and_logvar)
     means, logvars = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
     yield from of_posteriors(Posterior(means, logvars), seed, len({row.tobytes() for row in held_out.rows}))
-    yield returned(run, few)
-    yield from smoothness(walks_between(run, few, WALKS))
+    yield reconstruction_score(run, subset)
+    yield from smoothness(walks_between(run, subset, WALKS))
 
 
-def returned(run: Run, few: Texts) -> Score:
-    """What comes back of some texts, each from the mean of its posterior."""
-    points = run.latent.of(few.batches()).mean
-    return reconstruction(few.written, [sample.text for sample in run.latent.decode(points)])
+def reconstruction_score(run: Run, held_out: Texts) -> Score:
+    """How well texts are decoded again from the means of their posteriors."""
+    points = run.latent.posteriors_of(held_out.batches()).mean
+    return reconstruction(held_out.written, [sample.text for sample in run.latent.decode(points)])
 
 
-def walks_between(run: Run, few: Texts, most: int, length: int = POINTS) -> list[list[str]]:
+def walks_between(run: Run, held_out: Texts, most: int, length: int = POINTS) -> list[list[str]]:
     """At most so many walks of so many texts between pairs of texts; none for a system whose texts are no points."""
-    if not run.has_latent or len(few.rows) < 2:
+    if not run.has_latent or len(held_out.rows) < 2:
         return []
-    points = run.latent.of(few.batches()).mean
+    points = run.latent.posteriors_of(held_out.batches()).mean
     ends = torch.tensor(list(pairs(len(points), most)))
     walks = run.latent.between(points[ends[:, 0]], points[ends[:, 1]], length)
     return [[sample.text for sample in walk] for walk in walks]
 
 
-def _judge(run: Run, judge: str | Path | None, device: str) -> Judge | None:
+def judge_of(run: Run, judge: str | Path | None, device: str) -> Judge | None:
+    """The judge that is named, for a bistro run by default the bundled one; None where there is none."""
     if judge is not None:
         return Judge(load(judge, device=device, team=run.team))
     if is_bistro(run):
@@ -280,35 +215,3 @@ def _judge(run: Run, judge: str | Path | None, device: str) -> Judge | None:
 def score_table(columns: Mapping[str, Sequence[Score]]) -> str:
     """Scores as aligned text."""
     return render(columns)
-
-
-def showcase(
-    path: str | Path,
-    judge: str | Path | None = None,
-    *,
-    n: int = 64,
-    steps: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
-    scored: bool = True,
-) -> None:
-    """What the report shows beside the scores: samples at several steps, a film and, where they are `scored`, quality
-    against evaluations. RunError for an exported run, CapabilityError for one that writes from a source."""
-    run = load(path)
-    if run.is_published:
-        raise RunError(f"{run.name} was published for others; its report is with the run that it was made of")
-    chosen, training = (_judge(run, judge, "auto"), training_text(run)) if scored else (None, None)
-    curve, shown = [], []
-    for asked in steps:
-        samples = run.generate(n, steps=asked)
-        nfe = float(np.mean([s.nfe for s in samples]))
-        texts = [s.text for s in samples]
-        if scored:
-            scores = {s.name: s.to_json()["value"] for s in of_texts(texts, chosen, training, is_bistro(run))}
-            curve.append({"steps": asked, "nfe": nfe, **scores})
-        shown.append({"steps": asked, "nfe": nfe, "texts": texts[:6]})
-    files.put_json(run.folder / files.SAMPLES, {"samples": shown, "curve": curve})
-    files.put_json(run.folder / FILM, [_still(draft) for draft in run.stream(1, steps=16)])
-    report(run.folder)
-
-
-def _still(draft: Draft) -> list[dict[str, Any]]:
-    return [asdict(piece) for piece in draft.rows[0]]
