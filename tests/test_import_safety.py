@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 import mezzotint
 from mezzotint.cli.main import main
 from mezzotint.errors import RunError
-from mezzotint.published import inert, pickled, source
-from mezzotint.published.pickled import read_pickled
+from mezzotint.importing import inert, pickled, source
+from mezzotint.importing.pickled import read_pickled
 from tests.checkpoints import CONFIG, OMEGACONF, gpt2_json, save_lightning, stubs, weights
 
 
@@ -235,7 +235,7 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path, size, stride, off
 def test_numbers_that_the_file_has_no_room_for_are_not_made(tmp_path):
     """Strides of zero make a terabyte of one number; names and shapes are right."""
     vocab, dim, width, depth = 1 << 20, 1 << 16, 128, 1
-    from mezzotint.published.weights import Shape, layout
+    from mezzotint.importing.weights import Shape, layout
 
     names = layout(Shape(vocab, dim, depth, width))
     claimed = {name: rebuilt(size, (0,) * len(size)) for name, (_, size) in names.items()}

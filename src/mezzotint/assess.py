@@ -34,7 +34,6 @@ from mezzotint.training.team import ALONE, Team
 from mezzotint.translation.scores import pair_scores
 from mezzotint.types import Can, Canvas, Latent, Posterior
 
-ROWS = 64
 DRAWS = 8
 """Draws of a bound for each text."""
 IMPORTANCE = 100

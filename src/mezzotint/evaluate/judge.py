@@ -7,9 +7,7 @@ cannot, so every score names its judge: the run's name and the first 8 digits of
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -43,12 +41,6 @@ class JudgeModel(Protocol):
 def tag(judge: JudgeModel) -> str:
     """How a judge is named in a score: name and weights."""
     return f"{judge.name} {judge.sha8}"
-
-
-def weights_sha8(weights: Path) -> str:
-    """The first 8 hexadecimal digits of a file's sha256."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
 def judged(texts: Sequence[str], judge: JudgeModel) -> Numbers:

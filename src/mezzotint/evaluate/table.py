@@ -67,15 +67,15 @@ def resampled(rows: Numbers, statistic: Callable[[Numbers], ArrayLike], *, seed:
 
 
 def bootstrap_stderr(
-    values: ArrayLike, statistic: Callable[[Numbers], ArrayLike] = np.mean, *, seed: int = 0, draws: int = DRAWS
+    values: ArrayLike, statistic: Callable[[Numbers], ArrayLike] = np.mean, *, seed: int = 0
 ) -> float | None:
     """Standard error of a statistic of n independent rows; None for fewer than two rows or where it is undefined."""
     rows = np.asarray(values, dtype=np.float64)
     if len(rows) < 2:
         return None
-    found = resampled(rows, statistic, seed=seed, draws=draws)
-    found = found[np.isfinite(found)]
-    return float(found.std(ddof=1)) if found.size > 1 else None
+    estimates = resampled(rows, statistic, seed=seed)
+    finite = estimates[np.isfinite(estimates)]
+    return float(finite.std(ddof=1)) if finite.size > 1 else None
 
 
 def jackknife_stderr(without_one: ArrayLike) -> float | None:

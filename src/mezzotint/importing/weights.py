@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.errors import RunError
-from mezzotint.published.source import shown
+from mezzotint.importing.source import shown
 
 EMA = "ema"
 RAW = "raw"

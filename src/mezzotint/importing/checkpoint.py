@@ -13,13 +13,13 @@ from torch import Tensor
 
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import RunError, UsageError, unknown
-from mezzotint.published.inert import EmbeddedTokenizer, StandIn
-from mezzotint.published.pickled import entries, read_pickled
-from mezzotint.published.record import RECORD, Imported
-from mezzotint.published.settings import Settings, settings_of
-from mezzotint.published.source import LARGEST, Source, check_source, shown
-from mezzotint.published.tokenizer import tokenizer_from
-from mezzotint.published.weights import (
+from mezzotint.importing.inert import EmbeddedTokenizer, StandIn
+from mezzotint.importing.pickled import entries, read_pickled
+from mezzotint.importing.record import RECORD, Imported
+from mezzotint.importing.settings import Settings, settings_of
+from mezzotint.importing.source import LARGEST, Source, check_source, shown
+from mezzotint.importing.tokenizer import tokenizer_from
+from mezzotint.importing.weights import (
     SETS,
     Chosen,
     Shape,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mezzotint.errors import RunError
-from mezzotint.published.inert import StandIn
-from mezzotint.published.source import shown
+from mezzotint.importing.inert import StandIn
+from mezzotint.importing.source import shown
 
 Sections = tuple[tuple[str, ...], ...]
 TOP: Sections = ((), ("config",))

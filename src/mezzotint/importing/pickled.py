@@ -21,8 +21,8 @@ import torch
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from mezzotint.errors import RunError
-from mezzotint.published.inert import DICTIONARIES, OPCODES, STOOD_IN, TENSORS, stand_ins
-from mezzotint.published.source import LARGEST, shown
+from mezzotint.importing.inert import DICTIONARIES, OPCODES, STOOD_IN, TENSORS, stand_ins
+from mezzotint.importing.source import LARGEST, shown
 
 FIXED = "2.10"
 """Before this version of torch a file could corrupt memory even under weights_only=True (CVE-2026-24747)."""
