@@ -10,6 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own."""
+    monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def in_full() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

@@ -19,10 +19,10 @@ from mezzotint.evaluate.divergence import LEAST, divergence
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
 from mezzotint.evaluate.judge import JudgeModel
-from mezzotint.evaluate.latent import importance, log_weights, of_posteriors, posterior, reconstruction
+from mezzotint.evaluate.latent import importance, log_weights, posterior, posterior_scores, reconstruction
 from mezzotint.evaluate.likelihood import costs, likelihood
 from mezzotint.evaluate.table import Score, records, render
-from mezzotint.evaluate.walks import drawn, pairs, smoothness
+from mezzotint.evaluate.walks import pairs, smoothness, with_distances
 from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
 from mezzotint.run import Draft, Run, load
@@ -121,7 +121,7 @@ def _of_pairs(
 def _write(folder: Path, columns: Mapping[str, Sequence[Score]], walks: Sequence[Sequence[str]] = ()) -> None:
     files.put_json(folder / files.RESULTS, records(columns))
     if walks:
-        files.put_json(folder / files.WALKS, [drawn(walk) for walk in walks])
+        files.put_json(folder / files.WALKS, [with_distances(walk) for walk in walks])
     report(folder)
 
 
@@ -236,7 +236,7 @@ def of_latents(
 
     parts = run.team.map(held_out.batches(), both)
     means, logvars = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
-    yield from of_posteriors(Posterior(means, logvars), seed, len({row.tobytes() for row in held_out.rows}))
+    yield from posterior_scores(Posterior(means, logvars), seed, len({row.tobytes() for row in held_out.rows}))
     yield returned(run, few)
     yield from smoothness(walks_between(run, few, WALKS))
 

@@ -32,9 +32,9 @@ class Training:
     def command(self, name: str) -> str:
         """How it is made at the command line."""
         verb = f"distill runs/{self.teacher}" if self.teacher else f"train {self.system} --data bistro"
-        long = f"--max-steps {self.steps}" if self.steps else f"--minutes {self.minutes:g}"
-        sets = "".join(f" --set {key}={value}" for key, value in self.settings.items())
-        return f"mezzotint {verb} --out runs/{name} {long} --batch-size {self.batch}{sets}"
+        duration = f"--max-steps {self.steps}" if self.steps else f"--minutes {self.minutes:g}"
+        settings = "".join(f" --set {key}={value}" for key, value in self.settings.items())
+        return f"mezzotint {verb} --out runs/{name} {duration} --batch-size {self.batch}{settings}"
 
 
 RUNS: Mapping[str, Training] = {
@@ -133,18 +133,18 @@ class Claim:
         return [*(RUNS[name].command(name) for name in self.runs), f"mezzotint reproduce {self.name}"]
 
     def to_json(self) -> dict[str, Any]:
-        told = {"passes": self.passes.value, "size": self.size.value, "commands": self.commands}
-        return asdict(self) | {"figure": {"kind": type(self.figure).__name__} | asdict(self.figure)} | told
+        derived = {"passes": self.passes.value, "size": self.size.value, "commands": self.commands}
+        return asdict(self) | {"figure": {"kind": type(self.figure).__name__} | asdict(self.figure)} | derived
 
-    def holds(self, seen: float) -> bool:
+    def holds(self, value: float) -> bool:
         """Whether a figure bears the claim out; one that is no number never does."""
-        off = seen - self.expected
+        deviation = value - self.expected
         allowed = {
-            Passes.NEAR: abs(off) <= self.tolerance,
-            Passes.ABOVE: off >= -self.tolerance,
-            Passes.BELOW: off <= self.tolerance,
+            Passes.NEAR: abs(deviation) <= self.tolerance,
+            Passes.ABOVE: deviation >= -self.tolerance,
+            Passes.BELOW: deviation <= self.tolerance,
         }
-        return isfinite(seen) and allowed[self.passes]
+        return isfinite(value) and allowed[self.passes]
 
     @property
     def range(self) -> str:
@@ -200,8 +200,8 @@ def check_claims(names: Sequence[str] = (), size: str | None = None) -> list[Cla
     for name in names:
         if name not in known:
             raise unknown("claim", name, known)
-    chosen = [known[name] for name in names] or list(CLAIMS)
-    kept = [claim for claim in chosen if size is None or claim.size.value == size]
-    if not kept:
+    named = [known[name] for name in names] or list(CLAIMS)
+    selected = [claim for claim in named if size is None or claim.size.value == size]
+    if not selected:
         raise UsageError(f"none of these claims is of size '{size}'; `mezzotint reproduce --list` says what they take")
-    return kept
+    return selected

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from mezzotint.comparison.record import Compared, Comparison, Point
 from mezzotint.comparison.request import MARK
-from mezzotint.comparison.tables import Cell, Table, called, tables
+from mezzotint.comparison.tables import Cell, Table, tables
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.table import Score
+from mezzotint.spec.metrics import CHARTED, label
 from mezzotint.training import folder as files
 from mezzotint.training.charts import Chart, Line, svg
 from mezzotint.training.sheet import described, document, figure, missing, table
 
-DRAWN = ("judge_nll", "entropy_words", "unseen_trigrams", "valid_share")
-"""Scores of which pictures are drawn. Fluency never stands without variety."""
 AXES: tuple[tuple[str, str, Callable[[Point], float]], ...] = (
     ("evaluations", "network evaluations a text", lambda point: point.nfe),
     ("seconds", "milliseconds a text", lambda point: 1000 * point.seconds),
@@ -40,22 +39,21 @@ def page(found: Comparison) -> str:
     shown = tables(found)
     sections = {"What is compared": _about(found)}
     if any(run.points for run in found.runs):
-        sections |= {f"Quality against {word}": _charts(found, word, label, at) for word, label, at in AXES}
+        sections |= {f"Quality against {word}": _charts(found, word, axis, at) for word, axis, at in AXES}
     sections |= {each.title: _table(each) for each in shown}
     names = " · ".join(run.name for run in found.runs)
     return document(MARK.partition(" · ")[2], names, "", sections)
 
 
-def charts(found: Comparison, word: str, label: str, at: Callable[[Point], float]) -> list[Chart]:
+def charts(found: Comparison, word: str, axis: str, at: Callable[[Point], float]) -> list[Chart]:
     """Scores of what the runs write, and NLL at one entropy, against what it costs."""
     own = {score.name: score.value for score in found.data}
     drawn = []
-    for name in (*DRAWN, "judge_nll_matched"):
+    for name in (*CHARTED, "judge_nll_matched"):
         lines = [line for run in found.runs if (line := _line(run, name, at)) is not None]
         level = ("the held-out texts", own[name]) if isfinite(own.get(name, float("nan"))) else None
         if lines:
-            said = "judge NLL, matched entropy" if name == "judge_nll_matched" else called(name)
-            drawn.append(Chart(f"{said} against {word}", label, said, lines, level, doubling=True))
+            drawn.append(Chart(f"{label(name)} against {word}", axis, label(name), lines, level, doubling=True))
     return drawn
 
 
@@ -69,8 +67,8 @@ def _scored(point: Point, name: str) -> Score | None:
     return point.matched if name == "judge_nll_matched" else point.score(name)
 
 
-def _charts(found: Comparison, word: str, label: str, at: Callable[[Point], float]) -> str:
-    drawn = [f"<figure>{svg(chart, f'{word}{i}')}</figure>" for i, chart in enumerate(charts(found, word, label, at))]
+def _charts(found: Comparison, word: str, axis: str, at: Callable[[Point], float]) -> str:
+    drawn = [f"<figure>{svg(chart, f'{word}{i}')}</figure>" for i, chart in enumerate(charts(found, word, axis, at))]
     return f'<div class="charts">{"".join(drawn)}</div>'
 
 

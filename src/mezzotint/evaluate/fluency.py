@@ -95,11 +95,11 @@ def nll_at_entropy(points: Sequence[Point], target: float) -> float | None:
     Piecewise linear between neighbouring temperatures, never beyond them. Where noise makes it cross the target more
     than once, the worst crossing counts.
     """
-    crossings = [_crossing(a, b, target) for a, b in pairwise(sorted(points))]
+    crossings = [_nll_at_crossing(a, b, target) for a, b in pairwise(sorted(points))]
     return max((nll for nll in crossings if nll is not None), default=None)
 
 
-def _crossing(a: Point, b: Point, target: float) -> float | None:
+def _nll_at_crossing(a: Point, b: Point, target: float) -> float | None:
     (_, entropy_a, nll_a), (_, entropy_b, nll_b) = a, b
     if not min(entropy_a, entropy_b) <= target <= max(entropy_a, entropy_b):
         return None

@@ -1,4 +1,4 @@
-"""What a judge is: an autoregressive run of ours that says how surprising a text is.
+"""The interface of a judge: an autoregressive run of ours that scores texts.
 
 A judge is trained once on the train split of a corpus with another seed, and never scores itself. It reads text and
 tokenizes it with its own tokenizer, so systems with different tokenizers can be compared. Numbers of two judges
@@ -17,7 +17,7 @@ from mezzotint.evaluate.table import Numbers
 
 
 class JudgeModel(Protocol):
-    """All that a score needs of a judge."""
+    """What a score needs of a judge."""
 
     @property
     def name(self) -> str:

@@ -155,13 +155,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _notes(columns: Columns) -> list[str]:
-    said: dict[tuple[str, str], list[str]] = {}
+    columns_by_note: dict[tuple[str, str], list[str]] = {}
     for column, scores in columns.items():
         for score in scores:
             if score.note:
-                said.setdefault((score.name, score.note), []).append(column)
-    return [f"  {name}{_whose(where, columns)}: {note}" for (name, note), where in said.items()]
+                columns_by_note.setdefault((score.name, score.note), []).append(column)
+    return [f"  {name}{_whose(owners, columns)}: {note}" for (name, note), owners in columns_by_note.items()]
 
 
-def _whose(where: Sequence[str], columns: Columns) -> str:
-    return "" if len(where) == len(columns) else f" ({', '.join(where)})"
+def _whose(owners: Sequence[str], columns: Columns) -> str:
+    return "" if len(owners) == len(columns) else f" ({', '.join(owners)})"

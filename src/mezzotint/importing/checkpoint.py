@@ -17,17 +17,17 @@ from mezzotint.importing.inert import EmbeddedTokenizer, StandIn
 from mezzotint.importing.pickled import entries, read_pickled
 from mezzotint.importing.record import RECORD, Imported
 from mezzotint.importing.settings import Settings, settings_of
-from mezzotint.importing.source import LARGEST, Source, check_source, shown
+from mezzotint.importing.source import MAX_BYTES, Source, check_source, printable
 from mezzotint.importing.tokenizer import tokenizer_from
 from mezzotint.importing.weights import (
-    SETS,
-    Chosen,
+    WEIGHT_SETS,
     Shape,
-    choose,
+    WeightSet,
+    convert,
     heads_of,
     layout,
     never_predicts_mask,
-    ours,
+    select_weights,
     shape_of,
 )
 from mezzotint.spec.mdlm import Bound, MDLMSpec
@@ -37,17 +37,17 @@ from mezzotint.training.create import NewRun, create
 from mezzotint.training.report import report
 from mezzotint.types import Ending, Layout
 
-HEAD = 64
-"""The width of a head in every published network, where nothing says it."""
+HEAD_WIDTH = 64
+"""Width of a head in every published network; taken where nothing says it."""
 WINDOW = range(4, 1 << 20)
-"""How many tokens a window can have."""
+"""Numbers of tokens that a window can have."""
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What a source holds."""
+class _Checkpoint:
+    """The content of a checkpoint."""
 
-    chosen: Chosen
+    selected: WeightSet
     settings: Settings
     tokenizer: str | None
     """A tokenizer.json that came inside the file of weights."""
@@ -72,34 +72,34 @@ def import_checkpoint(
     """
     out = files.output_path(out)
     files.check_new(out)
-    if weights is not None and weights not in SETS:
-        raise unknown("set of weights", weights, SETS)
-    found = check_source(source, tokenizer)
-    read = _read(found, weights)
-    where = str(found.path)
-    shape = shape_of(read.chosen.tensors, where)
-    tensors = ours(read.chosen.tensors, shape, found.bytes, where)
-    words = _tokenizer(found, read, shape)
-    spec, notes = _spec(read, shape, words, heads, length, where)
+    if weights is not None and weights not in WEIGHT_SETS:
+        raise unknown("set of weights", weights, WEIGHT_SETS)
+    located = check_source(source, tokenizer)
+    checkpoint = _read_checkpoint(located, weights)
+    where = str(located.path)
+    shape = shape_of(checkpoint.selected.tensors, where)
+    tensors = convert(checkpoint.selected.tensors, shape, located.bytes, where)
+    parsed = _load_tokenizer(located, checkpoint, shape)
+    spec, notes = _spec(checkpoint, shape, parsed, heads, length, where)
     imported = Imported(
         out=out,
-        source=found.path,
-        weights=read.chosen.which,
+        source=located.path,
+        weights=checkpoint.selected.label,
         numbers=sum(t.numel() for t in tensors.values()),
         used={theirs: name for theirs, (name, _) in layout(shape).items()},
-        ignored=read.chosen.ignored,
+        ignored=checkpoint.selected.ignored,
         spec=spec,
         notes=tuple(notes),
     )
-    create(out, _new_run(found, spec, words, tensors, imported))
+    create(out, _new_run(located, spec, parsed, tensors, imported))
     report(out)
     return imported
 
 
 def _new_run(
-    found: Source, spec: MDLMSpec, words: Tokenizer, tensors: Mapping[str, Tensor], imported: Imported
+    located: Source, spec: MDLMSpec, tokenizer: Tokenizer, tensors: Mapping[str, Tensor], imported: Imported
 ) -> NewRun:
-    paths = [{"path": str(p.absolute()), "sha256": files.digest(p)} for p in found.weights]
+    paths = [{"path": str(p.absolute()), "sha256": files.digest(p)} for p in located.weights]
     data: dict[str, Any] = {
         "files": [],
         "valid": None,
@@ -114,112 +114,118 @@ def _new_run(
         training=None,
         data=data,
         seed=0,
-        tokenizer=words,
+        tokenizer=tokenizer,
         weights={f"model.{name}": tensor for name, tensor in tensors.items()},
         more={"imported": {"files": paths, "weights": imported.weights}},
         records={RECORD: imported.to_json()},
     )
 
 
-def _read(found: Source, weights: str | None) -> _Read:
-    where = str(found.path)
-    if not found.pickled:
-        settings = settings_of(found.config, where)
-        return _Read(choose(_safe(found), None, weights, where), settings, None)
-    held = read_pickled(found.path)
-    hyper = held.get("hyper_parameters")
-    settings = settings_of(found.config if hyper is None else hyper, where)
-    averages = entries(entries(held).get("ema")).get("shadow_params")
-    tensors = entries(held["state_dict"]) if "state_dict" in held else held
-    chosen = choose(tensors, averages if isinstance(averages, list) else None, weights, where)
-    return _Read(chosen, settings, _embedded(entries(hyper).get("tokenizer")))
+def _read_checkpoint(located: Source, weights: str | None) -> _Checkpoint:
+    where = str(located.path)
+    if not located.pickled:
+        settings = settings_of(located.config, where)
+        return _Checkpoint(select_weights(_load_safetensors(located), None, weights, where), settings, None)
+    state = read_pickled(located.path)
+    hyper_parameters = state.get("hyper_parameters")
+    settings = settings_of(located.config if hyper_parameters is None else hyper_parameters, where)
+    averages = entries(entries(state).get("ema")).get("shadow_params")
+    tensors = entries(state["state_dict"]) if "state_dict" in state else state
+    selected = select_weights(tensors, averages if isinstance(averages, list) else None, weights, where)
+    return _Checkpoint(selected, settings, _embedded_tokenizer(entries(hyper_parameters).get("tokenizer")))
 
 
-def _safe(found: Source) -> dict[str, Tensor]:
-    """All tensors of some .safetensors files, each name in one of them only."""
+def _load_safetensors(located: Source) -> dict[str, Tensor]:
+    """All tensors of the .safetensors files, no name in two of them."""
     tensors: dict[str, Tensor] = {}
-    for path in found.weights:
+    for path in located.weights:
         try:
-            held = load_file(path)
-        except (SafetensorError, OSError) as e:
-            raise RunError(f"{path} is damaged, or no file of weights ({shown(e)}); expected safetensors") from None
-        if twice := sorted(held.keys() & tensors.keys()):
-            raise RunError(f"{path} has {shown(twice[0])}, which another file of {found.path} has too")
-        tensors |= held
+            shard = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise RunError(
+                f"{path} is damaged, or no file of weights ({printable(error)}); expected safetensors"
+            ) from None
+        if duplicates := sorted(shard.keys() & tensors.keys()):
+            raise RunError(f"{path} has {printable(duplicates[0])}, which another file of {located.path} has too")
+        tensors |= shard
     return tensors
 
 
-def _embedded(tokenizer: object) -> str | None:
-    """The tokenizer.json in a pickled tokenizer of transformers, if it is one of the fast ones."""
-    inner = entries(tokenizer.state).get("_tokenizer") if isinstance(tokenizer, StandIn) else None
-    if isinstance(inner, EmbeddedTokenizer) and isinstance(inner.state, bytes) and len(inner.state) <= LARGEST:
-        return inner.state.decode("utf-8", "replace")
+def _embedded_tokenizer(tokenizer: object) -> str | None:
+    """The tokenizer.json in a pickled fast tokenizer of transformers; None for any other object."""
+    embedded = entries(tokenizer.state).get("_tokenizer") if isinstance(tokenizer, StandIn) else None
+    if (
+        isinstance(embedded, EmbeddedTokenizer)
+        and isinstance(embedded.state, bytes)
+        and len(embedded.state) <= MAX_BYTES
+    ):
+        return embedded.state.decode("utf-8", "replace")
     return None
 
 
-def _tokenizer(found: Source, read: _Read, shape: Shape) -> Tokenizer:
+def _load_tokenizer(located: Source, checkpoint: _Checkpoint, shape: Shape) -> Tokenizer:
     size = shape.vocab - 1
-    if found.tokenizer is not None:
+    if located.tokenizer is not None:
         try:
-            text = found.tokenizer.read_text(encoding="utf-8")
+            text = located.tokenizer.read_text(encoding="utf-8")
         except (OSError, ValueError):
-            raise RunError(f"{found.tokenizer} cannot be read as a tokenizer.json") from None
-        return tokenizer_from(text, str(found.tokenizer), size)
-    if read.tokenizer is not None:
-        return tokenizer_from(read.tokenizer, f"the tokenizer in {found.path}", size)
-    gpt2 = "; published models have that of gpt2" if size == 50257 else ""
-    raise UsageError(f"{found.path} has no tokenizer with it: name a tokenizer.json with --tokenizer{gpt2}")
+            raise RunError(f"{located.tokenizer} cannot be read as a tokenizer.json") from None
+        return tokenizer_from(text, str(located.tokenizer), size)
+    if checkpoint.tokenizer is not None:
+        return tokenizer_from(checkpoint.tokenizer, f"the tokenizer in {located.path}", size)
+    hint = "; published models have that of gpt2" if size == 50257 else ""
+    raise UsageError(f"{located.path} has no tokenizer with it: name a tokenizer.json with --tokenizer{hint}")
 
 
 def _spec(
-    read: _Read, shape: Shape, words: Tokenizer, heads: int | None, length: int | None, where: str
+    checkpoint: _Checkpoint, shape: Shape, tokenizer: Tokenizer, heads: int | None, length: int | None, where: str
 ) -> tuple[MDLMSpec, list[str]]:
-    settings = read.settings
+    settings = checkpoint.settings
     notes: list[str] = []
-    for name, told, real in (
+    for name, configured, actual in (
         ("width", settings.dim, shape.dim),
         ("depth", settings.depth, shape.depth),
         ("vocabulary", settings.vocab, shape.vocab),
     ):
-        if told is not None and told != real:
-            raise RunError(f"{where} has a configuration of {name} {told}, and weights of {name} {real}")
+        if configured is not None and configured != actual:
+            raise RunError(f"{where} has a configuration of {name} {configured}, and weights of {name} {actual}")
     length = length or settings.length
     if length is None:
         raise UsageError(f"{where} does not say how many tokens a window has; say it, as in --length 1024")
     if length not in WINDOW:
         raise UsageError(f"no window has {length} tokens; --length must be from {WINDOW[0]} to {WINDOW[-1]}")
-    if not settings.told:
+    if not settings.names_process:
         notes.append("nothing says what process the weights are for; they are taken for masked diffusion")
-        if not never_predicts_mask(read.chosen.tensors):
+        if not never_predicts_mask(checkpoint.selected.tensors):
             notes.append("the output for the mask was trained, as masked diffusion never does: is it another process?")
-    timed = bool(settings.time_conditioning)
+    time_conditioning = bool(settings.time_conditioning)
     spec = MDLMSpec(
         vocab=shape.vocab - 1,
-        canvas=length - 2 if words.is_foreign else length,
+        canvas=length - 2 if tokenizer.is_foreign else length,
         ending=Ending.LENGTH,
         net=TransformerSpec(
             dim=shape.dim,
             depth=shape.depth,
-            heads=_heads(read, shape, heads, where),
+            heads=_heads(checkpoint, shape, heads, where),
             condition=shape.condition,
             gelu=Gelu.TANH,
             tied=False,
             dropout=settings.dropout or 0.0,
         ),
-        bound=Bound.TIMES if timed else Bound.COUNTS,
-        time_conditioning=timed,
+        bound=Bound.TIMES if time_conditioning else Bound.COUNTS,
+        time_conditioning=time_conditioning,
         mask_output=True,
-        frame=words.end if words.is_foreign else -1,
+        frame=tokenizer.end if tokenizer.is_foreign else -1,
     )
     return spec, notes
 
 
-def _heads(read: _Read, shape: Shape, heads: int | None, where: str) -> int:
-    told = heads_of(read.chosen.frequencies, shape.dim, where)
-    chosen = heads or read.settings.heads or told
-    if chosen is None and shape.dim % HEAD:
+def _heads(checkpoint: _Checkpoint, shape: Shape, heads: int | None, where: str) -> int:
+    by_rotary = heads_of(checkpoint.selected.frequencies, shape.dim, where)
+    count = heads or checkpoint.settings.heads or by_rotary
+    if count is None and shape.dim % HEAD_WIDTH:
         raise UsageError(f"{where} does not say how many heads a network of width {shape.dim} has; say it with --heads")
-    chosen = chosen or shape.dim // HEAD
-    if told is not None and told != chosen:
-        raise RunError(f"{where} has rotary positions for {told} heads, not {chosen}")
-    return chosen
+    count = count or shape.dim // HEAD_WIDTH
+    if by_rotary is not None and by_rotary != count:
+        raise RunError(f"{where} has rotary positions for {by_rotary} heads, not {count}")
+    return count
