@@ -1,4 +1,4 @@
-"""Checking claims: their runs are made once each, their figures measured, and set beside what was to be expected.
+"""Checks claims: makes each run once, measures the figures, and compares them with the expected ones.
 
 for outcome in reproduce(["mdlm-bound"]): print(outcome.holds)
 """
@@ -51,12 +51,12 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen of a claim."""
+    """The result of checking a claim."""
 
     claim: Claim
     seen: float
     seconds: float
-    """What it took, the runs that it was the first to need included."""
+    """Time taken, the runs that it was the first to need included."""
 
     @property
     def holds(self) -> bool:
@@ -90,7 +90,7 @@ def _reproduce(claims: Sequence[Claim], folder: str | Path | None, seed: int) ->
 
 
 class ClaimRunner:
-    """The runs that claims stand on, made when first needed, and what is measured of them."""
+    """Makes the runs that claims stand on when they are first needed, and measures them."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder, self.seed = folder, seed
@@ -180,7 +180,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 @torch.no_grad()
 def _sample_naively(run: Run, steps: int) -> None:
-    """As many texts, as long, from the same network."""
+    """The naive sampler with the same network, as many texts and as long."""
     system: Any = run.system
     canvas = run.task(TIMED_TEXTS).request.canvas
     rows, width = canvas.ids.shape

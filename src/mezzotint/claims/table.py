@@ -1,4 +1,4 @@
-"""The claims: what is said, the figure to be seen, how far from it still passes, and the runs that it takes.
+"""The claims: each with its expected figure, its tolerance, and the runs that it takes.
 
 All of them stand on the bundled corpus and its judge, so that an installed package can check them without the
 repository (docs/decisions/0022). Expected values are those of seed 0; a second seed lies within seven tenths of every
@@ -73,7 +73,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Calls:
-    """Network evaluations a text, where so many steps are asked for."""
+    """Network evaluations a text, in so many steps."""
 
     run: str
     steps: int
@@ -81,7 +81,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Faster:
-    """Seconds of the sampler as published, naively, over those of ours, in as many steps with the same network."""
+    """Seconds of the published sampler, written out naively, over those of ours, with the same network and steps."""
 
     run: str
     steps: int
@@ -89,7 +89,7 @@ class Faster:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Share of a run's numbers that are equal, to the bit, whether it was cut off and continued or not."""
+    """Share of a run's weights that are equal to the bit, whether it was interrupted and resumed or not."""
 
     run: str
 
@@ -98,7 +98,7 @@ Figure: TypeAlias = OfData | Bound | Written | Calls | Faster | Resumed
 
 
 class Passes(Enum):
-    """On which side of the expected value a figure may lie as far as it likes."""
+    """Which figures pass: near the expected value, or any above or below it."""
 
     NEAR = "within"
     ABOVE = "at least"
@@ -107,7 +107,7 @@ class Passes(Enum):
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that is said, and what would show that it is so."""
+    """A statement, and the figure that has to be measured for it to hold."""
 
     name: str
     says: str
@@ -137,7 +137,7 @@ class Claim:
         return asdict(self) | {"figure": {"kind": type(self.figure).__name__} | asdict(self.figure)} | derived
 
     def holds(self, value: float) -> bool:
-        """Whether a figure bears the claim out; one that is no number never does."""
+        """Whether a figure passes; one that is not finite never does."""
         deviation = value - self.expected
         allowed = {
             Passes.NEAR: abs(deviation) <= self.tolerance,

@@ -14,7 +14,7 @@ import numpy as np
 
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.diversity import entropies
-from mezzotint.evaluate.judge import JudgeModel, judged, tag
+from mezzotint.evaluate.judge import JudgeModel, nll_and_tokens, tag
 from mezzotint.evaluate.table import Numbers, Score, bootstrap_stderr, ratio, resampled
 from mezzotint.evaluate.words import words
 
@@ -30,7 +30,7 @@ def fluency(texts: Sequence[str], judge: JudgeModel) -> Iterator[Score]:
     """
     if not texts:
         raise UsageError("there are no texts to judge; ask for at least one")
-    sums, name = judged(texts, judge), tag(judge)
+    sums, name = nll_and_tokens(texts, judge), tag(judge)
     empty = sum(not text for text in texts)
     note = f"judge {name}" + (f"; empty texts: {empty} of {len(texts)}" if empty else "")
     for metric, statistic in (("judge_nll", ratio), ("perplexity", _perplexity)):
@@ -50,7 +50,7 @@ class Swept:
     def of(cls, temperature: float, texts: Sequence[str], judge: JudgeModel) -> Swept:
         """Score the texts that a system wrote at this temperature (top-p 1)."""
         spread = entropies([words(text) for text in texts])
-        return cls(temperature, np.column_stack([spread, judged(texts, judge)]), tag(judge))
+        return cls(temperature, np.column_stack([spread, nll_and_tokens(texts, judge)]), tag(judge))
 
     @property
     def point(self) -> Point:

@@ -39,11 +39,11 @@ class JudgeModel(Protocol):
 
 
 def tag(judge: JudgeModel) -> str:
-    """How a judge is named in a score: name and weights."""
+    """The name of a judge in a score: its run's and its weights'."""
     return f"{judge.name} {judge.sha8}"
 
 
-def judged(texts: Sequence[str], judge: JudgeModel) -> Numbers:
+def nll_and_tokens(texts: Sequence[str], judge: JudgeModel) -> Numbers:
     """(n, 2): summed nats, and number of judge tokens with the end symbol, of each text."""
     costs = judge.token_nll(texts)
     assert len(costs) == len(texts), "a judge answers for every text"
