@@ -29,25 +29,25 @@ class Task:
     def is_bistro(self) -> bool:
         return str(self.files["train"]) == "bistro"
 
-    def pairs(self, split: str, most: int | None = None) -> tuple[list[str], list[list[str]]]:
+    def pairs(self, split: str, limit: int | None = None) -> tuple[list[str], list[list[str]]]:
         """Sources of a split, or its first ones, with the texts of each: where there are `several` of a source, in
         whichever lines, they are together. SystemExit with a sentence where the split is not at hand."""
         from mezzotint.data.pairs import Columns, read_pairs
         from mezzotint.prepare import bistro_pairs
 
         if self.is_bistro:
-            read, texts = bistro_pairs(split)
+            sources, texts = bistro_pairs(split)
         else:
-            (read, texts), _, _ = read_pairs([self.file(split)], Columns(self.source, self.target))
+            (sources, texts), _, _ = read_pairs([self.file(split)], Columns(self.source, self.target))
         if split in self.words:
-            short = [i for i, source in enumerate(read) if len(source.split()) <= self.words[split]]
-            read, texts = [read[i] for i in short], [texts[i] for i in short]
+            kept = [i for i, source in enumerate(sources) if len(source.split()) <= self.words[split]]
+            sources, texts = [sources[i] for i in kept], [texts[i] for i in kept]
         if not self.several:
-            return read[:most], [[text] for text in texts[:most]]
-        together: dict[str, list[str]] = {}
-        for source, text in zip(read, texts, strict=True):
-            together.setdefault(source, []).append(text)
-        return list(together)[:most], list(together.values())[:most]
+            return sources[:limit], [[text] for text in texts[:limit]]
+        by_source: dict[str, list[str]] = {}
+        for source, text in zip(sources, texts, strict=True):
+            by_source.setdefault(source, []).append(text)
+        return list(by_source)[:limit], list(by_source.values())[:limit]
 
     def file(self, split: str) -> Path:
         path = self.files[split]
@@ -59,26 +59,26 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Way:
+class Strategy:
     """How candidates are written, and by what one of them is chosen, in turn."""
 
     candidates: tuple[int, int]
     choosers: tuple[str, ...]
     steps: int | None = 20
-    how: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def translate_options(self) -> dict[str, Any]:
         """What `translate` is asked for, but for the choice."""
         steps = {} if self.steps is None else {"steps": self.steps}
-        return {"candidates": self.candidates, **steps, **self.how}
+        return {"candidates": self.candidates, **steps, **self.options}
 
-    def called(self, chooser: str | None, settings: Mapping[str, object]) -> str:
+    def variant(self, chooser: str | None, settings: Mapping[str, object]) -> str:
         """The variant of its rows, for an arm of these settings."""
         from benchmarks.rows import variant
 
         chosen = {} if chooser is None else {"choose": chooser}
-        return variant({"candidates": "x".join(map(str, self.candidates)), **chosen, **self.how, **settings})
+        return variant({"candidates": "x".join(map(str, self.candidates)), **chosen, **self.options, **settings})
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Arm:
     """A system, what is set beside its recipe, what of that names it in rows, and how it writes."""
 
     system: str
-    ways: tuple[Way, ...]
+    strategies: tuple[Strategy, ...]
     settings: Mapping[str, str] = field(default_factory=dict)
     named: tuple[str, ...] = ()
     data: str = ""

@@ -22,7 +22,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 import mezzotint
-from benchmarks.pieces import followed
+from benchmarks.pieces import follow
 from benchmarks.rows import ROOT, Row, record
 from mezzotint.checks import BISTRO
 from mezzotint.cli.allocator import keep_memory
@@ -36,8 +36,8 @@ TEXTS, VALID = 168_281, 1_000
 STEPS, RATE = 4_500, 1e-3
 DATA = Path("runs/data")
 FIRST, RUN = Path("runs/bistro-mdlm"), Path("runs/bundled/bistro")
-KEPT = ROOT / "src" / "mezzotint" / "bundled" / BISTRO
-ASKED: tuple[dict[str, Any], ...] = (
+BUNDLED = ROOT / "src" / "mezzotint" / "bundled" / BISTRO
+SAMPLINGS: tuple[dict[str, Any], ...] = (
     *({"steps": steps} for steps in (4, 8, 16, 32, 64)),
     {"steps": 32, "temperature": 0.7},
     {"steps": 32, "decoder": "confidence"},
@@ -47,7 +47,7 @@ ASKED: tuple[dict[str, Any], ...] = (
 """What it is asked for where it is scored."""
 
 
-def written(split: str, n: int) -> Path:
+def text_file(split: str, n: int) -> Path:
     """A file with the first n texts of a split, one a line."""
     path = DATA / f"bistro-{split}-{n}.txt"
     if not path.exists():
@@ -56,11 +56,11 @@ def written(split: str, n: int) -> Path:
     return path
 
 
-def begun(first: Path, run: Path) -> None:
+def start_from(first: Path, run: Path) -> None:
     """A folder in which a training begins with the weights of another run, on TEXTS texts."""
     config = json.loads((first / "config.json").read_text())
     config.pop("published", None)
-    train, valid = written("train", TEXTS).absolute(), written("valid", VALID).absolute()
+    train, valid = text_file("train", TEXTS).absolute(), text_file("valid", VALID).absolute()
     sources = [{"path": str(path), "sha256": digest(path), "texts": n} for path, n in ((train, TEXTS), (valid, VALID))]
     config["training"] |= {"max_steps": STEPS, "lr": RATE}
     config["data"] |= {"files": [str(train)], "valid": [str(valid)], "sources": sources, "rows": TEXTS, "notes": []}
@@ -72,45 +72,46 @@ def begun(first: Path, run: Path) -> None:
     save_checkpoint(run, Checkpoint(weights, weights, {}, {"step": 0, "elapsed": 0.0, "finished": False}))
 
 
-def further() -> Path:
+def train_further() -> Path:
     """The run that has learned from more texts, trained or continued."""
     if not RUN.exists():
-        begun(FIRST, RUN)
-    for _ in followed(RUN.name, mezzotint.resume(RUN), inf):
+        start_from(FIRST, RUN)
+    for _ in follow(RUN.name, mezzotint.resume(RUN), inf):
         pass
     return RUN
 
 
-def keep(run: Path, kept: Path = KEPT) -> None:
+def keep(run: Path, out: Path = BUNDLED) -> None:
     """What others need of it, its weights in float16 and its corpus by the name that `--data` knows."""
     if not run.exists() or not mezzotint.is_finished(run):
         raise SystemExit(f"{run} is not trained to its end; python -m benchmarks.unconditional bistro --systems mdlm")
-    shutil.rmtree(kept, ignore_errors=True)
-    publish(run, kept, mezzotint.load(run).card, kept.name)
-    (kept / "README.md").unlink()
-    halves = {name: tensor.half() for name, tensor in load_file(run / "model.safetensors").items()}
-    (kept / "model.safetensors").write_bytes(save(halves))
-    config = json.loads((kept / "config.json").read_text())
+    shutil.rmtree(out, ignore_errors=True)
+    publish(run, out, mezzotint.load(run).card, out.name)
+    (out / "README.md").unlink()
+    weights = {name: tensor.half() for name, tensor in load_file(run / "model.safetensors").items()}
+    (out / "model.safetensors").write_bytes(save(weights))
+    config = json.loads((out / "config.json").read_text())
     rows = config["data"]["rows"]
     note = f"learned from the first {rows:,} texts of the corpus" + (", not 20,000" if rows != 20_000 else "")
     config["data"] |= {"files": [BISTRO], "valid": [], "sources": [], "notes": [note]}
-    (kept / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
+    (out / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
 
 
 def scores(n: int) -> Iterator[Row]:
     """How many of its texts the grammar accepts, and how many are told twice."""
-    run = mezzotint.load(KEPT)
+    run = mezzotint.load(BUNDLED)
     common: dict[str, Any] = {"benchmark": "bundled", "system": run.card.name, "seed": 0, "batch": 64, "n": n}
-    for asked in ASKED:
-        samples = run.generate(n, seed=0, **asked)
+    for sampling in SAMPLINGS:
+        samples = run.generate(n, seed=0, **sampling)
         texts = [sample.text for sample in samples]
         share = sum(bistro.judge(text).accepted for text in texts) / n
-        named = ",".join(f"{name}={asked[name]}" for name in sorted(asked) if name != "steps") or "default"
-        how = common | {"variant": named, "steps": asked["steps"], "nfe": sum(s.nfe for s in samples) / n}
-        print(f"{named}, {asked['steps']} steps: {share:.1%} accepted, {len(set(texts)) / n:.1%} distinct", flush=True)
-        yield Row(metric="valid_share", value=share, stderr=(share * (1 - share) / n) ** 0.5, **how)
-        yield Row(metric="duplicates", value=1 - len(set(texts)) / n, **how)
-    yield Row(metric="model_mb", value=(KEPT / "model.safetensors").stat().st_size / 1e6, **common | {"n": None})
+        name = ",".join(f"{name}={sampling[name]}" for name in sorted(sampling) if name != "steps") or "default"
+        distinct = len(set(texts)) / n
+        options = common | {"variant": name, "steps": sampling["steps"], "nfe": sum(s.nfe for s in samples) / n}
+        print(f"{name}, {sampling['steps']} steps: {share:.1%} accepted, {distinct:.1%} distinct", flush=True)
+        yield Row(metric="valid_share", value=share, stderr=(share * (1 - share) / n) ** 0.5, **options)
+        yield Row(metric="duplicates", value=1 - distinct, **options)
+    yield Row(metric="model_mb", value=(BUNDLED / "model.safetensors").stat().st_size / 1e6, **common | {"n": None})
 
 
 def main() -> None:
@@ -123,7 +124,7 @@ def main() -> None:
     if given.score:
         record(scores(given.n))
     else:
-        keep(further() if given.further else FIRST)
+        keep(train_further() if given.further else FIRST)
 
 
 if __name__ == "__main__":

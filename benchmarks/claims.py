@@ -28,8 +28,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.read and len(given.read) != len(given.seeds):
         parser.error("--read takes a file for each of --seeds")
-    for place, seed in enumerate(given.seeds):
-        lines = given.read[place].read_text().splitlines() if given.read else asked(given.size, seed)
+    for i, seed in enumerate(given.seeds):
+        lines = given.read[i].read_text().splitlines() if given.read else run_command(given.size, seed)
         outcomes = []
         for line in lines:
             outcomes.append(json.loads(line))
@@ -37,7 +37,7 @@ def main() -> None:
         record(rows(outcomes, seed, given.size))
 
 
-def asked(size: str, seed: int) -> Iterable[str]:
+def run_command(size: str, seed: int) -> Iterable[str]:
     """The lines of the command, as they come; SystemExit where it did not get to its end."""
     words = [sys.executable, "-m", "mezzotint", "reproduce", "--all", "--size", size, "--seed", str(seed), "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as command:
@@ -50,11 +50,11 @@ def asked(size: str, seed: int) -> Iterable[str]:
 def rows(outcomes: Sequence[dict[str, Any]], seed: int, size: str) -> Iterator[Row]:
     """What was seen of each claim, and what all of them took."""
     common = {"benchmark": "reproduce", "system": "mezzotint", "size": size, "seed": seed}
-    for one in outcomes:
-        called = variant({"claim": one["claim"]})
-        for metric, value in (("claim_seen", one["seen"]), ("claim_holds", float(one["holds"]))):
-            yield Row(**common, variant=called, metric=metric, value=value, n=1)
-    seconds = sum(one["seconds"] for one in outcomes)
+    for outcome in outcomes:
+        name = variant({"claim": outcome["claim"]})
+        for metric, value in (("claim_seen", outcome["seen"]), ("claim_holds", float(outcome["holds"]))):
+            yield Row(**common, variant=name, metric=metric, value=value, n=1)
+    seconds = sum(outcome["seconds"] for outcome in outcomes)
     yield Row(**common, metric="wall_seconds", value=seconds, n=len(outcomes))
 
 

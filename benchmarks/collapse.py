@@ -18,32 +18,32 @@ TOKENS = 4096
 """Tokens of held-out texts for which it is."""
 
 
-def collapse(task: Task, name: str, arm: Arm, asked: RunRequest, minutes: float | None = None) -> None:
+def collapse(task: Task, name: str, arm: Arm, request: RunRequest, minutes: float | None = None) -> None:
     """Record how far the vectors of tokens of an arm have collapsed, `minutes` into its training or at its end."""
     import mezzotint
     from benchmarks.rows import record
 
     if arm.system != "difformer":
         return
-    run = mezzotint.load(asked.folder(task, name), device=asked.device)
-    facts = facts_of(task, name, arm, asked, run)
-    at = {} if minutes is None else {"train_minutes": minutes}
+    run = mezzotint.load(request.folder(task, name), device=request.device)
+    facts = facts_of(task, name, arm, request, run)
+    overrides = {} if minutes is None else {"train_minutes": minutes}
     ids = [i for text, *_ in task.pairs("valid", 1000)[1] for i in run.tokenizer.encode(text)][:TOKENS]
-    found = list(collapsed(run.system.net.space.vectors.detach(), ids, run.system.process))
-    print(f"{name}: " + ", ".join(f"{m} {v:.4f} {more or ''}" for m, v, more, _ in found), flush=True)
-    record(_of_table(found, facts | at, minutes is not None), device=asked.device, results=asked.results)
+    measures = list(collapse_measures(run.system.net.space.vectors.detach(), ids, run.system.process))
+    print(f"{name}: " + ", ".join(f"{m} {v:.4f} {more or ''}" for m, v, more, _ in measures), flush=True)
+    record(_rows(measures, facts | overrides, minutes is not None), device=request.device, results=request.results)
 
 
-def _of_table(found: Sequence[tuple[str, float, Mapping[str, object], int]], facts: Any, curve: bool) -> Iterator[Any]:
+def _rows(measures: Sequence[tuple[str, float, Mapping[str, object], int]], facts: Any, curve: bool) -> Iterator[Any]:
     from benchmarks.rows import Row, variant
 
-    named = dict(pair.split("=") for pair in facts["variant"].split(",")) if facts["variant"] != "default" else {}
-    named |= {"curve": "training"} if curve else {}
-    for metric, value, more, n in found:
-        yield Row(**{**facts, "variant": variant({**named, **more}), "metric": metric, "value": value, "n": n})
+    labels = dict(pair.split("=") for pair in facts["variant"].split(",")) if facts["variant"] != "default" else {}
+    labels |= {"curve": "training"} if curve else {}
+    for metric, value, extra, n in measures:
+        yield Row(**{**facts, "variant": variant({**labels, **extra}), "metric": metric, "value": value, "n": n})
 
 
-def collapsed(
+def collapse_measures(
     vectors_VD: Any, ids: Sequence[int], process: Any = None
 ) -> Iterator[tuple[str, float, dict[str, object], int]]:
     """(metric, value, what its variant adds, n): the spread of a table, and how often a token of a text is the nearest

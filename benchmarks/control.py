@@ -46,45 +46,51 @@ BATCH = 32
 """Rows of a batch in training, as in benchmarks.unconditional."""
 MEANS = {"both": (True, True), "guided": (False, True), "hard": (True, False), "best": (False, False)}
 """How constraints are kept: (hard, soft)."""
-CHOSEN = "best"
+BEST_OF = "best"
 """Of these, the one that chooses among several texts."""
 
 
-def trained_arm(arm: str, seed: int, given: argparse.Namespace, until: float) -> Path:
+def train_arm(arm: str, seed: int, given: argparse.Namespace, until: float) -> Path:
     """The run of an arm with its classifiers, trained to its end; SystemExit where the time was up before."""
     import mezzotint
     from benchmarks.rows import variant
-    from benchmarks.unconditional import trained
+    from benchmarks.unconditional import train_run
 
     corpus, (system, settings) = CORPORA[given.corpus], ARMS[arm]
-    how: dict[str, Any] = {"max_steps": given.train_steps} if given.train_steps else {"minutes": given.train_minutes}
-    which = "" if corpus is BISTRO else f"{corpus.name},"
-    out = RUNS / f"{which}{system},{variant({**settings, **dict(given.set), **how, 'seed': seed})}"
-    how |= {"minutes": how.get("minutes"), "batch_size": None if "batch" in dict(given.set) else BATCH}
-    how |= {"seed": seed, "tokenizer": "word", "settings": {**settings, **dict(given.set)}}
+    duration: dict[str, Any] = (
+        {"max_steps": given.train_steps} if given.train_steps else {"minutes": given.train_minutes}
+    )
+    prefix = "" if corpus is BISTRO else f"{corpus.name},"
+    out = RUNS / f"{prefix}{system},{variant({**settings, **dict(given.set), **duration, 'seed': seed})}"
+    options = {
+        **duration,
+        "minutes": duration.get("minutes"),
+        "batch_size": None if "batch" in dict(given.set) else BATCH,
+    }
+    options |= {"seed": seed, "tokenizer": "word", "settings": {**settings, **dict(given.set)}}
     if arm in dict(given.run):
         out = Path(dict(given.run)[arm])
     else:
-        trained(corpus.name, system, out, until=until, device=given.device, **how)
-    asked = (
+        train_run(corpus.name, system, out, until=until, device=given.device, **options)
+    budget = (
         {"max_steps": given.control_steps}
         if given.control_steps
         else {"max_steps": 0, "minutes": given.control_minutes}
     )
     # Those that qe-cdlm trains with itself were not trained as long as all others; those of ar once read texts as a
     # whole; and those of e2e were trained without parts of speech where there was no tagger.
-    learned = corpus.annotated()
-    if not {**asked, "data": [Path(learned).name]}.items() <= taught(out, begun=system == "ar").items():
+    annotated = corpus.annotated()
+    if not {**budget, "data": [Path(annotated).name]}.items() <= classifier_training(out, begun=system == "ar").items():
         if time.monotonic() > until:
             raise SystemExit(f"{out.name}: its classifiers are still to be trained; call again to go on")
         run = mezzotint.load(out, device=given.device)
-        for record in run.train_control([learned], seed=seed, **{k: v for k, v in asked.items() if v}):
+        for record in run.train_control([annotated], seed=seed, **{k: v for k, v in budget.items() if v}):
             if record.note is not None:
                 print(f"{out.name}: {record.note}", flush=True)
     return out
 
 
-def taught(run: Path, begun: bool = False) -> dict[str, Any]:
+def classifier_training(run: Path, begun: bool = False) -> dict[str, Any]:
     """How the classifiers in a run's folder were trained, and on what `data`; empty where there are none, or none of
     texts that are `begun` where those are asked for."""
     path = run / "control.json"
@@ -94,115 +100,118 @@ def taught(run: Path, begun: bool = False) -> dict[str, Any]:
     return {**card["training"], "data": card["data"]} if card["spec"].get("prefixes", False) >= begun else {}
 
 
-class Measured:
+class RunScorer:
     """One run of an arm: yields rows."""
 
-    def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, judge: Any) -> None:
+    def __init__(self, run: Any, labels: Mapping[str, object], given: argparse.Namespace, judge: Any) -> None:
         from mezzotint.held_out import training_text
 
-        self.run, self.named, self.given, self.judge = run, named, given, judge
+        self.run, self.labels, self.given, self.judge = run, labels, given, judge
         self.training = training_text(run)
         self.corpus: Corpus = CORPORA[given.corpus]
 
     @property
     def identity(self) -> dict[str, Any]:
         """What every row of this run has."""
-        from benchmarks.unconditional import minutes_asked
+        from benchmarks.unconditional import requested_minutes
 
         config, net = self.run.config, self.run.spec.net
         return {
             "seed": config["seed"], "size": f"d{net.dim}x{net.depth}",
-            "train_minutes": minutes_asked(config["training"]),
+            "train_minutes": requested_minutes(config["training"]),
         }  # fmt: skip
 
     @property
-    def drawn(self) -> dict[str, Any]:
+    def sampling_options(self) -> dict[str, Any]:
         """How tokens are drawn, where it is not as usual."""
         given = self.given
         usual = {"temperature": 1.0, "decoder": "exact"}
-        how = {name: getattr(given, name) for name, value in usual.items() if getattr(given, name) != value}
-        return {**how, **({} if given.remask is None else {"strength": given.remask})}
+        options = {name: getattr(given, name) for name, value in usual.items() if getattr(given, name) != value}
+        return {**options, **({} if given.remask is None else {"strength": given.remask})}
 
-    def written(self, wanted: Sequence[Any], means: str) -> tuple[list[str], list[Any], dict[str, Any]]:
+    def write(self, wanted: Sequence[Any], means: str) -> tuple[list[str], list[Any], dict[str, Any]]:
         """The texts of all targets, what each was written for, and what they cost."""
         from mezzotint import Steering, Update
 
         hard, soft = MEANS[means]
-        push = Steering(
+        steering = Steering(
             update=Update(self.given.update), updates=self.given.updates, rate=self.given.rate,
             fluency=self.given.fluency, strength=self.given.strength, top_k=self.given.top_k,
         )  # fmt: skip
         texts, goals, nfe = [], [], 0
         began = time.perf_counter()
         for seed, target in enumerate(wanted):
-            how = {"wanted": target, "steering": push, "hard": hard, "soft": soft, **self.drawn}
-            if means == CHOSEN:
-                how |= {"choose": "best", "candidates": self.given.candidates}
-            found = self.run.generate(self.given.each, steps=self.given.steps, seed=seed, **how)
-            texts += [sample.text for sample in found]
-            goals += [target] * len(found)
-            nfe += sum(sample.nfe for sample in found)
+            options = {"wanted": target, "steering": steering, "hard": hard, "soft": soft, **self.sampling_options}
+            if means == BEST_OF:
+                options |= {"choose": "best", "candidates": self.given.candidates}
+            samples = self.run.generate(self.given.each, steps=self.given.steps, seed=seed, **options)
+            texts += [sample.text for sample in samples]
+            goals += [target] * len(samples)
+            nfe += sum(sample.nfe for sample in samples)
         return texts, goals, {"seconds": time.perf_counter() - began, "nfe": nfe / max(len(texts), 1)}
 
-    def controlled(self, task: str, part: str, means: str) -> Iterator[Any]:
+    def controlled_rows(self, task: str, part: str, means: str) -> Iterator[Any]:
         """Success, and fluency of what was written for it."""
         from mezzotint.assess.scores import text_scores
         from mezzotint.evaluate.control import control_scores
 
         wanted = self.corpus.targets(part, self.given.targets, self.run.task_builder.room)
-        texts, goals, cost = self.written(wanted, means)
-        print(f"{task} {part} {means} {dict(self.named)}: {cost}", flush=True)
+        texts, goals, cost = self.write(wanted, means)
+        print(f"{task} {part} {means} {dict(self.labels)}: {cost}", flush=True)
         for text in texts[:3]:
             print(f"    {text[:160]!r}", flush=True)
-        goals, (analyse, by) = [self.corpus.scored(goal) for goal in goals], self.corpus.analysed(part)
-        scores = [replace(s, judge=by or "") for s in control_scores(goals, texts, analyse) if s.name in KEPT]
-        scores += [s for s in text_scores(texts, self.judge, self.training, self.corpus is BISTRO) if s.name in FLUENT]
+        goals, (analyse, by) = [self.corpus.scored(goal) for goal in goals], self.corpus.analysis_of(part)
+        scores = [replace(s, judge=by or "") for s in control_scores(goals, texts, analyse) if s.name in CONTROL_SCORES]
+        of_these = text_scores(texts, self.judge, self.training, self.corpus is BISTRO)
+        scores += [s for s in of_these if s.name in TEXT_SCORES]
         for score in scores:
             print(f"    {score.name} {score.value:.4f}", flush=True)
-            yield self.row(task, score, self.called(part, means), cost)
+            yield self.row(task, score, self.variant(part, means), cost)
 
-    def uncontrolled(self, task: str) -> Iterator[Any]:
+    def free_rows(self, task: str) -> Iterator[Any]:
         """The fluency of as many texts that nothing was wanted of."""
         from mezzotint.assess.scores import text_scores
 
         began = time.perf_counter()
-        found = self.run.generate(self.given.targets * self.given.each, steps=self.given.steps, **self.drawn)
-        cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in found) / len(found)}
-        for score in text_scores([s.text for s in found], self.judge, self.training, self.corpus is BISTRO):
-            if score.name in FLUENT:
-                yield self.row(task, score, self.called("free", "none"), cost)
+        samples = self.run.generate(
+            self.given.targets * self.given.each, steps=self.given.steps, **self.sampling_options
+        )
+        cost = {"seconds": time.perf_counter() - began, "nfe": sum(s.nfe for s in samples) / len(samples)}
+        for score in text_scores([s.text for s in samples], self.judge, self.training, self.corpus is BISTRO):
+            if score.name in TEXT_SCORES:
+                yield self.row(task, score, self.variant("free", "none"), cost)
 
-    def called(self, part: str, means: str) -> str:
+    def variant(self, part: str, means: str) -> str:
         """The variant of a row."""
         from benchmarks.rows import variant
 
-        drawn = {"remask" if name == "strength" else name: value for name, value in self.drawn.items()}
-        how = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets, **drawn}
-        if means == CHOSEN:
-            how["candidates"] = self.given.candidates
+        sampling = {"remask" if name == "strength" else name: value for name, value in self.sampling_options.items()}
+        options = {"each": self.given.each, "means": means, "part": part, "targets": self.given.targets, **sampling}
+        if means == BEST_OF:
+            options["candidates"] = self.given.candidates
         elif means not in ("none", "hard") and self.run.card.weighs_tokens:
-            how |= {"strength": self.given.strength, **({"top_k": self.given.top_k} if self.given.top_k else {})}
+            options |= {"strength": self.given.strength, **({"top_k": self.given.top_k} if self.given.top_k else {})}
         elif means not in ("none", "hard"):
-            how |= {"update": self.given.update, "updates": self.given.updates, "rate": self.given.rate,
+            options |= {"update": self.given.update, "updates": self.given.updates, "rate": self.given.rate,
                     "fluency": self.given.fluency}  # fmt: skip
-        return variant({**self.named, **how})
+        return variant({**self.labels, **options})
 
-    def row(self, task: str, score: Any, called: str, cost: Mapping[str, Any]) -> Any:
+    def row(self, task: str, score: Any, variant: str, cost: Mapping[str, Any]) -> Any:
         from benchmarks.rows import Row
 
         value = score.value if score.value == score.value else None
         return Row(
-            benchmark=f"{self.corpus.name}-control-{task}", system=self.run.card.name, variant=called,
+            benchmark=f"{self.corpus.name}-control-{task}", system=self.run.card.name, variant=variant,
             metric=score.name, value=value, stderr=score.stderr, n=score.n, steps=self.given.steps,
             split="test", judge=score.judge or None, batch=self.given.each, **self.identity, **cost,
         )  # fmt: skip
 
 
-KEPT = ("success", "success_near", "bracket_f1", "pos_words")
-FLUENT = ("judge_nll", "entropy_words", "valid_share")
+CONTROL_SCORES = ("success", "success_near", "bracket_f1", "pos_words")
+TEXT_SCORES = ("judge_nll", "entropy_words", "valid_share")
 
 
-def of_tagger(benchmark: str, name: str) -> Iterator[Any]:
+def tagger_rows(benchmark: str, name: str) -> Iterator[Any]:
     """What the judge of parts of speech tells right of the test splits that it was not trained on, and of the published
     tags of the targets."""
     from benchmarks.rows import Row, variant
@@ -217,17 +226,19 @@ def of_tagger(benchmark: str, name: str) -> Iterator[Any]:
             )  # fmt: skip
 
 
-def due(measured: Measured, task: str, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Iterable[Any]]]]:
+def measurements(
+    measured: RunScorer, task: str, given: argparse.Namespace
+) -> Iterator[tuple[str, Callable[[], Iterable[Any]]]]:
     """What is to be measured of a run for a task: the variant of its rows, and how they are made."""
     from mezzotint import Can
 
-    able = Can.CONTROL in measured.run.card.can
-    yield measured.called("free", "none"), lambda: measured.uncontrolled(task)
+    can_control = Can.CONTROL in measured.run.card.can
+    yield measured.variant("free", "none"), lambda: measured.free_rows(task)
     for part in measured.corpus.tasks[task]:
-        for means in given.means if able else sorted({CHOSEN} & set(given.means)):
+        for means in given.means if can_control else sorted({BEST_OF} & set(given.means)):
             yield (
-                measured.called(part, means),
-                lambda part=part, means=means: measured.controlled(task, part, means),  # type: ignore[misc]
+                measured.variant(part, means),
+                lambda part=part, means=means: measured.controlled_rows(task, part, means),  # type: ignore[misc]
             )
 
 
@@ -280,23 +291,23 @@ def main() -> None:
     if set(tasks) - set(corpus.tasks):
         raise SystemExit(f"{corpus.name} has the tasks {' '.join(corpus.tasks)}")
     if corpus.tagger is not None and any("pos" in part for task in tasks for part in corpus.tasks[task]):
-        record(list(of_tagger(f"{corpus.name}-control-pos", corpus.tagger().name)), results=given.out)
+        record(list(tagger_rows(f"{corpus.name}-control-pos", corpus.tagger().name)), results=given.out)
     judge = Judge(mezzotint.load(corpus.judge or mezzotint.bundled_judge(), device=given.device))
     for seed in given.seeds:
         for arm in given.arms:
-            folder = trained_arm(arm, seed, given, until)
+            folder = train_arm(arm, seed, given, until)
             run = mezzotint.load(folder, device=given.device)
             system, settings = ARMS[arm]
             steps = {"train_steps": given.train_steps} if given.train_steps else {}
-            measured = Measured(run, {**settings, **dict(given.set), **steps}, given, judge)
+            measured = RunScorer(run, {**settings, **dict(given.set), **steps}, given, judge)
             for task in tasks:
-                for called, rows in due(measured, task, given):
-                    where = measured.identity | {"system": system, "variant": called, "steps": given.steps}
-                    if has(f"{corpus.name}-control-{task}", given.out, metric="judge_nll", **where):
+                for variant, rows in measurements(measured, task, given):
+                    key = measured.identity | {"system": system, "variant": variant, "steps": given.steps}
+                    if has(f"{corpus.name}-control-{task}", given.out, metric="judge_nll", **key):
                         continue
                     if time.monotonic() > until:
                         raise SystemExit(
-                            f"{folder.name}: {task}, {called} is still to be measured; call again to go on"
+                            f"{folder.name}: {task}, {variant} is still to be measured; call again to go on"
                         )
                     record(rows(), device=str(run.device), results=given.out)
 

@@ -23,7 +23,7 @@ from benchmarks.tagger import Tagger, has_tagger, tagger
 E2E_FIELDS = {"name": "name", "near": "near", "food": "food", "area": "area", "Type": "eatType"}
 """Published names of fields and those of the data. Of a price or a rating a text says the value in many ways, and
 whether children are welcome is no string of it at all."""
-TOGETHER = "target_compose_pos_attr"
+POS_AND_FIELD = "target_compose_pos_attr"
 """The published targets with parts of speech and a field at once."""
 SHORTEST, LONGEST = 10, 40
 
@@ -48,7 +48,7 @@ class Corpus:
     tagger: Callable[[], Tagger] | None = None
     """What tells parts of speech, and has learned to; None: whatever analyses."""
 
-    def analysed(self, part: str) -> tuple[Callable[[str], Any], str | None]:
+    def analysis_of(self, part: str) -> tuple[Callable[[str], Any], str | None]:
         """What analyses texts of a part, and what the rows call it where it was trained."""
         from mezzotint.evaluate.control import by_grammar
 
@@ -60,57 +60,57 @@ class Corpus:
 # ---- bistro ----------------------------------------------------------------------------------------------------------
 
 
-def of_bistro(task: str, n: int, most: int) -> list[Any]:
+def bistro_targets(task: str, n: int, max_words: int) -> list[Any]:
     """The first n held-out texts of at most so many words, each as something wanted."""
     from mezzotint.data import bistro
 
-    some = (one for one in bistro.corpus("test", 20 * n) if len(one.words) <= most)
-    found = list(dict.fromkeys(wanted for k, one in enumerate(some) if (wanted := wanted_of(task, one, k)) is not None))
-    return found[:n]
+    examples = (example for example in bistro.corpus("test", 20 * n) if len(example.words) <= max_words)
+    found = (target_of(task, example, k) for k, example in enumerate(examples))
+    return list(dict.fromkeys(target for target in found if target is not None))[:n]
 
 
-def wanted_of(task: str, one: Any, k: int) -> Any:
+def target_of(task: str, example: Any, k: int) -> Any:
     """What a text is, of one task; None where it has none of it. `k` chooses among several."""
     from mezzotint import Wanted
 
-    fields = [(name, value) for name, value in vars(one.fields).items() if value is not None and name != "name"]
-    phrases = [span for span in one.spans if span[2] != "S"]
-    said = {"says": (fields[k % len(fields)],)} if fields else None
-    asked: dict[str, Callable[[], dict[str, Any] | None]] = {
-        "semantic": lambda: said,
-        "pos": lambda: {"pos": one.tags},
-        "tree": lambda: {"tree": (len(one.words), one.spans)},
+    fields = [(name, value) for name, value in vars(example.fields).items() if value is not None and name != "name"]
+    phrases = [span for span in example.spans if span[2] != "S"]
+    says = {"says": (fields[k % len(fields)],)} if fields else None
+    facts_of: dict[str, Callable[[], dict[str, Any] | None]] = {
+        "semantic": lambda: says,
+        "pos": lambda: {"pos": example.tags},
+        "tree": lambda: {"tree": (len(example.words), example.spans)},
         "spans": lambda: {"spans": (phrases[k % len(phrases)],)} if phrases else None,
-        "length": lambda: {"length": len(one.words)},
-        "semantic+length": lambda: said and {**said, "length": len(one.words)},
-        "semantic+pos": lambda: said and {**said, "pos": one.tags},
+        "length": lambda: {"length": len(example.words)},
+        "semantic+length": lambda: says and {**says, "length": len(example.words)},
+        "semantic+pos": lambda: says and {**says, "pos": example.tags},
     }
-    facts = asked[task]()
+    facts = facts_of[task]()
     return None if facts is None else Wanted(**facts)
 
 
 # ---- e2e -------------------------------------------------------------------------------------------------------------
 
 
-def of_e2e(part: str, n: int, most: int) -> list[Any]:
+def e2e_targets(part: str, n: int, max_words: int) -> list[Any]:
     """n published targets, spread over all fields; lengths spread over what is published, as far as there is room."""
     from mezzotint import Wanted
 
     if "pos" in part.split("+"):
-        return of_e2e_pos(part, n, most)
+        return e2e_pos_targets(part, n, max_words)
     with lzma.open(ORIGINALS / "control_targets" / "target_attribute.jsonl.xz", "rt", encoding="utf-8") as file:
-        said = [pair for pair in map(stated, file) if pair is not None]
-    chosen = [said[k * len(said) // n] for k in range(n)]
-    lengths = [SHORTEST + k * (min(LONGEST, most) - SHORTEST) // max(n - 1, 1) for k in range(n)]
-    asked: Mapping[str, Callable[[int], dict[str, Any]]] = {
+        fields = [pair for pair in map(parse_field, file) if pair is not None]
+    chosen = [fields[k * len(fields) // n] for k in range(n)]
+    lengths = [SHORTEST + k * (min(LONGEST, max_words) - SHORTEST) // max(n - 1, 1) for k in range(n)]
+    facts_of: Mapping[str, Callable[[int], dict[str, Any]]] = {
         "semantic": lambda k: {"says": (chosen[k],)},
         "length": lambda k: {"length": lengths[k]},
         "semantic+length": lambda k: {"says": (chosen[k],), "length": lengths[k]},
     }
-    return list(dict.fromkeys(Wanted(**asked[part](k)) for k in range(n)))
+    return list(dict.fromkeys(Wanted(**facts_of[part](k)) for k in range(n)))
 
 
-def of_e2e_pos(part: str, n: int, most: int) -> list[Any]:
+def e2e_pos_targets(part: str, n: int, max_words: int) -> list[Any]:
     """n published sequences of parts of speech that have room and were learned, spread over all; for semantic+pos those
     that come with a field that is asked. Most of those of target_pos are of sentences of the training split, and are
     left out."""
@@ -120,25 +120,29 @@ def of_e2e_pos(part: str, n: int, most: int) -> list[Any]:
     if part == "pos":
         seen = learned_sentences()
         pairs = published_tags("target_pos")
-        found: list[tuple[Any, Any]] = [(tags, ()) for said, tags in pairs if bare(" ".join(said)) not in seen]
+        candidates: list[tuple[Any, Any]] = [
+            (tags, ()) for words, tags in pairs if letters_of(" ".join(words)) not in seen
+        ]
     else:
-        both = zip(published_tags(TOGETHER, whole=True), targets(TOGETHER), strict=True)
-        stands = ((tags, stated(json.dumps(one["attr"]))) for (_, tags), one in both if tags)
-        found = [(tags, (pair,)) for tags, pair in stands if pair is not None]
-    some = list(dict.fromkeys(Wanted(pos=p, says=s) for p, s in found if len(p) <= most and known >= set(p)))
-    return [some[k * len(some) // n] for k in range(min(n, len(some)))]
+        both = zip(published_tags(POS_AND_FIELD, whole=True), targets(POS_AND_FIELD), strict=True)
+        parsed = ((tags, parse_field(json.dumps(one["attr"]))) for (_, tags), one in both if tags)
+        candidates = [(tags, (pair,)) for tags, pair in parsed if pair is not None]
+    chosen = list(
+        dict.fromkeys(Wanted(pos=p, says=s) for p, s in candidates if len(p) <= max_words and known >= set(p))
+    )
+    return [chosen[k * len(chosen) // n] for k in range(min(n, len(chosen)))]
 
 
-def bare(text: str) -> str:
+def letters_of(text: str) -> str:
     """Its letters and digits alone: what two spellings of a sentence have in common."""
-    return "".join(sign for sign in text.lower() if sign.isalnum())
+    return "".join(character for character in text.lower() if character.isalnum())
 
 
 @cache
 def learned_sentences() -> frozenset[str]:
     """The training texts of e2e, bare."""
     with annotated_e2e().open(encoding="utf-8") as file:
-        return frozenset(bare(json.loads(line)["text"]) for line in file)
+        return frozenset(letters_of(json.loads(line)["text"]) for line in file)
 
 
 @cache
@@ -160,14 +164,14 @@ def targets(name: str) -> list[Any]:
 def published_tags(name: str = "target_pos", whole: bool = False) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """The words of the targets of a file and their tags, without START, END and the line's end. Those with a word that
     is not one of ours (19.99) are left out; with `whole` both are empty there."""
-    found = []
-    for one in targets(name):
-        pairs = [pair for pair in zip(one["words_"], one["pos"], strict=True) if pair[0].strip()][1:-1]
-        said, tags = tuple(word for word, _ in pairs), tuple(tag for _, tag in pairs)
-        ours = tuple(split(" ".join(said))) == said
-        if ours or whole:
-            found.append((said, tags) if ours else ((), ()))
-    return found
+    sentences = []
+    for target in targets(name):
+        pairs = [pair for pair in zip(target["words_"], target["pos"], strict=True) if pair[0].strip()][1:-1]
+        words, tags = tuple(word for word, _ in pairs), tuple(tag for _, tag in pairs)
+        is_ours = tuple(split(" ".join(words))) == words
+        if is_ours or whole:
+            sentences.append((words, tags) if is_ours else ((), ()))
+    return sentences
 
 
 def published_spans() -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
@@ -177,14 +181,14 @@ def published_spans() -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
     The published last word is that of the phrase itself, and START is not counted (tests/test_control_targets.py): the
     phrase [3, 5, "PP"] of "START Only feet away from Café Sicilia" is "from Café Sicilia".
     """
-    found = []
-    for one in targets("target_spans"):
-        said = tuple(word for word in one["words_"] if word.strip())[1:-1]
-        found.append((said, tuple((first, last + 1, label) for first, last, label in one["spans"])))
-    return found
+    sentences = []
+    for target in targets("target_spans"):
+        words = tuple(word for word in target["words_"] if word.strip())[1:-1]
+        sentences.append((words, tuple((first, last + 1, label) for first, last, label in target["spans"])))
+    return sentences
 
 
-def stated(line: str) -> tuple[str, str] | None:
+def parse_field(line: str) -> tuple[str, str] | None:
     """The field and the value of a line such as ["food", ":", "Fast", "food"]; None for fields that are not asked."""
     words: list[str] = json.loads(line)
     place = words.index(":")
@@ -195,17 +199,17 @@ def stated(line: str) -> tuple[str, str] | None:
 def annotated_e2e() -> Path:
     """The training texts of e2e with what they say and, where there is a tagger, their parts of speech, as a file for
     `mezzotint train-control`; made once for each tagger."""
-    told = has_tagger()
-    path = PLAIN / ("e2e-annotated" + (f"-{tagger().name}" if told else "") + ".jsonl")
+    has_tags = has_tagger()
+    path = PLAIN / ("e2e-annotated" + (f"-{tagger().name}" if has_tags else "") + ".jsonl")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         records = list(_records())
-        if told:
-            each = tagger().each(split(record["text"]) for record in records)
-            records = [{**record, "tags": list(tags)} for record, tags in zip(records, each, strict=True)]
-        aside = path.with_suffix(".part")
-        aside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        aside.rename(path)
+        if has_tags:
+            tags_each = tagger().each(split(record["text"]) for record in records)
+            records = [{**record, "tags": list(tags)} for record, tags in zip(records, tags_each, strict=True)]
+        temporary = path.with_suffix(".part")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        temporary.rename(path)
     return path
 
 
@@ -219,9 +223,9 @@ def split(text: str) -> list[str]:
 def _records() -> Iterator[dict[str, Any]]:
     with lzma.open(ORIGINALS / "e2e" / "train.jsonl.xz", "rt", encoding="utf-8") as file:
         for line in file:
-            one = json.loads(line)
-            fields = dict(re.findall(r"([^,\[\]]+?)\[([^\]]*)\]", one["mr"].replace(", ", ",")))
-            text = " ".join(one["ref"].split())
+            record = json.loads(line)
+            fields = dict(re.findall(r"([^,\[\]]+?)\[([^\]]*)\]", record["mr"].replace(", ", ",")))
+            text = " ".join(record["ref"].split())
             # Only what stands in the text as it is: fields are often left out of it.
             yield {"text": text, "fields": {k: v for k, v in fields.items() if v in text}}
 
@@ -233,12 +237,12 @@ def by_strings(text: str) -> Any:
     return Analysis(split(text))
 
 
-def by_tagger(one: Tagger) -> Callable[[str], Any]:
+def by_tagger(judge: Tagger) -> Callable[[str], Any]:
     """The same with the parts of speech that a tagger tells."""
     from mezzotint.evaluate.control import Analysis
 
     def analyse(text: str) -> Any:
-        return Analysis(found := split(text), tags=one.tags(found))
+        return Analysis(words := split(text), tags=judge.tags(words))
 
     return analyse
 
@@ -256,13 +260,13 @@ BISTRO = Corpus(
         "semantic": ("semantic",), "pos": ("pos",), "tree": ("tree",), "spans": ("spans",), "length": ("length",),
         "compose": ("semantic+length", "semantic+pos"),
     },
-    of_bistro,
+    bistro_targets,
     lambda: "bistro",
 )  # fmt: skip
 E2E = Corpus(
     "e2e",
     {"semantic": ("semantic",), "pos": ("pos",), "length": ("length",), "compose": ("semantic+length", "semantic+pos")},
-    of_e2e,
+    e2e_targets,
     annotated_e2e,
     "benchmarks/judges/e2e",
     by_strings,

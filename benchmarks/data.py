@@ -30,7 +30,7 @@ class Data:
     """What --tokenizer is to be."""
 
 
-def prepared(name: str) -> Data:
+def corpus_files(name: str) -> Data:
     """The files of a corpus; SystemExit with a sentence where the originals are not at hand."""
     if name == "bistro":
         return Data("bistro", None, "bistro")
@@ -38,7 +38,7 @@ def prepared(name: str) -> Data:
         raise SystemExit(f"the benchmark data is not beside the repository ({ORIGINALS.name}/{name}); see docs/log.md")
     sources = SOURCES[name]
     kind = "jsonl" if name == "yelp" else "txt"
-    files = [_written(PLAIN / f"{name}-{split}.{kind}", sources(split)) for split in ("train", "valid", "test")]
+    files = [_write_lines(PLAIN / f"{name}-{split}.{kind}", sources(split)) for split in ("train", "valid", "test")]
     return Data(*files, tokenizer=_pieces(files[0], PIECES[name]) if name in PIECES else "auto")
 
 
@@ -60,12 +60,12 @@ def transfer_items() -> list[dict[str, Any]]:
     return [json.loads(line) for line in _yelp("transfer_test")]
 
 
-def _written(path: Path, lines: Iterator[str]) -> Path:
+def _write_lines(path: Path, lines: Iterator[str]) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".part")
-        aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        aside.rename(path)
+        temporary = path.with_suffix(".part")
+        temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        temporary.rename(path)
     return path
 
 
@@ -114,5 +114,5 @@ SOURCES: dict[str, Callable[[str], Iterator[str]]] = {
 
 if __name__ == "__main__":
     for corpus in SOURCES:
-        print(prepared(corpus))
+        print(corpus_files(corpus))
     print(f"bundled: {len(mezzotint.bistro_texts('train')):,} texts")

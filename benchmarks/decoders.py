@@ -27,19 +27,19 @@ TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
 SWEEP_STEPS = 16
 REFERENCE_STEPS = 64
 
-How = dict[str, Any]
+Options = dict[str, Any]
 
 
-def arms(decoders: list[str], steps: tuple[int, ...], positions: int) -> Iterator[tuple[int, How]]:
+def arms(decoders: list[str], steps: tuple[int, ...], positions: int) -> Iterator[tuple[int, Options]]:
     """(steps, what `run.generate` is asked for) of every measurement."""
     for decoder in decoders:
-        how = {} if decoder == "exact" else {"decoder": decoder}
+        options = {} if decoder == "exact" else {"decoder": decoder}
         if decoder == "threshold":
-            yield from ((positions, how | {"threshold": threshold}) for threshold in THRESHOLDS)
+            yield from ((positions, options | {"threshold": threshold}) for threshold in THRESHOLDS)
         elif decoder.startswith("remask"):
-            yield from ((n, how | {"strength": strength}) for strength in STRENGTHS for n in steps)
+            yield from ((n, options | {"strength": strength}) for strength in STRENGTHS for n in steps)
         else:
-            yield from ((n, how) for n in steps)
+            yield from ((n, options) for n in steps)
 
 
 def main() -> None:
@@ -47,10 +47,10 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
-    from benchmarks.unconditional import Measured, Target, of_data
+    from benchmarks.unconditional import RunScorer, Target, data_rows
     from mezzotint.errors import unknown
     from mezzotint.evaluate.judge import tag
     from mezzotint.held_out import Texts, training_text
@@ -69,30 +69,31 @@ def main() -> None:
 
     judge, run = Judge(mezzotint.load(RECIPES["e2e"].kept)), mezzotint.load(given.run, device=given.device)
     training = training_text(run)
-    measured = Measured("e2e", run, judge, training, given.n, NAME)
+    measured = RunScorer("e2e", run, judge, training, given.n, NAME)
     names = [decoder.value for decoder in mezzotint.Decoder if decoder in run.card.decoders]
     decoders = given.decoders or names
     for name in decoders:
         if name not in names:
             raise unknown("decoder", name, names)
 
-    def missing(metric: str, how: How, steps: int) -> bool:
+    def missing(metric: str, options: Options, steps: int) -> bool:
         facts = {**measured.identity, "judge": tag(judge), "n": given.n}
-        return not has(NAME, **facts, metric=metric, variant=measured.called(how), steps=steps)
+        return not has(NAME, **facts, metric=metric, variant=measured.variant(options), steps=steps)
 
     if given.matched:
         target = Target.of_texts(measured.samples(REFERENCE_STEPS)[0])
-        for steps, how in arms(decoders, (given.sweep_steps,), run.spec.canvas):
-            if missing("judge_nll_matched", how, steps):
-                record(measured.matched(target, steps, TEMPERATURES, **how), device=str(run.device))
+        for steps, options in arms(decoders, (given.sweep_steps,), run.spec.canvas):
+            if missing("judge_nll_matched", options, steps):
+                record(measured.matched(target, steps, TEMPERATURES, **options), device=str(run.device))
         return
     if not has(NAME, system="data", metric="judge_nll", judge=tag(judge), n=given.n):
-        held_out = Texts(run, [prepared("e2e").test])
-        record(of_data("e2e", held_out.like_samples(given.n), judge, training, NAME), device=str(run.device))
-    for temperature, (steps, how) in product(given.temperatures, arms(decoders, tuple(given.steps), run.spec.canvas)):
-        asked = how if temperature == 1 else {**how, "temperature": temperature}
-        if missing("judge_nll", asked, steps):
-            record(measured.quality(steps, **asked), device=str(run.device))
+        held_out = Texts(run, [corpus_files("e2e").test])
+        record(data_rows("e2e", held_out.like_samples(given.n), judge, training, NAME), device=str(run.device))
+    measurements = arms(decoders, tuple(given.steps), run.spec.canvas)
+    for temperature, (steps, options) in product(given.temperatures, measurements):
+        settings = options if temperature == 1 else {**options, "temperature": temperature}
+        if missing("judge_nll", settings, steps):
+            record(measured.quality(steps, **settings), device=str(run.device))
 
 
 if __name__ == "__main__":

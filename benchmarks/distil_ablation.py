@@ -43,10 +43,10 @@ ARMS: Mapping[str, Settings] = {
 }
 
 
-def taught(arm: Settings, seed: int, given: argparse.Namespace, until: float) -> Path:
+def train_student(arm: Settings, seed: int, given: argparse.Namespace, until: float) -> Path:
     """The run of an arm, trained to its end; SystemExit where the clock reached `until` before it."""
     import mezzotint
-    from benchmarks.pieces import followed
+    from benchmarks.pieces import follow
     from benchmarks.rows import variant
 
     settings = {**dict(given.set), **arm}
@@ -59,7 +59,7 @@ def taught(arm: Settings, seed: int, given: argparse.Namespace, until: float) ->
             given.teacher, out=out, minutes=given.train_minutes, seed=seed, device=given.device, settings=settings
         )
     )
-    for _ in followed(out.name, records, until):
+    for _ in follow(out.name, records, until):
         pass
     return out
 
@@ -69,11 +69,11 @@ def score(table: Table, folder: Path, given: argparse.Namespace) -> None:
     from mezzotint.spec.didi_instruct import Objective
 
     run = mezzotint.load(folder, device=given.device)
-    measured = table.of(run)
+    scorer = table.scorer(run)
     for steps in given.steps:
-        table.quality(measured, steps, {})
+        table.quality(scorer, steps, {})
     if given.guided and run.spec.objective is Objective.DIVERGENCE:
-        table.quality(measured, given.guided, {"guide": "reward"})
+        table.quality(scorer, given.guided, {"guide": "reward"})
 
 
 def arguments() -> argparse.Namespace:
@@ -112,10 +112,10 @@ def main() -> None:
     judge = Judge(mezzotint.load(RECIPES[given.name].kept))
     table = Table(given.name, given.n, judge, training_text(teacher), given.out)
     for steps in given.steps:
-        table.quality(table.of(teacher), steps, {})
+        table.quality(table.scorer(teacher), steps, {})
     for seed in given.seeds:
         for name in given.arms:
-            score(table, taught(ARMS[name], seed, given, until), given)
+            score(table, train_student(ARMS[name], seed, given, until), given)
 
 
 if __name__ == "__main__":

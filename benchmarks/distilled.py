@@ -9,26 +9,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.arms import RunRequest, Task, Way
-from benchmarks.seq2seq import finished, written
+from benchmarks.arms import RunRequest, Strategy, Task
+from benchmarks.seq2seq import load_finished, translate_all
 from mezzotint.training.folder import put
 
-BEAM = Way((1, 5), ("likelihood",), None, {"decoder": "beam"})
+BEAM = Strategy((1, 5), ("likelihood",), None, {"decoder": "beam"})
 
 
-def place(task: Task, asked: RunRequest) -> Path:
+def distilled_path(task: Task, request: RunRequest) -> Path:
     """Where the distilled pairs of a task are."""
-    return asked.folder(task, "ar") / "distilled.jsonl"
+    return request.folder(task, "ar") / "distilled.jsonl"
 
 
-def distil(task: Task, asked: RunRequest) -> None:
+def distil(task: Task, request: RunRequest) -> None:
     """Write the training sources anew with the arm `ar`; SystemExit where the time is up, and a call goes on."""
     if task.private or task.source is None or task.target is None:
         raise SystemExit(f"{task.name} is not distilled: its texts are private, or made by a grammar")
-    run = finished(task, "ar", asked)
-    read, _ = task.pairs("train", asked.lines)
-    chunks = written(run, BEAM, read, run.folder / f"train-{len(read)}.jsonl", asked.until)
+    run = load_finished(task, "ar", request)
+    sources, _ = task.pairs("train", request.lines)
+    chunks = translate_all(run, BEAM, sources, run.folder / f"train-{len(sources)}.jsonl", request.until)
     texts = [line[0][0] for chunk in chunks for line in chunk["lines"]]
-    pairs = [{task.source: source, task.target: text} for source, text in zip(read, texts, strict=True) if text]
-    put(place(task, asked), "".join(json.dumps(pair) + "\n" for pair in pairs))
-    print(f"{len(pairs)} of {len(read)} pairs are in {place(task, asked)}", flush=True)
+    pairs = [{task.source: source, task.target: text} for source, text in zip(sources, texts, strict=True) if text]
+    put(distilled_path(task, request), "".join(json.dumps(pair) + "\n" for pair in pairs))
+    print(f"{len(pairs)} of {len(sources)} pairs are in {distilled_path(task, request)}", flush=True)

@@ -26,15 +26,15 @@ LONG = (256, 1024)
 MATCHED = (4, 8, 16)
 FEW = 32
 NUCLEI = (1.0, 0.95, 0.9, 0.8)
-TAUGHT = ("batch", "warmup", "clip", "ema")
+TRAINING_SETTINGS = ("batch", "warmup", "clip", "ema")
 """Settings of a training that tell students apart, beside the rate, which all rows name."""
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 ARMS = ("teacher", "student", "spread", "reward", "ar")
 
-How = dict[str, Any]
+Options = dict[str, Any]
 
 
-def arms(kind: str, steps: Iterable[int], matched: bool) -> Iterator[tuple[int | None, How]]:
+def arms(kind: str, steps: Iterable[int], matched: bool) -> Iterator[tuple[int | None, Options]]:
     """(steps, what `run.generate` is asked for) of every measurement of a run."""
     if kind == "ar":
         yield from ((None, {} if p == 1 else {"top_p": p}) for p in (NUCLEI[:1] if matched else NUCLEI))
@@ -46,7 +46,7 @@ def arms(kind: str, steps: Iterable[int], matched: bool) -> Iterator[tuple[int |
         yield from ((n, {}) for n in steps)
 
 
-def taught(config: Mapping[str, Any]) -> How:
+def training_labels(config: Mapping[str, Any]) -> Options:
     """The rate at which a student was taught, and its other settings as far as they are not the recipe's."""
     from mezzotint.recipes.didi_instruct import recipe
     from mezzotint.spec.base import Size
@@ -58,23 +58,24 @@ def taught(config: Mapping[str, Any]) -> How:
         return {}
     width, layout = config["spec"]["net"]["dim"], Layout(config["data"]["layout"])
     size = max((s for s in Size if SHAPES[s].dim <= width), key=lambda s: SHAPES[s].dim, default=Size.TINY)
-    usual = recipe(size, Corpus(config["spec"]["vocab"], config["spec"]["canvas"], layout))
-    theirs = {"noise", "time_conditioning", "mask_output", "frame", "vocab", "canvas", "ending", "net"}  # the teacher's
-    how = {}
-    for of, named in (("spec", usual.spec.to_json()), ("training", {n: getattr(usual.training, n) for n in TAUGHT})):
-        told = {name: config[of].get(name, value) for name, value in named.items() if name not in theirs}
-        how |= {name: value for name, value in told.items() if value != named[name]}
-    return how | {"lr": f"{config['training']['lr']:g}"}
+    defaults = recipe(size, Corpus(config["spec"]["vocab"], config["spec"]["canvas"], layout))
+    of_teacher = {"noise", "time_conditioning", "mask_output", "frame", "vocab", "canvas", "ending", "net"}
+    options = {}
+    training = {name: getattr(defaults.training, name) for name in TRAINING_SETTINGS}
+    for part, expected in (("spec", defaults.spec.to_json()), ("training", training)):
+        values = {name: config[part].get(name, value) for name, value in expected.items() if name not in of_teacher}
+        options |= {name: value for name, value in values.items() if value != expected[name]}
+    return options | {"lr": f"{config['training']['lr']:g}"}
 
 
-def told_apart(name: str, config: Mapping[str, Any]) -> How:
+def run_labels(name: str, config: Mapping[str, Any]) -> Options:
     """What names a run in rows of the corpus `name`: how it was taught, and by whom, where that is not as usual."""
-    how = taught(config)
+    options = training_labels(config)
     if config["system"] == "didi-instruct":
         steps, teacher = config["training"]["max_steps"], Path(config["teacher"]["run"]).name
-        how |= {"taught_steps": steps} if steps else {}
-        how |= {"teacher": teacher} if teacher != f"{name}-mdlm" else {}
-    return how
+        options |= {"taught_steps": steps} if steps else {}
+        options |= {"teacher": teacher} if teacher != f"{name}-mdlm" else {}
+    return options
 
 
 @dataclass(frozen=True)
@@ -97,37 +98,39 @@ class Table:
         return f"{self.name}-fewstep"
 
     @property
-    def _last(self) -> str:
+    def _last_metric(self) -> str:
         """The score that is there where all that is asked for was measured."""
         return "mauve[judge]" if self.mauve else "judge_nll"
 
-    def of(self, run: Any) -> Any:
+    def scorer(self, run: Any) -> Any:
         """The measurements of a run."""
-        from benchmarks.unconditional import Measured
+        from benchmarks.unconditional import RunScorer
 
-        measured = Measured(self.name, run, self.judge, self.training, self.n, self.benchmark)
-        measured.named |= told_apart(self.name, run.config)
+        measured = RunScorer(self.name, run, self.judge, self.training, self.n, self.benchmark)
+        measured.labels |= run_labels(self.name, run.config)
         return measured
 
-    def found(self, measured: Any, metric: str, how: How, steps: int | None) -> Any:
+    def find_row(self, measured: Any, metric: str, options: Options, steps: int | None) -> Any:
         """The row of a measurement, if there is one."""
         from benchmarks.rows import read
         from mezzotint.evaluate.judge import tag
 
-        key = {**measured.identity, "metric": metric, "variant": measured.called(how), "steps": steps, "n": self.n}
+        key = {**measured.identity, "metric": metric, "variant": measured.variant(options), "steps": steps, "n": self.n}
         rows = read(self.results / f"{self.benchmark}.json")
-        alike = (row for row in rows if all(getattr(row, name) == value for name, value in key.items()))
-        return next((row for row in alike if row.judge in (None, tag(self.judge))), None)
+        matches = (row for row in rows if all(getattr(row, name) == value for name, value in key.items()))
+        return next((row for row in matches if row.judge in (None, tag(self.judge))), None)
 
-    def quality(self, measured: Any, steps: int | None, how: How) -> None:
-        if self.found(measured, self._last, how, steps) is None:
-            self._record(measured, measured.quality(steps, self.also, **how))
+    def quality(self, measured: Any, steps: int | None, options: Options) -> None:
+        if self.find_row(measured, self._last_metric, options, steps) is None:
+            self._record(measured, measured.quality(steps, self.extra_scores, **options))
 
-    def matched(self, measured: Any, steps: int | None, how: How, target: Any, temperatures: Sequence[float]) -> None:
-        if self.found(measured, "judge_nll_matched", how, steps) is None:
-            self._record(measured, measured.matched(target, steps or 1, temperatures, **how))
+    def matched(
+        self, measured: Any, steps: int | None, options: Options, target: Any, temperatures: Sequence[float]
+    ) -> None:
+        if self.find_row(measured, "judge_nll_matched", options, steps) is None:
+            self._record(measured, measured.matched(target, steps or 1, temperatures, **options))
 
-    def also(self, texts: Sequence[str]) -> Iterator[Any]:
+    def extra_scores(self, texts: Sequence[str]) -> Iterator[Any]:
         """What is said of texts here alone."""
         if self.mauve:
             from mezzotint.evaluate.divergence import divergence
@@ -138,24 +141,26 @@ class Table:
 
             yield from of_chains(texts, self.others)
 
-    def of_data(self) -> None:
+    def record_data(self) -> None:
         """What is said of the held-out texts."""
         from benchmarks.rows import has, record
-        from benchmarks.unconditional import of_data
+        from benchmarks.unconditional import data_rows
         from mezzotint.evaluate.judge import tag
 
-        facts = {"system": "data", "metric": self._last, "judge": tag(self.judge), "n": self.n}
+        facts = {"system": "data", "metric": self._last_metric, "judge": tag(self.judge), "n": self.n}
         if not has(self.benchmark, self.results, **facts):
-            rows = of_data(self.name, list(self.held_out), self.judge, self.training, self.benchmark, self.also)
+            rows = data_rows(
+                self.name, list(self.held_out), self.judge, self.training, self.benchmark, self.extra_scores
+            )
             record(rows, results=self.results)
 
     def teachers_entropy(self, teacher: Any) -> Any:
         """Word entropy of the teacher's samples in as many steps as there are, for sweeps to go to."""
         from benchmarks.unconditional import Target
 
-        kept = self.found(teacher, "entropy_words", {}, LONG[-1])
-        if kept is not None:
-            return Target(float(kept.value))
+        row = self.find_row(teacher, "entropy_words", {}, LONG[-1])
+        if row is not None:
+            return Target(float(row.value))
         return Target.of_texts(teacher.samples(LONG[-1])[0])
 
     def _record(self, measured: Any, rows: Iterable[Any]) -> None:
@@ -190,7 +195,7 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.judge import RECIPES
     from mezzotint.held_out import Texts, training_text
     from mezzotint.judge import Judge
@@ -199,27 +204,27 @@ def main() -> None:
         return mezzotint.load(path, device=given.device)
 
     teacher = loaded(given.teacher or Path("runs") / f"{given.name}-mdlm")
-    held_out = Texts(teacher, [prepared(given.name).test]).like_samples(2 * given.n)
+    held_out = Texts(teacher, [corpus_files(given.name).test]).like_samples(2 * given.n)
     judge = Judge(mezzotint.load(RECIPES[given.name].kept))
-    beside, others = held_out[: given.n], held_out[given.n :]
-    table = Table(given.name, given.n, judge, training_text(teacher), given.out, beside, others, given.mauve)
-    whole = table.of(teacher)
+    first_half, others = held_out[: given.n], held_out[given.n :]
+    table = Table(given.name, given.n, judge, training_text(teacher), given.out, first_half, others, given.mauve)
+    whole = table.scorer(teacher)
     runs = [(kind, whole) for kind in ("teacher", "spread")]
     for path in given.students:
-        student = table.of(loaded(path))
+        student = table.scorer(loaded(path))
         runs += [(kind, student) for kind in ("student", "spread", "reward")]
     if given.ar:
-        runs.append(("ar", table.of(loaded(given.ar))))
+        runs.append(("ar", table.scorer(loaded(given.ar))))
     target = table.teachers_entropy(runs[0][1]) if given.matched else None
     if not given.matched:
-        table.of_data()
+        table.record_data()
     for kind, measured in runs:
-        usual = MATCHED if given.matched else (*STEPS, *(LONG if kind == "teacher" else ()))
-        for steps, how in arms(kind, given.steps or usual, given.matched) if kind in given.only else ():
+        steps_of_kind = MATCHED if given.matched else (*STEPS, *(LONG if kind == "teacher" else ()))
+        for steps, options in arms(kind, given.steps or steps_of_kind, given.matched) if kind in given.only else ():
             if given.matched:
-                table.matched(measured, steps, how, target, given.temperatures)
+                table.matched(measured, steps, options, target, given.temperatures)
             else:
-                table.quality(measured, steps, how)
+                table.quality(measured, steps, options)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ Write = Callable[[int, int], float]
 """(texts, batch) -> network evaluations a text."""
 
 
-def writer(run: Any, **how: Any) -> Write:
+def writer(run: Any, **options: Any) -> Write:
     def write(n: int, batch: int) -> float:
-        samples = run.generate(n, batch_size=batch, seed=1, **how)
+        samples = run.generate(n, batch_size=batch, seed=1, **options)
         return sum(sample.nfe for sample in samples) / n
 
     return write
@@ -35,14 +35,14 @@ def writer(run: Any, **how: Any) -> Write:
 
 def rounds(sides: Mapping[str, Write], n: int, batch: int, times: int) -> dict[str, list[float]]:
     """Processor seconds of each side in each round; another side begins each time."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     order = list(sides)
     for first in range(times):
         for name in (order[(first + i) % len(order)] for i in range(len(order))):
             began = time.process_time()
             sides[name](n, batch)
-            found[name].append(time.process_time() - began)
-    return found
+            seconds[name].append(time.process_time() - began)
+    return seconds
 
 
 def median_ratio(reference: Sequence[float], ours: Sequence[float]) -> tuple[float, float | None]:
@@ -70,30 +70,32 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.fewstep import told_apart
+    from benchmarks.fewstep import run_labels
     from benchmarks.rows import Row, record, variant
-    from benchmarks.unconditional import minutes_asked
+    from benchmarks.unconditional import requested_minutes
 
     student = mezzotint.load(given.student)
-    usual = (given.teacher or Path("runs") / f"{given.name}-mdlm", given.ar or Path("runs") / f"{given.name}-ar")
-    teacher, ar = map(mezzotint.load, usual)
+    paths = (given.teacher or Path("runs") / f"{given.name}-mdlm", given.ar or Path("runs") / f"{given.name}-ar")
+    teacher, ar = map(mezzotint.load, paths)
     references = {"ar": writer(ar), f"mdlm_{MANY}": writer(teacher, steps=MANY)}
-    ours = {(steps, how): writer(student, steps=steps, **({"guide": how} if how else {}))
-            for steps in given.steps for how in ("", "reward")}  # fmt: skip
+    ours = {(steps, guide): writer(student, steps=steps, **({"guide": guide} if guide else {}))
+            for steps in given.steps for guide in ("", "reward")}  # fmt: skip
     for batch in given.batch:
-        sides = references | {f"{steps}{how}": write for (steps, how), write in ours.items()}
+        sides = references | {f"{steps}{guide}": write for (steps, guide), write in ours.items()}
         nfe = {name: write(TEXTS[batch], batch) for name, write in sides.items()}  # a warm-up too
         seconds = rounds(sides, TEXTS[batch], batch, given.rounds)
-        for steps, how in ours:
+        for steps, guide in ours:
             for against in references:
-                ratio, error = median_ratio(seconds[against], seconds[f"{steps}{how}"])
-                print(f"batch {batch}, {steps} steps {how}: {ratio:.2f} times {against}", flush=True)
-                named = told_apart(given.name, student.config) | ({"guide": how} if how else {}) | {"against": against}
+                ratio, error = median_ratio(seconds[against], seconds[f"{steps}{guide}"])
+                print(f"batch {batch}, {steps} steps {guide}: {ratio:.2f} times {against}", flush=True)
+                labels = (
+                    run_labels(given.name, student.config) | ({"guide": guide} if guide else {}) | {"against": against}
+                )
                 row = Row(
                     benchmark=f"{given.name}-fewstep", system=student.card.name, metric="speed_up", value=ratio,
-                    stderr=error, n=given.rounds, steps=steps, nfe=nfe[f"{steps}{how}"], batch=batch,
-                    seed=student.config["seed"], variant=variant(named),
-                    train_minutes=minutes_asked(student.config["training"]),
+                    stderr=error, n=given.rounds, steps=steps, nfe=nfe[f"{steps}{guide}"], batch=batch,
+                    seed=student.config["seed"], variant=variant(labels),
+                    train_minutes=requested_minutes(student.config["training"]),
                 )  # fmt: skip
                 record([row], results=given.out)
 

@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def watched(command: list[str], where: Path, moment: str = "$^") -> tuple[float, float | None, list[str]]:
+def run_timed(command: list[str], where: Path, moment: str = "$^") -> tuple[float, float | None, list[str]]:
     """(seconds, seconds until a line matches `moment`, lines) of a command that must succeed."""
     began, seen, lines = time.monotonic(), None, []
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "OMP_NUM_THREADS")}
@@ -69,8 +69,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "mezzotint"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        row("mdlm", "what=make setup", "wall_seconds", watched(["make", "setup"], clone)[0])
-        seconds, seen, _ = watched(["make", "demo"], clone, r"^step 0/")
+        row("mdlm", "what=make setup", "wall_seconds", run_timed(["make", "setup"], clone)[0])
+        seconds, seen, _ = run_timed(["make", "demo"], clone, r"^step 0/")
         row("mdlm", "what=make demo", "wall_seconds", seconds)
         row("mdlm", "what=first text", "wall_seconds", seen or float("nan"))
         row("mdlm", "what=make demo", "peak_rss_mb", peak_mb())
@@ -78,14 +78,14 @@ def main() -> None:
             row("mdlm", "what=make demo", score["name"], score["value"], stderr=score["stderr"], n=score["n"])
         command = str(clone / ".venv/bin/mezzotint")
         for minutes in given.longer:
-            watched([command, "demo", "--minutes", str(minutes), "--out", f"runs/demo-{minutes}"], clone)
+            run_timed([command, "demo", "--minutes", str(minutes), "--out", f"runs/demo-{minutes}"], clone)
             for score in scores(clone / "runs" / f"demo-{minutes}"):
-                how = {"stderr": score["stderr"], "n": score["n"], "train_minutes": minutes}
-                row("mdlm", "what=demo", score["name"], score["value"], **how)
-        help_ = [watched([command, "--help"], clone)[0] for _ in range(5)]
+                options = {"stderr": score["stderr"], "n": score["n"], "train_minutes": minutes}
+                row("mdlm", "what=demo", score["name"], score["value"], **options)
+        help_ = [run_timed([command, "--help"], clone)[0] for _ in range(5)]
         row("mdlm", "what=help", "wall_seconds", statistics.median(help_), n=5)
         if not given.skip_tests:
-            seconds, _, lines = watched(["make", "test"], clone)
+            seconds, _, lines = run_timed(["make", "test"], clone)
             print(lines[-1], flush=True)
             row("mdlm", "what=make test", "wall_seconds", seconds)
             row("mdlm", "what=make test", "peak_rss_mb", peak_mb())

@@ -40,16 +40,17 @@ def main() -> None:
     given = parser.parse_args()
     for system in given.systems:
         with TemporaryDirectory() as folder:
-            foreseen, measured = (told(system, given.steps, Path(folder) / "run", how) for how in ("dry", "earnest"))
+            out = Path(folder) / "run"
+            foreseen, measured = (run_child(system, given.steps, out, mode) for mode in ("dry", "earnest"))
         names = ("foreseen_seconds", "foreseen_memory")
         for name, a, b in zip(names, foreseen, measured, strict=True):
             print(f"{system}: {name} {a / b:.2f} of {b:,.0f}", flush=True)
             record([row(system, given.steps, name, a / b)])
 
 
-def told(system: str, steps: int, out: Path, how: str) -> tuple[float, float]:
+def run_child(system: str, steps: int, out: Path, mode: str) -> tuple[float, float]:
     """(seconds, bytes), foreseen or measured."""
-    words = [sys.executable, "-c", CHILD, system, str(steps), str(out), how]
+    words = [sys.executable, "-c", CHILD, system, str(steps), str(out), mode]
     seconds, peak = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return seconds, peak
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cuts import Cut, parted, writable
+from benchmarks.cuts import Cut, cut_out, is_writable
 
 STATE = Path("runs/gaps")
 LONGEST = 8
@@ -41,45 +41,45 @@ def cut(tokenizer: Any, text: str, gaps: int, rng: np.random.Generator) -> Cut |
     """The text with so many gaps in it; None where that cannot be, or it could not be written as a template."""
     ids = tokenizer.encode(text)
     lengths = [int(n) for n in rng.integers(1, LONGEST + 1, size=gaps)]
-    kept = len(ids) - sum(lengths)
-    if kept < gaps or not writable(tokenizer, text, ids):
+    remaining = len(ids) - sum(lengths)
+    if remaining < gaps or not is_writable(tokenizer, text, ids):
         return None
     # Each gap stands behind another number of the tokens that are kept, so no two touch.
-    places = sorted(int(n) for n in rng.choice(kept + 1, size=gaps, replace=False))
+    places = sorted(int(n) for n in rng.choice(remaining + 1, size=gaps, replace=False))
     begins = [place + sum(lengths[:i]) for i, place in enumerate(places)]
-    return parted(tokenizer, text, ids, [(begin, begin + n) for begin, n in zip(begins, lengths, strict=True)])
+    return cut_out(tokenizer, text, ids, [(begin, begin + n) for begin, n in zip(begins, lengths, strict=True)])
 
 
 def cuts(tokenizer: Any, texts: Sequence[str], gaps: int, longest: int) -> Iterator[Cut]:
     """Cuts of the texts of at most `longest` tokens, in a fixed random order."""
     rng = np.random.default_rng((SEED, gaps))
     for i in rng.permutation(len(texts)):
-        found = cut(tokenizer, texts[i], gaps, rng)
-        if found is not None and len(tokenizer.encode(texts[i])) <= longest:
-            yield found
+        result = cut(tokenizer, texts[i], gaps, rng)
+        if result is not None and len(tokenizer.encode(texts[i])) <= longest:
+            yield result
 
 
-def filled(run: Any, each: Cut, lengths: str, temperature: float, seed: int) -> dict[str, Any]:
+def fill_gaps(run: Any, each: Cut, lengths: str, temperature: float, seed: int) -> dict[str, Any]:
     """One text asked for; with a seed of its own, or all texts would be drawn at the same quantiles."""
     marks = ["[ ]"] * len(each.lengths) if lengths == "chosen" else [f"[{n}]" for n in each.lengths]
     (sample,) = run.infill(each.template(marks), temperature=temperature, seed=seed)
     return {"chosen": sample.gaps, "match": sample.text == each.text, "nfe": sample.nfe}
 
 
-def by_law(run: Any, each: Cut, temperature: float, seed: int) -> tuple[int, ...]:
+def lengths_by_prior(run: Any, each: Cut, temperature: float, seed: int) -> tuple[int, ...]:
     """Lengths chosen by the law of the length of the whole text."""
     from mezzotint.data.template import Gap
     from mezzotint.rng import Rng
     from mezzotint.sampler.lengths import GapLengthSampler
 
-    kept = len(run.tokenizer.encode(each.text)) - sum(each.lengths)
-    law = GapLengthSampler(
+    remaining = len(run.tokenizer.encode(each.text)) - sum(each.lengths)
+    sampler = GapLengthSampler(
         [Gap(1, LONGEST)] * len(each.lengths),
-        run.spec.canvas - kept,
-        lambda lengths: run.lengths.log_prob(kept + sum(lengths)),
+        run.spec.canvas - remaining,
+        lambda lengths: run.lengths.log_prob(remaining + sum(lengths)),
         calls=0,
     )
-    return law(Rng(seed, [0]), temperature)[0].lengths
+    return sampler(Rng(seed, [0]), temperature)[0].lengths
 
 
 def outcomes(run: Any, chosen: Sequence[Cut], arm: tuple[str, float], until: float) -> list[dict[str, Any]]:
@@ -92,35 +92,35 @@ def outcomes(run: Any, chosen: Sequence[Cut], arm: tuple[str, float], until: flo
         for each in chosen[len(done) :]:
             if time.monotonic() > until:
                 raise SystemExit(f"{path.name}: {len(done)} of {len(chosen)} done; call again to go on")
-            done.append(filled(run, each, lengths, temperature, seed=len(done)))
+            done.append(fill_gaps(run, each, lengths, temperature, seed=len(done)))
             file.write(json.dumps(done[-1]) + "\n")
             file.flush()
     return done[: len(chosen)]
 
 
-def lengths_scored(chosen: Sequence[Cut], guessed: Sequence[Sequence[int]]) -> Iterator[Any]:
+def length_scores(chosen: Sequence[Cut], guessed: Sequence[Sequence[int]]) -> Iterator[Any]:
     """How near some lengths are to the true ones."""
     from mezzotint.evaluate.table import Score
 
-    off = [np.abs(np.subtract(g, each.lengths)) for g, each in zip(guessed, chosen, strict=True)]
-    yield Score.mean("length_accuracy", [(o == 0).mean() for o in off])
-    yield Score.mean("length_error", [o.mean() for o in off])
+    errors = [np.abs(np.subtract(g, each.lengths)) for g, each in zip(guessed, chosen, strict=True)]
+    yield Score.mean("length_accuracy", [(o == 0).mean() for o in errors])
+    yield Score.mean("length_error", [o.mean() for o in errors])
 
 
-def references(chosen: Sequence[Cut]) -> Iterator[tuple[str, Any]]:
+def reference_scores(chosen: Sequence[Cut]) -> Iterator[tuple[str, Any]]:
     """(name, score) of the guesses that look at nothing."""
     from mezzotint.evaluate.table import Score
 
     counts = Counter(n for each in chosen for n in each.lengths)
-    often = [[counts.most_common(1)[0][0]] * len(each.lengths) for each in chosen]
-    yield from (("frequent", score) for score in lengths_scored(chosen, often))
+    most_frequent = [[counts.most_common(1)[0][0]] * len(each.lengths) for each in chosen]
+    yield from (("frequent", score) for score in length_scores(chosen, most_frequent))
     any_length = np.arange(1, LONGEST + 1)
     yield "uniform", Score.mean("length_accuracy", [1 / LONGEST] * len(chosen))
-    off = [np.abs(any_length[:, None] - each.lengths).mean() for each in chosen]
-    yield "uniform", Score.mean("length_error", off)
+    errors = [np.abs(any_length[:, None] - each.lengths).mean() for each in chosen]
+    yield "uniform", Score.mean("length_error", errors)
 
 
-def scored(run: Any, chosen: Sequence[Cut], until: float) -> Iterator[Any]:
+def gap_rows(run: Any, chosen: Sequence[Cut], until: float) -> Iterator[Any]:
     """Rows for one number of gaps."""
     from benchmarks.rows import Row, variant
     from mezzotint.evaluate.table import Score
@@ -139,20 +139,20 @@ def scored(run: Any, chosen: Sequence[Cut], until: float) -> Iterator[Any]:
         scores = {"metric": score.name, "value": score.value, "stderr": score.stderr, "n": score.n}
         return Row(system=system, variant=named, **common, **scores)
 
-    for name, score in references(chosen):
+    for name, score in reference_scores(chosen):
         yield row("reference", score, lengths=name)
     for temperature in (0.0, 1.0):
-        how = {"temperature": temperature}
-        law = [by_law(run, each, temperature, seed) for seed, each in enumerate(chosen)]
-        yield from (row("reference", score, lengths="law", **how) for score in lengths_scored(chosen, law))
+        options = {"temperature": temperature}
+        by_prior = [lengths_by_prior(run, each, temperature, seed) for seed, each in enumerate(chosen)]
+        yield from (row("reference", score, lengths="law", **options) for score in length_scores(chosen, by_prior))
         for lengths in ("true", "chosen"):
             done = outcomes(run, chosen, (lengths, temperature), until)
-            found = [Score.mean("exact_match", [float(d["match"]) for d in done])]
+            scores = [Score.mean("exact_match", [float(d["match"]) for d in done])]
             if lengths == "chosen":
-                found += lengths_scored(chosen, [d["chosen"] for d in done])
+                scores += length_scores(chosen, [d["chosen"] for d in done])
             nfe = float(np.mean([d["nfe"] for d in done]))
-            for score in found:
-                yield replace(row(run.card.name, score, lengths=lengths, **how), steps=32, nfe=nfe)
+            for score in scores:
+                yield replace(row(run.card.name, score, lengths=lengths, **options), steps=32, nfe=nfe)
 
 
 def main() -> None:
@@ -164,14 +164,14 @@ def main() -> None:
     given = parser.parse_args()
     until = time.monotonic() + 60 * given.minutes
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.rows import record
 
     run = mezzotint.load(given.run)
-    texts = Path(prepared("e2e").test).read_text(encoding="utf-8").splitlines()
+    texts = Path(corpus_files("e2e").test).read_text(encoding="utf-8").splitlines()
     for gaps in given.gaps:
         chosen = list(islice(cuts(run.tokenizer, texts, gaps, run.spec.canvas), given.n))
-        record(scored(run, chosen, until))
+        record(gap_rows(run, chosen, until))
         for path in STATE.glob(f"{run.weights_sha256[:8]}-{gaps}-*"):
             path.unlink()
 

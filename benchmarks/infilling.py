@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cuts import Cut, Spans, cuts, portions, sentence
-from benchmarks.unconditional import Measured
+from benchmarks.unconditional import RunScorer
 
 STEPS = 64
 ROWS = 64
 
-How = dict[str, Any]
+Options = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,54 +61,57 @@ CORPORA = {
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def filled(run: Any, chosen: Sequence[Cut], how: Mapping[str, Any]) -> list[Any]:
+def fill_gaps(run: Any, chosen: Sequence[Cut], options: Mapping[str, Any]) -> list[Any]:
     """Samples whose gaps are filled at once, each with a seed of its own, or all were drawn at the same quantiles."""
-    return written(run, [run.task(1, template=each.template(), seed=seed, **how) for seed, each in enumerate(chosen)])
+    tasks = [run.task(1, template=each.template(), seed=seed, **options) for seed, each in enumerate(chosen)]
+    return run_tasks(run, tasks)
 
 
-def continued(run: Any, chosen: Sequence[Cut], how: Mapping[str, Any]) -> list[Any]:
+def continue_each(run: Any, chosen: Sequence[Cut], options: Mapping[str, Any]) -> list[Any]:
     """Samples whose gaps are filled one after another, each from what stands before it alone."""
     from mezzotint import Sample
 
     rows, nfe = [list(each.ids) for each in chosen], [0] * len(chosen)
     for gap in range(len(chosen[0].spans)):
         spans = [each.spans[gap] for each in chosen]
-        tasks = [exactly(run, rows[i], *span, {**how, "seed": i}) for i, span in enumerate(spans)]
-        for i, sample in enumerate(written(run, tasks)):
+        tasks = [exact_length_task(run, rows[i], *span, {**options, "seed": i}) for i, span in enumerate(spans)]
+        for i, sample in enumerate(run_tasks(run, tasks)):
             rows[i][slice(*spans[i])] = sample.ids[slice(*spans[i])]
             nfe[i] += sample.nfe
-    done = zip(rows, nfe, strict=True)
-    return [Sample(run.tokenizer.decode(ids), ids, spent, how["steps"], i, 0) for i, (ids, spent) in enumerate(done)]
+    finished = zip(rows, nfe, strict=True)
+    return [
+        Sample(run.tokenizer.decode(ids), ids, spent, options["steps"], i, 0) for i, (ids, spent) in enumerate(finished)
+    ]
 
 
-def exactly(run: Any, ids: Sequence[int], begin: int, end: int, how: Mapping[str, Any]) -> Any:
+def exact_length_task(run: Any, ids: Sequence[int], begin: int, end: int, options: Mapping[str, Any]) -> Any:
     """The task of writing the tokens from `begin` to `end` behind those before them; the text cannot end on the way."""
     from mezzotint.data.canvas import prefix_canvas
 
     start = 1 if run.tokenizer.spaced[ids[begin]] else -1
-    task, canvas = run.task(1, **how), prefix_canvas(ids[:begin], [end], [0], run.tokenizer.pad, start)
+    task, canvas = run.task(1, **options), prefix_canvas(ids[:begin], [end], [0], run.tokenizer.pad, start)
     request = replace(task.request, canvas=canvas.to(run.device), forbidden=tuple(sorted(run.tokenizer.special)))
     return replace(task, canvas=canvas, request=request)
 
 
-def written(run: Any, tasks: Sequence[Any]) -> list[Any]:
+def run_tasks(run: Any, tasks: Sequence[Any]) -> list[Any]:
     """The sample of each task of one row; those that are alike are written together, short ones with short ones."""
-    alike: dict[Hashable, list[int]] = defaultdict(list)
+    groups: dict[Hashable, list[int]] = defaultdict(list)
     for i in sorted(range(len(tasks)), key=lambda i: tasks[i].canvas.ids.shape[1]):
-        alike[run.task_builder.batch_key(tasks[i])].append(i)
-    found = {}
-    for places in alike.values():
+        groups[run.task_builder.batch_key(tasks[i])].append(i)
+    samples = {}
+    for places in groups.values():
         for first in range(0, len(places), ROWS):
             batch = places[first : first + ROWS]
             for drafts in run.together([tasks[i] for i in batch]):
-                found |= {i: draft.samples[0] for i, draft in zip(batch, drafts, strict=True) if draft.done}
-    return [found[i] for i in range(len(tasks))]
+                samples |= {i: draft.samples[0] for i, draft in zip(batch, drafts, strict=True) if draft.done}
+    return [samples[i] for i in range(len(tasks))]
 
 
 # -- scoring ----------------------------------------------------------------------------------------------------------
 
 
-def rightness(chosen: Sequence[Cut], samples: Sequence[Any]) -> Iterator[Any]:
+def accuracy_scores(chosen: Sequence[Cut], samples: Sequence[Any]) -> Iterator[Any]:
     """How much of what was cut out came back."""
     from mezzotint.evaluate.table import Score
 
@@ -120,53 +123,53 @@ def rightness(chosen: Sequence[Cut], samples: Sequence[Any]) -> Iterator[Any]:
     yield Score.mean("exact_match", [s.text == each.text for each, s in zip(chosen, samples, strict=True)])
 
 
-class Infilling(Measured):
+class Infilling(RunScorer):
     """One run on one way of cutting."""
 
-    def __init__(self, corpus: str, cut: str, chosen: Sequence[Cut], run: Any, named: How, *ears: Any) -> None:
+    def __init__(self, corpus: str, cut: str, chosen: Sequence[Cut], run: Any, named: Options, *scorers: Any) -> None:
         """`ears`: the judge, and the training text."""
-        super().__init__(corpus, run, *ears, len(chosen), f"{corpus}-infill")
-        self.named |= {"cut": cut, **named}
+        super().__init__(corpus, run, *scorers, len(chosen), f"{corpus}-infill")
+        self.labels |= {"cut": cut, **named}
         self.chosen = chosen
 
-    def samples(self, steps: int, temperature: float = 1.0, **how: Any) -> tuple[list[str], dict[str, Any]]:
+    def samples(self, steps: int, temperature: float = 1.0, **options: Any) -> tuple[list[str], dict[str, Any]]:
         from mezzotint import Can
 
         began = time.perf_counter()
-        fill = filled if Can.INFILL in self.run.card.can else continued
-        self.last = fill(self.run, self.chosen, {"steps": steps, "temperature": temperature, **how})
+        fill = fill_gaps if Can.INFILL in self.run.card.can else continue_each
+        self.last = fill(self.run, self.chosen, {"steps": steps, "temperature": temperature, **options})
         nfe = float(np.mean([sample.nfe for sample in self.last]))
         cost = {"seconds": time.perf_counter() - began, "nfe": nfe, "batch": ROWS}
         return [sample.text for sample in self.last], cost
 
-    def quality(self, steps: int | None, **how: Any) -> Iterator[Any]:
-        for row in super().quality(steps, **how):
+    def quality(self, steps: int | None, **options: Any) -> Iterator[Any]:
+        for row in super().quality(steps, **options):
             yield row
-        for score in rightness(self.chosen, self.last):
+        for score in accuracy_scores(self.chosen, self.last):
             print(f"    {score.name} {score.value:.4f} ± {score.stderr}", flush=True)
             yield replace(row, metric=score.name, value=score.value, stderr=score.stderr, n=score.n, judge=None)
 
 
-def arms(card: Any, given: argparse.Namespace) -> Iterator[How]:
+def arms(card: Any, given: argparse.Namespace) -> Iterator[Options]:
     """What a system is asked for, of all that is to be tried; what everybody does by default is left out."""
     from mezzotint import Can, Decoder
 
     for decoder, scale, temperature in product(given.decoders, given.guidance, given.temperatures):
         if Decoder(decoder) in card.decoders and (scale == 1 or Can.GUIDE in card.can):
-            asked = {"decoder": decoder, "guidance": scale, "temperature": temperature}
-            usual = {"decoder": "exact", "guidance": 1, "temperature": 1}
-            yield {name: value for name, value in asked.items() if value != usual[name]}
+            settings = {"decoder": decoder, "guidance": scale, "temperature": temperature}
+            defaults = {"decoder": "exact", "guidance": 1, "temperature": 1}
+            yield {name: value for name, value in settings.items() if value != defaults[name]}
 
 
-def of_the_data(corpus: str, cut: str, chosen: Sequence[Cut], given: argparse.Namespace, *ears: Any) -> None:
+def record_data(corpus: str, cut: str, chosen: Sequence[Cut], given: argparse.Namespace, *scorers: Any) -> None:
     """Record what is said of the texts that were cut, if it was not before."""
     from benchmarks.rows import has, record, variant
-    from benchmarks.unconditional import of_data
+    from benchmarks.unconditional import data_rows
 
-    name, named = f"{corpus}-infill", variant({"cut": cut})
-    if not has(name, given.out, system="data", variant=named, metric="judge_nll", judge=given.judge, n=len(chosen)):
-        rows = of_data(corpus, [each.text for each in chosen], *ears, name)
-        record([replace(row, variant=named) for row in rows], results=given.out)
+    name, labels = f"{corpus}-infill", variant({"cut": cut})
+    if not has(name, given.out, system="data", variant=labels, metric="judge_nll", judge=given.judge, n=len(chosen)):
+        rows = data_rows(corpus, [each.text for each in chosen], *scorers, name)
+        record([replace(row, variant=labels) for row in rows], results=given.out)
 
 
 def arguments() -> argparse.Namespace:
@@ -195,7 +198,7 @@ def _number(text: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def opened(given: argparse.Namespace, longest: int) -> list[Any]:
+def load_runs(given: argparse.Namespace, longest: int) -> list[Any]:
     """The runs, which have to have the same tokens, and room for as many."""
     import mezzotint
 
@@ -215,11 +218,11 @@ def measure(each: Infilling, given: argparse.Namespace, until: float) -> None:
     from mezzotint import Can, CapabilityError
 
     steps = given.steps if Can.INFILL in each.run.card.can else None
-    for how in arms(each.run.card, given):
+    for options in arms(each.run.card, given):
         facts = {
             **each.identity,
             "split": "test",
-            "variant": each.called(how),
+            "variant": each.variant(options),
             "steps": steps,
             "judge": given.judge,
             "n": each.n,
@@ -229,7 +232,7 @@ def measure(each: Infilling, given: argparse.Namespace, until: float) -> None:
         if time.monotonic() > until:
             raise SystemExit(f"{each.run.name}, {facts['variant']}: still to be measured; call again to go on")
         try:
-            record(each.quality(steps, **how), device=str(each.run.device), results=given.out)
+            record(each.quality(steps, **options), device=str(each.run.device), results=given.out)
         except CapabilityError as error:
             print(f"{each.run.name}, {facts['variant']}: {error}", flush=True)
 
@@ -241,7 +244,7 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.judge import RECIPES
     from mezzotint.evaluate.judge import tag
     from mezzotint.held_out import training_text
@@ -252,14 +255,14 @@ def main() -> None:
         raise SystemExit(f"{kept} is missing; python -m benchmarks.judge {name} makes it")
     judge = Judge(mezzotint.load(kept, device=given.device))
     given.judge = tag(judge)
-    runs = opened(given, corpus.longest)
-    ears = judge, training_text(runs[0])
-    texts = Path(prepared(name).test).read_text(encoding="utf-8").splitlines()
+    runs = load_runs(given, corpus.longest)
+    scorers = judge, training_text(runs[0])
+    texts = Path(corpus_files(name).test).read_text(encoding="utf-8").splitlines()
     for cut in given.cuts or corpus.cuts:
         chosen = list(islice(cuts(runs[0].tokenizer, texts, corpus.cuts[cut], corpus.longest), given.n))
         print(f"{name}, {cut}: {len(chosen)} texts, {sum(sum(c.lengths) for c in chosen)} tokens cut out", flush=True)
-        of_the_data(name, cut, chosen, given, *ears)
-        measured = [Infilling(name, cut, chosen, run, dict(given.named), *ears) for run in runs]
+        record_data(name, cut, chosen, given, *scorers)
+        measured = [Infilling(name, cut, chosen, run, dict(given.named), *scorers) for run in runs]
         if len({str(each.identity) for each in measured}) < len(runs):
             raise SystemExit("two of these runs would have the same rows; call once for each, with --named")
         for each in measured:

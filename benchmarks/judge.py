@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mezzotint
-from benchmarks.data import prepared
+from benchmarks.data import corpus_files
 from mezzotint.cli.allocator import keep_memory
 from mezzotint.training.export import without_paths
 
@@ -70,7 +70,7 @@ RECIPES = {
 def train(name: str) -> Path:
     """The finished run of a judge, trained or continued."""
     recipe, out = RECIPES[name], Path("runs/judges") / name
-    data = prepared(name)
+    data = corpus_files(name)
     records = (
         mezzotint.resume(out)
         if out.exists()

@@ -35,7 +35,7 @@ def start(system: str, out: Path) -> list[str]:
     return [*COMMAND, "train", system, *flags, "--set", "validations=4"]
 
 
-def killed(system: str, out: Path, kills: int, seed: int) -> tuple[int, int]:
+def kill_repeatedly(system: str, out: Path, kills: int, seed: int) -> tuple[int, int]:
     """(kills that hit a run in progress, kills during a write), each at a random moment after the first checkpoint."""
     moments, hit, writing = random.Random(seed), 0, 0
     while hit < kills:
@@ -57,11 +57,11 @@ def killed(system: str, out: Path, kills: int, seed: int) -> tuple[int, int]:
 def equal(a: Path, b: Path) -> bool:
     """Whether two finished runs have the same last checkpoint and model, to the bit."""
     last = [p / CHECKPOINTS / str(steps_saved(p)[-1]) for p in (a, b)]
-    same = (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
+    is_equal = (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
     for name in ("weights", "ema", "optimiser"):
         x, y = (load_file(p / f"{name}.safetensors") for p in last)
-        same = same and x.keys() == y.keys() and all(bool((x[k] == y[k]).all()) for k in x)
-    return same and last[0].name == last[1].name
+        is_equal = is_equal and x.keys() == y.keys() and all(bool((x[k] == y[k]).all()) for k in x)
+    return is_equal and last[0].name == last[1].name
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
     for system in given.systems:
         whole, cut = ROOT / f"{system}-whole", ROOT / f"{system}-cut"
         subprocess.run(start(system, whole), check=True, stderr=subprocess.DEVNULL)
-        hit, writing = killed(system, cut, given.kills, seed=0)
+        hit, writing = kill_repeatedly(system, cut, given.kills, seed=0)
         if not is_finished(cut):
             subprocess.run(start(system, cut), check=True, stderr=subprocess.DEVNULL)
         share = float(equal(whole, cut))

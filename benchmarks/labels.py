@@ -26,17 +26,17 @@ CHOICES = 5
 """How often the labelled texts are chosen anew."""
 WORDS = 2000
 """The most frequent words of the labelled texts that the words' classifier reads."""
-RATE, BATCH, LEAST, EPOCHS = 5e-4, 32, 200, 3
+RATE, BATCH, MIN_STEPS, EPOCHS = 5e-4, 32, 200, 3
 """Of the encoder's training: the learning rate at its beginning, which falls to zero, texts a step, and how long it
 takes: so many epochs, but no fewer steps than `LEAST`. Fixed before."""
 
 Pairs = Sequence[tuple[str, int]]
 
 
-def chosen(train: Pairs, k: int, choice: int) -> tuple[list[str], Tensor]:
+def choose_labelled(train: Pairs, k: int, choice: int) -> tuple[list[str], Tensor]:
     """k labelled texts, the same for everybody."""
-    some = [train[i] for i in np.random.default_rng(choice).permutation(len(train))[:k]]
-    return [text for text, _ in some], torch.tensor([label for _, label in some])
+    pairs = [train[i] for i in np.random.default_rng(choice).permutation(len(train))[:k]]
+    return [text for text, _ in pairs], torch.tensor([label for _, label in pairs])
 
 
 def logistic(features: Tensor, labels: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def logistic(features: Tensor, labels: Tensor) -> Tensor:
     return w.detach()
 
 
-def told_right(train: Tensor, labels: Tensor, test: Tensor, wanted: Tensor) -> float:
+def accuracy(train: Tensor, labels: Tensor, test: Tensor, wanted: Tensor) -> float:
     """The share of (m, F) test features whose label the classifier of (n, F) training features tells."""
     mean, deviation = train.mean(0), train.std(0).clamp(min=1e-6)
     w = logistic((train - mean) / deviation, labels)
@@ -65,15 +65,15 @@ def told_right(train: Tensor, labels: Tensor, test: Tensor, wanted: Tensor) -> f
     return float(((odds > 0) == (wanted > 0)).double().mean())
 
 
-def counted(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
+def word_indicators(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
     """(n, V): which words of a vocabulary stand in each text."""
     from mezzotint.evaluate.words import words
 
     place = {word: i for i, word in enumerate(vocabulary)}
-    found = torch.zeros(len(texts), len(vocabulary))
+    indicators = torch.zeros(len(texts), len(vocabulary))
     for row, text in enumerate(texts):
-        found[row, [place[word] for word in set(words(text)) if word in place]] = 1
-    return found
+        indicators[row, [place[word] for word in set(words(text)) if word in place]] = 1
+    return indicators
 
 
 def few_labels(encode: Callable[[list[str]], Tensor], train: Pairs, test: Pairs, k: int) -> tuple[list[float], ...]:
@@ -83,12 +83,12 @@ def few_labels(encode: Callable[[list[str]], Tensor], train: Pairs, test: Pairs,
     wanted, points = torch.tensor([label for _, label in test]), encode([text for text, _ in test])
     on_points, on_words = [], []
     for choice in range(CHOICES):
-        texts, labels = chosen(train, k, choice)
-        on_points.append(told_right(encode(texts).double(), labels, points.double(), wanted))
+        texts, labels = choose_labelled(train, k, choice)
+        on_points.append(accuracy(encode(texts).double(), labels, points.double(), wanted))
         common = Counter(word for text in texts for word in sorted(set(words(text)))).most_common(WORDS)
         vocabulary = [word for word, _ in common]
-        both = (counted(texts, vocabulary), counted([text for text, _ in test], vocabulary))
-        on_words.append(told_right(both[0], labels, both[1], wanted))
+        both = (word_indicators(texts, vocabulary), word_indicators([text for text, _ in test], vocabulary))
+        on_words.append(accuracy(both[0], labels, both[1], wanted))
     return on_points, on_words
 
 
@@ -119,13 +119,13 @@ class Encoder(nn.Module):
         return odds
 
 
-def trained(run: Any, texts: Sequence[str], labels: Tensor, seed: int) -> Encoder:
+def train_encoder(run: Any, texts: Sequence[str], labels: Tensor, seed: int) -> Encoder:
     """An encoder, trained whole on labelled texts."""
     encoder, g = Encoder(run).to(run.device), torch.Generator().manual_seed(seed)
     k = len(texts)
-    steps = max(LEAST, EPOCHS * k // BATCH)
+    steps = max(MIN_STEPS, EPOCHS * k // BATCH)
     optimiser = torch.optim.Adam(encoder.parameters(), RATE)
-    falls = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     order: list[int] = []
     for _ in range(steps):
         if len(order) < min(BATCH, k):
@@ -136,19 +136,19 @@ def trained(run: Any, texts: Sequence[str], labels: Tensor, seed: int) -> Encode
         loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimiser.step()
-        falls.step()
+        scheduler.step()
     return encoder
 
 
 def by_encoder(run: Any, train: Pairs, test: Pairs, k: int) -> list[float]:
     """Accuracies of an encoder trained on k labelled texts, for `CHOICES` choices of them."""
-    wanted, found = torch.tensor([label for _, label in test]), []
+    wanted, accuracies = torch.tensor([label for _, label in test]), []
     for choice in range(CHOICES):
-        encoder = trained(run, *chosen(train, k, choice), seed=choice)
+        encoder = train_encoder(run, *choose_labelled(train, k, choice), seed=choice)
         with torch.no_grad():
             odds = torch.cat([encoder(batch).cpu() for batch in _batches(run, [text for text, _ in test])])
-        found.append(float(((odds > 0) == (wanted > 0)).double().mean()))
-    return found
+        accuracies.append(float(((odds > 0) == (wanted > 0)).double().mean()))
+    return accuracies
 
 
 def _batches(run: Any, texts: Sequence[str], rows: int = 256) -> Iterator[Any]:

@@ -34,12 +34,12 @@ from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs/latent")
-WHOLE: Mapping[str, str] = {"tune": "all", "lr": "5e-4"}
+TUNE_ALL: Mapping[str, str] = {"tune": "all", "lr": "5e-4"}
 """All weights trained on, at a quarter of the adapters' rate: at theirs the bound is worse (docs/decisions/0025)."""
 ARMS: Mapping[str, Mapping[str, str]] = {
     "adavae": {},
-    "without": {"infuse": "none", "late": "0", **WHOLE},
-    "full": WHOLE,
+    "without": {"infuse": "none", "late": "0", **TUNE_ALL},
+    "full": TUNE_ALL,
     "published": {"free": "total", "bits": "0.5", "beta": "1", "cycles": "4", "weigh": "token"},
     "bits-0.25": {"free": "total", "bits": "0.25", "beta": "1"},
     "bits-1": {"free": "total", "bits": "1.0", "beta": "1"},
@@ -53,7 +53,7 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "width-double": {"bottleneck": "double"},
     "recurrent": {},
 }
-ALONE: Mapping[str, str] = {"recurrent": "rnn-vae"}
+STANDALONE: Mapping[str, str] = {"recurrent": "rnn-vae"}
 """Arms that stand on no backbone, and the systems that they are runs of."""
 DRAWS = (1, 10, 100)
 """The numbers of draws at which the bound is told, besides all."""
@@ -76,49 +76,54 @@ class Study:
         given = self.given
         if given.on_judge:
             return Path("runs/judges") / given.name
-        return self._trained("ar", {}, given.backbone_minutes, given.backbone_steps)
+        return self._train("ar", {}, given.backbone_minutes, given.backbone_steps)
 
     def run(self, arm: str) -> tuple[Path, dict[str, object]]:
         """An arm's run, and what names it in rows."""
-        if arm in ALONE:
-            return self._alone(ALONE[arm], {**dict(self.given.set), **dict(self.given.recurrent), **ARMS[arm]})
-        given, stands = self.given, self.backbone()
+        if arm in STANDALONE:
+            return self._standalone(
+                STANDALONE[arm], {**dict(self.given.set), **dict(self.given.recurrent), **ARMS[arm]}
+            )
+        given, backbone = self.given, self.backbone()
         settings = {**dict(given.set), **ARMS[arm]}
         if (width := settings.get("bottleneck")) in ("half", "double"):
-            settings["bottleneck"] = str(_adapter(stands) // 2 if width == "half" else 2 * _adapter(stands))
-        out = self._trained("adavae", settings, given.train_minutes, given.train_steps, backbone=stands)
-        named = self._named(given.train_steps)
-        learned = f"{given.backbone_steps}steps" if given.backbone_steps else f"{given.backbone_minutes:g}min"
-        learned = "judge" if given.on_judge else learned
-        return out, {**settings, **named, "backbone": learned}
+            default = _adapter_width(backbone)
+            settings["bottleneck"] = str(default // 2 if width == "half" else 2 * default)
+        out = self._train("adavae", settings, given.train_minutes, given.train_steps, backbone=backbone)
+        labels = self._labels(given.train_steps)
+        duration = f"{given.backbone_steps}steps" if given.backbone_steps else f"{given.backbone_minutes:g}min"
+        duration = "judge" if given.on_judge else duration
+        return out, {**settings, **labels, "backbone": duration}
 
-    def _alone(self, system: str, settings: Mapping[str, str]) -> tuple[Path, dict[str, object]]:
+    def _standalone(self, system: str, settings: Mapping[str, str]) -> tuple[Path, dict[str, object]]:
         """The run of a system that learns all that it knows in one training, and what names it in rows."""
-        minutes, steps = whole(self.given)
-        out = self._trained(system, settings, minutes, steps)
-        return out, {**settings, **self._named(steps)}
+        minutes, steps = total_budget(self.given)
+        out = self._train(system, settings, minutes, steps)
+        return out, {**settings, **self._labels(steps)}
 
-    def _named(self, steps: int | None) -> dict[str, object]:
+    def _labels(self, steps: int | None) -> dict[str, object]:
         """What names a training in rows, beside its minutes."""
         batch = {"batch": self.given.batch} if self.given.batch else {}
         return {**({"train_steps": steps} if steps else {}), **batch}
 
-    def _trained(self, system: str, settings: Mapping[str, str], minutes: float, steps: int | None, **how: Any) -> Path:
+    def _train(
+        self, system: str, settings: Mapping[str, str], minutes: float, steps: int | None, **options: Any
+    ) -> Path:
         from benchmarks.rows import variant
-        from benchmarks.unconditional import trained
+        from benchmarks.unconditional import train_run
 
         given = self.given
         settings = {**dict(given.net), **settings} if system == "ar" else settings
         budget: dict[str, Any] = {"minutes": None if steps else minutes, "max_steps": steps}
-        known = {k: v for k, v in {**budget, "seed": given.seed, "stem": how.get("backbone")}.items() if v is not None}
-        known |= {"stem": how["backbone"].name.replace(",", "+")} if how else {}
-        known |= {"batch": given.batch} if given.batch else {}
-        out = RUNS / given.name / f"{system},{variant({**known, **settings})}"
-        how |= {"settings": dict(settings), "seed": given.seed, "batch_size": given.batch, **budget}
-        return trained(given.name, system, out, until=self.until, device=given.device, **how)
+        labels = {k: v for k, v in {**budget, "seed": given.seed}.items() if v is not None}
+        labels |= {"stem": options["backbone"].name.replace(",", "+")} if options else {}
+        labels |= {"batch": given.batch} if given.batch else {}
+        out = RUNS / given.name / f"{system},{variant({**labels, **settings})}"
+        options |= {"settings": dict(settings), "seed": given.seed, "batch_size": given.batch, **budget}
+        return train_run(given.name, system, out, until=self.until, device=given.device, **options)
 
 
-def whole(given: argparse.Namespace) -> tuple[float, int | None]:
+def total_budget(given: argparse.Namespace) -> tuple[float, int | None]:
     """Minutes or steps of a training from nothing: those asked for, else the backbone's and those on it together."""
     if given.recurrent_minutes or given.recurrent_steps:
         return given.recurrent_minutes or 0.0, given.recurrent_steps
@@ -129,25 +134,25 @@ def whole(given: argparse.Namespace) -> tuple[float, int | None]:
     return given.backbone_minutes + given.train_minutes, None
 
 
-def _adapter(stands: Path) -> int:
+def _adapter_width(backbone: Path) -> int:
     """The width of an adapter by default, on this backbone."""
     from mezzotint.training.folder import read_config
 
-    return max(1, int(read_config(stands)["spec"]["net"]["dim"]) // 6)
+    return max(1, int(read_config(backbone)["spec"]["net"]["dim"]) // 6)
 
 
-class Measured:
+class RunScorer:
     """One run, measured: yields rows."""
 
-    def __init__(self, run: Any, named: Mapping[str, object], given: argparse.Namespace, held_out: Any) -> None:
+    def __init__(self, run: Any, labels: Mapping[str, object], given: argparse.Namespace, held_out: Any) -> None:
         from mezzotint.training.checkpoint import parameter_counts
 
-        trained, kept = parameter_counts(run.system)
+        trained, frozen = parameter_counts(run.system)
         net, training = run.spec.net, run.config["training"]
-        self.run, self.named, self.given, self.held_out = run, dict(named), given, held_out
-        self.few = held_out.some(given.n)
-        self.share = trained / kept if kept else None
-        self.told = named.get("infuse") != "none"
+        self.run, self.labels, self.given, self.held_out = run, dict(labels), given, held_out
+        self.subset = held_out.some(given.n)
+        self.share = trained / frozen if frozen else None
+        self.has_latent = labels.get("infuse") != "none"
         self.common = {
             "benchmark": f"{given.name}-latent", "system": run.card.name, "split": "test", "seed": given.seed,
             "size": f"d{net.dim}x{net.depth}", "params": trained,
@@ -159,9 +164,9 @@ class Measured:
         from benchmarks.rows import Row, variant
 
         value = score.value if score.value == score.value else None
-        print(f"{variant({**self.named, **more})} {score.name} {value} ± {score.stderr} ({score.note})", flush=True)
+        print(f"{variant({**self.labels, **more})} {score.name} {value} ± {score.stderr} ({score.note})", flush=True)
         return Row(
-            **self.common, variant=variant({**self.named, **more}), metric=score.name, value=value,
+            **self.common, variant=variant({**self.labels, **more}), metric=score.name, value=value,
             stderr=score.stderr, n=score.n, judge=score.judge or None,
         )  # fmt: skip
 
@@ -172,11 +177,11 @@ class Measured:
         from mezzotint.evaluate.latent import importance, log_weights
         from mezzotint.evaluate.table import Score
 
-        draws = self.given.draws if self.told else 1
-        found = [log_weights(self.run.system, batch, draws, self.given.seed) for batch in self.few.batches()]
-        weights, costs = (torch.cat([each[i] for each in found]) for i in (0, 1))
+        draws = self.given.draws if self.has_latent else 1
+        parts = [log_weights(self.run.system, batch, draws, self.given.seed) for batch in self.subset.batches()]
+        weights, costs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         for s in sorted({*(s for s in DRAWS if s < draws), draws}):
-            yield self.row(importance(weights[:, :s], self.few.symbols), draws=s)
+            yield self.row(importance(weights[:, :s], self.subset.symbols), draws=s)
         yield self.row(Score.mean("reconstruction_nats", costs.mean(1).numpy()))
         yield self.row(Score("trainable_share", self.share if self.share is not None else float("nan"), None, 1))
 
@@ -184,13 +189,13 @@ class Measured:
         """What the latents hold of their texts."""
         import torch
 
-        from mezzotint.evaluate.latent import of_posteriors, posterior
+        from mezzotint.evaluate.latent import posterior, posterior_scores
         from mezzotint.evaluate.table import Score
         from mezzotint.types import Posterior
 
-        found = [posterior(self.run.system, batch) for batch in self.held_out.some(self.given.posteriors).batches()]
-        q = Posterior(torch.cat([each.mean for each in found]), torch.cat([each.logvar for each in found]))
-        for score in of_posteriors(q, self.given.seed):
+        parts = [posterior(self.run.system, batch) for batch in self.held_out.some(self.given.posteriors).batches()]
+        q = Posterior(torch.cat([part.mean for part in parts]), torch.cat([part.logvar for part in parts]))
+        for score in posterior_scores(q, self.given.seed):
             yield self.row(score)
         yield self.row(Score("mutual_information_cap", log(len(q.mean)), None, len(q.mean)))
 
@@ -198,14 +203,14 @@ class Measured:
         """What comes back of a text."""
         from mezzotint.assess.scores import reconstruction_score
 
-        yield self.row(reconstruction_score(self.run, self.few))
+        yield self.row(reconstruction_score(self.run, self.subset))
 
     def walks(self) -> Iterator[Any]:
         """How evenly the way leads from one text to another."""
         from mezzotint.assess.scores import walks_between
         from mezzotint.evaluate.walks import smoothness
 
-        walks = walks_between(self.run, self.few, WALKS, POINTS)
+        walks = walks_between(self.run, self.subset, WALKS, POINTS)
         print("\n".join(f"    {text[:150]}" for text in walks[0]), flush=True)
         for score in smoothness(walks):
             yield self.row(score)
@@ -214,54 +219,54 @@ class Measured:
         """Texts at points that the standard normal prior draws, or the learned one."""
         from mezzotint.assess.scores import text_scores
 
-        texts = self.written(prior, self.given.n)
+        texts = self.sample_texts(prior, self.given.n)
         print("\n".join(f"    {text[:150]}" for text in texts[:4]), flush=True)
         for score in text_scores(texts, judge, training, False):
-            yield self.row(score, **self.drawn(prior))
+            yield self.row(score, **self.prior_labels(prior))
 
     def likeness(self, judge: Any, others: Sequence[str], prior: str) -> Iterator[Any]:
         """How near the law of such texts is to that of held-out ones."""
         from mezzotint.evaluate.divergence import divergence
 
-        yield self.row(divergence(self.written(prior, len(others)), others, judge), **self.drawn(prior))
+        yield self.row(divergence(self.sample_texts(prior, len(others)), others, judge), **self.prior_labels(prior))
 
-    def written(self, prior: str, n: int) -> list[str]:
+    def sample_texts(self, prior: str, n: int) -> list[str]:
         """n texts at points of a prior, or of a run without points."""
         from mezzotint.rng import Rng
 
         seed, draw = self.given.seed, Rng(self.given.seed, range(n)).at("latent")
-        if not self.told:
+        if not self.has_latent:
             return [sample.text for sample in self.run.generate(n, seed=seed)]
         points = self.run.system.prior(draw) if prior == "learned" else draw.normal(self.run.spec.latent)
         return [sample.text for sample in self.run.latent.decode(points.cpu(), temperature=1.0, seed=seed)]
 
-    def drawn(self, prior: str) -> dict[str, object]:
+    def prior_labels(self, prior: str) -> dict[str, object]:
         """What names texts of a prior, and how long one that was learned took, where that is not the usual."""
         given = self.given
         if prior != "learned" or (not given.prior_steps and given.prior_minutes == PRIOR):
             return {"prior": prior}
-        asked = (
+        budget = (
             {"prior_steps": given.prior_steps} if given.prior_steps else {"prior_minutes": f"{given.prior_minutes:g}"}
         )
-        return {"prior": prior, **asked}
+        return {"prior": prior, **budget}
 
-    def all(self, judge: Any, training: Any) -> Iterator[Measurement]:
+    def measurements(self, judge: Any, training: Any) -> Iterator[Measurement]:
         """What is measured: what a row of it must have, and how they are made. Without a judge texts are not judged."""
         from benchmarks.rows import variant
 
-        given, told = self.given, self.told
-        name, few = variant(self.named), len(self.few.rows)
-        many = min(given.posteriors, len(self.held_out.rows))
-        most = variant({**self.named, "draws": given.draws if told else 1})
-        same = {key: self.common[key] for key in ("system", "seed", "size", "train_minutes")}
-        yield {**same, "metric": "importance_nats_per_token", "variant": most, "n": few}, self.likelihood
-        if told:
-            yield {**same, "metric": "mutual_information_cap", "variant": name, "n": many}, self.posteriors
-            yield {**same, "metric": "reconstruction_bleu", "variant": name, "n": few}, self.reconstruction
-            yield {**same, "metric": "interpolation_smoothness", "variant": name}, self.walks
-        for prior in ("normal", "learned") if told and learns(given) else ("normal",):
-            called = variant({**self.named, **self.drawn(prior)})
-            facts = {**same, **last(judge), "variant": called, "n": given.n}
+        given, has_latent = self.given, self.has_latent
+        name, n = variant(self.labels), len(self.subset.rows)
+        n_posteriors = min(given.posteriors, len(self.held_out.rows))
+        all_draws = variant({**self.labels, "draws": given.draws if has_latent else 1})
+        key = {key: self.common[key] for key in ("system", "seed", "size", "train_minutes")}
+        yield {**key, "metric": "importance_nats_per_token", "variant": all_draws, "n": n}, self.likelihood
+        if has_latent:
+            yield {**key, "metric": "mutual_information_cap", "variant": name, "n": n_posteriors}, self.posteriors
+            yield {**key, "metric": "reconstruction_bleu", "variant": name, "n": n}, self.reconstruction
+            yield {**key, "metric": "interpolation_smoothness", "variant": name}, self.walks
+        for prior in ("normal", "learned") if has_latent and wants_prior(given) else ("normal",):
+            label = variant({**self.labels, **self.prior_labels(prior)})
+            facts = {**key, **text_facts(judge), "variant": label, "n": given.n}
             yield facts, lambda prior=prior: self.samples(judge, training, prior)
             if given.mauve and judge is not None:
                 # As many others as the data's own value is of.
@@ -270,14 +275,14 @@ class Measured:
                 yield facts, lambda prior=prior, others=others: self.likeness(judge, others, prior)
 
 
-def last(judge: Any) -> dict[str, object]:
+def text_facts(judge: Any) -> dict[str, object]:
     """What the rows of texts have, judged or not, by which it is known that they are there."""
     from mezzotint.evaluate.judge import tag
 
     return {"metric": "entropy_words"} if judge is None else {"metric": "judge_nll", "judge": tag(judge)}
 
 
-def halves(given: argparse.Namespace, held_out: Any, judge: Any) -> Iterator[Any]:
+def data_divergence(given: argparse.Namespace, held_out: Any, judge: Any) -> Iterator[Any]:
     """How near one half of as many held-out texts is to the other: what can be reached."""
     from benchmarks.rows import Row
     from mezzotint.evaluate.divergence import divergence
@@ -291,13 +296,13 @@ def halves(given: argparse.Namespace, held_out: Any, judge: Any) -> Iterator[Any
     )  # fmt: skip
 
 
-def retrieved(given: argparse.Namespace, few: Any, training: Sequence[str]) -> Iterator[Any]:
+def retrieval_row(given: argparse.Namespace, subset: Any, training: Sequence[str]) -> Iterator[Any]:
     """The trivial way to bring a text back: the training text that is most like it."""
     from benchmarks.nearest import nearest
     from benchmarks.rows import Row
     from mezzotint.evaluate.latent import reconstruction
 
-    score = reconstruction(few.written, nearest(few.written, training))
+    score = reconstruction(subset.written, nearest(subset.written, training))
     print(f"retrieval {score.name} {score.value}", flush=True)
     yield Row(
         benchmark=f"{given.name}-latent", system="retrieval", metric=score.name, value=score.value, n=score.n,
@@ -305,25 +310,25 @@ def retrieved(given: argparse.Namespace, few: Any, training: Sequence[str]) -> I
     )  # fmt: skip
 
 
-def learns(given: argparse.Namespace) -> bool:
+def wants_prior(given: argparse.Namespace) -> bool:
     """Whether a prior is to be learned: not in no time."""
     return bool(given.prior_minutes or given.prior_steps)
 
 
-def learned(folder: Path, given: argparse.Namespace) -> None:
+def learn_prior(folder: Path, given: argparse.Namespace) -> None:
     """Give a run a prior of its own, where it has none that was trained for as long."""
     import mezzotint
 
-    how = {"minutes": None if given.prior_steps else given.prior_minutes, "max_steps": given.prior_steps}
-    kept, note = folder / "prior.safetensors", folder / "prior-asked.json"
-    if kept.exists() and note.exists() and json.loads(note.read_text()) == how:
+    options = {"minutes": None if given.prior_steps else given.prior_minutes, "max_steps": given.prior_steps}
+    weights, note = folder / "prior.safetensors", folder / "prior-asked.json"
+    if weights.exists() and note.exists() and json.loads(note.read_text()) == options:
         return
-    kept.unlink(missing_ok=True)
-    note.write_text(json.dumps(how))
+    weights.unlink(missing_ok=True)
+    note.write_text(json.dumps(options))
     run = mezzotint.load(folder, device=given.device)
-    for tick in run.latent.learn_prior(mezzotint.own_texts(run), seed=given.seed, **how):
-        last = tick
-    print(f"{folder.name}: a prior, error {last.loss:.4f} of v", flush=True)
+    for tick in run.latent.learn_prior(mezzotint.own_texts(run), seed=given.seed, **options):
+        progress = tick
+    print(f"{folder.name}: a prior, error {progress.loss:.4f} of v", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -360,40 +365,42 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
-    from benchmarks.unconditional import of_data
+    from benchmarks.unconditional import data_rows
     from mezzotint.held_out import Texts, training_text
     from mezzotint.judge import Judge
 
-    def in_time(what: str) -> None:
+    def check_time(what: str) -> None:
         if time.monotonic() > until:
             raise SystemExit(f"{what} is still to be done; call again to go on")
 
     study, benchmark = Study(given, until), f"{given.name}-latent"
     judge = None if given.on_judge else Judge(mezzotint.load(RECIPES[given.name].kept, device=given.device))
     for arm in given.arms:
-        folder, named = study.run(arm)
-        if named.get("infuse") != "none" and learns(given):
-            in_time(f"{folder.name}: its prior")
-            learned(folder, given)
+        folder, labels = study.run(arm)
+        if labels.get("infuse") != "none" and wants_prior(given):
+            check_time(f"{folder.name}: its prior")
+            learn_prior(folder, given)
         run = mezzotint.load(folder, device=given.device)
-        held_out, training = Texts(run, [prepared(given.name).test]), training_text(run)
-        measured = Measured(run, named, given, held_out)
-        if not has(benchmark, given.out, system="data", **last(judge), n=given.n):
-            record(of_data(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
+        held_out, training = Texts(run, [corpus_files(given.name).test]), training_text(run)
+        measured = RunScorer(run, labels, given, held_out)
+        if not has(benchmark, given.out, system="data", **text_facts(judge), n=given.n):
+            record(data_rows(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
         if (
             given.mauve
             and judge is not None
-            and not has(benchmark, given.out, system="data", **last(judge) | {"metric": "mauve[judge]"}, n=given.mauve)
+            and not has(
+                benchmark, given.out, system="data", **text_facts(judge) | {"metric": "mauve[judge]"}, n=given.mauve
+            )
         ):
-            record(halves(given, held_out, judge), results=given.out)
-        if not has(benchmark, given.out, system="retrieval", n=len(measured.few.rows)):
-            record(retrieved(given, measured.few, mezzotint.own_texts(run)), results=given.out)
-        for facts, rows in measured.all(judge, training):
+            record(data_divergence(given, held_out, judge), results=given.out)
+        if not has(benchmark, given.out, system="retrieval", n=len(measured.subset.rows)):
+            record(retrieval_row(given, measured.subset, mezzotint.own_texts(run)), results=given.out)
+        for facts, rows in measured.measurements(judge, training):
             if not has(benchmark, given.out, **facts):
-                in_time(f"{folder.name}: {facts['metric']}")
+                check_time(f"{folder.name}: {facts['metric']}")
                 record(rows(), device=str(run.device), results=given.out)
 
 

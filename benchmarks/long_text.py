@@ -89,13 +89,13 @@ def scored(texts: Sequence[str], judge: Any, common: dict[str, Any], settings: d
         yield Row(**whole | {"metric": score.name, "value": score.value, "stderr": score.stderr, "n": score.n})
 
 
-def arm(run: Any, judge: Any, common: dict[str, Any], how: dict[str, Any], n: int, length: int) -> Iterator[Any]:
+def arm(run: Any, judge: Any, common: dict[str, Any], options: dict[str, Any], n: int, length: int) -> Iterator[Any]:
     """One way of writing: its texts scored, its speed."""
     from benchmarks.rows import Row, variant
 
-    settings = {**how, "length": length}
+    settings = {**options, "length": length}
     began = time.perf_counter()
-    samples = run.generate(n, length=length, seed=SEED, steps=common["steps"], **how)
+    samples = run.generate(n, length=length, seed=SEED, steps=common["steps"], **options)
     seconds = time.perf_counter() - began
     nfe = sum(s.nfe for s in samples) / n
     print(f"{variant(settings)}: {nfe:.0f} evaluations, {seconds:.1f} s\n    {samples[0].text[:300]!r}", flush=True)
@@ -138,7 +138,7 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.judge import RECIPES
     from benchmarks.rows import record
     from mezzotint.judge import Judge
@@ -156,7 +156,7 @@ def main() -> None:
 
     judge, run = Judge(mezzotint.load(given.judge)), mezzotint.load(given.run, device=given.device)
     device = str(run.device)
-    texts = held_out(run, given.test or Path(prepared("prose").test), given.n, given.length)
+    texts = held_out(run, given.test or Path(corpus_files("prose").test), given.n, given.length)
     print("held-out prose:", flush=True)
     data = {"benchmark": NAME, "system": "data", "split": "test"}
     record(list(scored(texts, judge, data, {"length": given.length})), device=device)
@@ -167,8 +167,8 @@ def main() -> None:
         "steps": given.steps,
     }  # fmt: skip
     for block in given.blocks:
-        for how in ({"block": block}, {"block": block, "reuse": True}):
-            record(list(arm(run, judge, common, how, given.n, given.length)), device=device)
+        for options in ({"block": block}, {"block": block, "reuse": True}):
+            record(list(arm(run, judge, common, options, given.n, given.length)), device=device)
         record([gap(run, common, block, min(given.n, 4), given.length)], device=device)
 
 

@@ -31,51 +31,51 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
-from benchmarks.arms import Arm, RunRequest, Task, Way
+from benchmarks.arms import Arm, RunRequest, Strategy, Task
 from benchmarks.data import ORIGINALS
 from benchmarks.seq2seq import score, speed, train
 from mezzotint.cli.allocator import keep_memory
 
 DROPOUT = {"dropout": "0.3"}
 TRIAL = {"dim": "32", "depth": "1", "heads": "2", "hidden": "32", "batch": "8", "validations": "1"}
-AR_WAYS = (
-    Way((1, 5), ("likelihood",), None, {"decoder": "beam"}),
-    Way((1, 1), ("likelihood",), None, {"temperature": 0.0, "decoder": "exact"}),
-    Way((1, 10), ("likelihood", "mbr"), None, {"decoder": "beam"}),
+AR_STRATEGIES = (
+    Strategy((1, 5), ("likelihood",), None, {"decoder": "beam"}),
+    Strategy((1, 1), ("likelihood",), None, {"temperature": 0.0, "decoder": "exact"}),
+    Strategy((1, 10), ("likelihood", "mbr"), None, {"decoder": "beam"}),
 )
 COOL, COLD = {"temperature": 0.5}, {"temperature": 0.0}
 """Half of the noise of each step, and none but what it begins with."""
 CHOOSERS = ("likelihood", "mbr", "ar")
-WAYS = (
-    Way((1, 1), ("likelihood",)),
-    Way((1, 1), ("likelihood",), 20, COOL),
-    *(Way((1, 1), ("likelihood",), steps, COLD) for steps in (5, 10, 20)),
-    Way((5, 2), CHOOSERS, 20, COOL),
-    Way((7, 3), CHOOSERS, 20, COOL),
+STRATEGIES = (
+    Strategy((1, 1), ("likelihood",)),
+    Strategy((1, 1), ("likelihood",), 20, COOL),
+    *(Strategy((1, 1), ("likelihood",), steps, COLD) for steps in (5, 10, 20)),
+    Strategy((5, 2), CHOOSERS, 20, COOL),
+    Strategy((7, 3), CHOOSERS, 20, COOL),
 )
 MASKED = {"decoder": "mask-predict", "temperature": 0.0}
-CMLM_WAYS = (
-    Way((1, 1), ("likelihood",), 4, MASKED),
-    Way((1, 1), ("likelihood",), 10, MASKED),
-    Way((5, 1), CHOOSERS, 10, MASKED),
+CMLM_STRATEGIES = (
+    Strategy((1, 1), ("likelihood",), 4, MASKED),
+    Strategy((1, 1), ("likelihood",), 10, MASKED),
+    Strategy((5, 1), CHOOSERS, 10, MASKED),
 )
-ABLATED = (Way((1, 1), ("likelihood",), 20, COLD), Way((5, 2), ("mbr",), 20, COOL))
+ABLATED = (Strategy((1, 1), ("likelihood",), 20, COLD), Strategy((5, 2), ("mbr",), 20, COOL))
 
 
-def _difformer(ways: tuple[Way, ...], **settings: str) -> Arm:
-    return Arm("difformer", ways, {**DROPOUT, **settings}, tuple(settings))
+def _difformer(strategies: tuple[Strategy, ...], **settings: str) -> Arm:
+    return Arm("difformer", strategies, {**DROPOUT, **settings}, tuple(settings))
 
 
 ARMS = {
-    "ar": Arm("ar-seq2seq", AR_WAYS, DROPOUT),
-    "difformer": _difformer(WAYS),
-    "cmlm": Arm("cmlm", CMLM_WAYS, DROPOUT),
+    "ar": Arm("ar-seq2seq", AR_STRATEGIES, DROPOUT),
+    "difformer": _difformer(STRATEGIES),
+    "cmlm": Arm("cmlm", CMLM_STRATEGIES, DROPOUT),
     "rounding": _difformer(ABLATED, names="rounding"),
     "factor-1": _difformer(ABLATED, factor="1"),
     "no-norm": _difformer(ABLATED, embed_norm="none"),
     "table-norm": _difformer(ABLATED, embed_norm="table"),
     "plain": _difformer(
-        (*ABLATED, Way((1, 1), ("likelihood",), 100, COLD)), names="rounding", factor="1", embed_norm="none"
+        (*ABLATED, Strategy((1, 1), ("likelihood",), 100, COLD)), names="rounding", factor="1", embed_norm="none"
     ),
 }
 TASKS = {
@@ -97,29 +97,31 @@ def table(task: Task, results: Path) -> str:
     from benchmarks.rows import read
 
     rows = [row for row in read(results / f"{task.name}.json") if row.split and row.batch is None]
-    found = {(r.system, r.variant, r.steps, r.train_minutes, r.size, r.split, r.metric): r for r in rows}
-    ways = list(dict.fromkeys((r.system, r.variant, r.steps, r.train_minutes, r.size) for r in rows))
+    by_key = {(r.system, r.variant, r.steps, r.train_minutes, r.size, r.split, r.metric): r for r in rows}
+    keys = list(dict.fromkeys((r.system, r.variant, r.steps, r.train_minutes, r.size) for r in rows))
     main = "rouge_l" if task.private else "sacrebleu"
 
-    def at(way: tuple[object, ...], split: str, metric: str) -> float:
-        row = found.get((*way, split, metric))
+    def value(key: tuple[object, ...], split: str, metric: str) -> float:
+        row = by_key.get((*key, split, metric))
         return -inf if row is None or row.value is None else row.value
 
-    def arm(way: tuple[object, ...]) -> tuple[object, ...]:
+    def arm(key: tuple[object, ...]) -> tuple[object, ...]:
         of_way = ("candidates=", "choose=", "decoder=", "temperature=")
-        named = [part for part in str(way[1]).split(",") if not part.startswith(of_way)]
-        return (way[0], *named, *way[3:])
+        named = [part for part in str(key[1]).split(",") if not part.startswith(of_way)]
+        return (key[0], *named, *key[3:])
 
-    best = {arm(way): way for way in sorted(ways, key=lambda way: at(way, "valid", main))}
+    best = {arm(key): key for key in sorted(keys, key=lambda key: value(key, "valid", main))}
     metrics = dict.fromkeys([main, "bleu_lower", "chrf", "rouge_1", "success", "sentences_per_second"])
-    columns = [(split, m) for m in metrics for split in ("valid", "test") if any(at(w, split, m) > -inf for w in ways)]
+    columns = [
+        (split, m) for m in metrics for split in ("valid", "test") if any(value(k, split, m) > -inf for k in keys)
+    ]
     head = ["system", "variant", "steps", "nfe", *(f"{metric} {split}" for split, metric in columns), "chosen"]
     lines = [head, ["---"] * len(head)]
-    for way in sorted(ways, key=lambda way: (str(arm(way)), -at(way, "valid", main))):
-        nfe = next((r.nfe for r in rows if (r.system, r.variant, r.steps) == way[:3]), None)
-        values = [f"{at(way, *column):.3f}" if at(way, *column) > -inf else "" for column in columns]
-        chosen = "valid" if best[arm(way)] == way and at(way, "valid", main) > -inf else ""
-        lines.append([str(way[0]), str(way[1]), str(way[2] or ""), f"{nfe:.1f}" if nfe else "", *values, chosen])
+    for key in sorted(keys, key=lambda key: (str(arm(key)), -value(key, "valid", main))):
+        nfe = next((r.nfe for r in rows if (r.system, r.variant, r.steps) == key[:3]), None)
+        values = [f"{value(key, *column):.3f}" if value(key, *column) > -inf else "" for column in columns]
+        chosen = "valid" if best[arm(key)] == key and value(key, "valid", main) > -inf else ""
+        lines.append([str(key[0]), str(key[1]), str(key[2] or ""), f"{nfe:.1f}" if nfe else "", *values, chosen])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -153,13 +155,13 @@ def main(doc: str | None = __doc__, tasks: Mapping[str, Task] = TASKS, arms: Map
     given = arguments(doc, tasks, arms)
     keep_memory()
     from benchmarks.collapse import collapse
-    from benchmarks.distilled import distil, place
+    from benchmarks.distilled import distil, distilled_path
     from benchmarks.rows import RESULTS
 
     trial, task = given.trial, tasks[given.task]
     if trial:
         task = replace(task, files={**task.files, "train": task.files["valid"]})
-    asked = RunRequest(
+    request = RunRequest(
         size=given.size, minutes=given.train_minutes, steps=4 if trial else given.train_steps,
         settings={**(TRIAL if trial else {}), **dict(given.set)}, lines=6 if trial else given.lines,
         runs=Path("runs/trial" if trial else "runs"), results=Path("runs/trial/results") if trial else RESULTS,
@@ -167,26 +169,26 @@ def main(doc: str | None = __doc__, tasks: Mapping[str, Task] = TASKS, arms: Map
     )  # fmt: skip
     chosen = {name: arms[name] for name in given.arms or arms}
     if given.distilled:
-        if not place(task, asked).exists():
-            raise SystemExit(f"{place(task, asked)} is not there; `distil` writes it, with the arm 'ar'")
-        task = replace(task, files={**task.files, "train": place(task, asked)})
+        if not distilled_path(task, request).exists():
+            raise SystemExit(f"{distilled_path(task, request)} is not there; `distil` writes it, with the arm 'ar'")
+        task = replace(task, files={**task.files, "train": distilled_path(task, request)})
         chosen = {f"{name}-distilled": replace(arm, data="distilled") for name, arm in chosen.items()}
     if given.what == "distil":
-        distil(task, replace(asked, lines=40) if trial else asked)
+        distil(task, replace(request, lines=40) if trial else request)
         return
     if given.what == "table":
-        print(table(task, asked.results))
+        print(table(task, request.results))
         return
     if given.what == "speed":
-        speed(task, chosen, asked, texts=8 if trial else 64, repeats=1 if trial else 5)
+        speed(task, chosen, request, texts=8 if trial else 64, repeats=1 if trial else 5)
         return
     for name, arm in chosen.items():
         if given.what == "train":
-            train(task, name, arm, asked)
+            train(task, name, arm, request)
         elif given.what == "score":
-            score(task, name, arm, given.split, asked)
+            score(task, name, arm, given.split, request)
         else:
-            collapse(task, name, arm, asked)
+            collapse(task, name, arm, request)
     print("nothing is left")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 
-def followed(name: str, records: Iterable[Any], until: float) -> Iterator[Any]:
+def follow(name: str, records: Iterable[Any], until: float) -> Iterator[Any]:
     """The records of a training, told in a line where held-out texts are scored; SystemExit where `until` comes first.
 
     `until` is a moment of time.monotonic(); what is done by then is saved, to the step.

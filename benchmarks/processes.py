@@ -27,7 +27,7 @@ ROOT = Path("runs/processes")
 STEPS, BATCH, TEXTS = 20, 64, 64
 ALONE = [sys.executable, "-m", "mezzotint"]
 PAIR = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mezzotint"]
-WAYS = {"copies": [], "shards": ["--set", "shard=true"]}
+SETTINGS = {"copies": [], "shards": ["--set", "shard=true"]}
 
 
 def main() -> None:
@@ -37,12 +37,12 @@ def main() -> None:
     systems = parser.parse_args().systems
     shutil.rmtree(ROOT, ignore_errors=True)
     for card in (cards[name] for name in systems):
-        one = trained(ALONE, card, "one", [])
-        for way, more in WAYS.items():
-            two = trained(PAIR, card, way, more)
-            record(row(card.name, f"processes=2,weights={way}", name, value) for name, value in compared(one, two))
+        one = train(ALONE, card, "one", [])
+        for name, more in SETTINGS.items():
+            two = train(PAIR, card, name, more)
+            record(row(card.name, f"processes=2,weights={name}", name, value) for name, value in differences(one, two))
         if Can.TRANSLATE not in card.can:
-            texts = [written(launcher, one) for launcher in (ALONE, PAIR)]
+            texts = [sample(launcher, one) for launcher in (ALONE, PAIR)]
             assert len(texts[0]) == len(texts[1]) == TEXTS
             share = sum(a == b for a, b in zip(*texts, strict=True)) / TEXTS
             record([row(card.name, "processes=2,task=sample", "exact_match", share, n=TEXTS, steps=32)])
@@ -53,16 +53,16 @@ def run(words: list[str]) -> str:
     return subprocess.run(words, check=True, env=env, stdout=subprocess.PIPE, text=True).stdout
 
 
-def trained(launcher: list[str], card: mezzotint.Card, name: str, more: list[str]) -> Path:
+def train(launcher: list[str], card: mezzotint.Card, name: str, more: list[str]) -> Path:
     """The run of STEPS steps, each of them logged and validated."""
     out = ROOT / f"{card.name}-{name}"
     flags = ["--out", str(out), "--max-steps", str(STEPS), "--batch-size", str(BATCH)]
     settings = ["--set", f"validations={STEPS}", "--set", "precision=fp32", "--device", "cpu"]
-    run([*launcher, *begun(card), *flags, *settings, *more])
+    run([*launcher, *start_command(card), *flags, *settings, *more])
     return out
 
 
-def begun(card: mezzotint.Card) -> list[str]:
+def start_command(card: mezzotint.Card) -> list[str]:
     """The words that begin a system's training: on bistro, or on what it starts from, which is trained first."""
     if card.teachers:
         return ["distill", str(base("mdlm"))]
@@ -77,12 +77,12 @@ def base(system: str) -> Path:
     return out
 
 
-def written(launcher: list[str], out: Path) -> list[str]:
+def sample(launcher: list[str], out: Path) -> list[str]:
     """The texts that a run writes."""
     return run([*launcher, "sample", str(out), "-n", str(TEXTS), "--json", "--device", "cpu"]).splitlines()
 
 
-def compared(one: Path, two: Path) -> Iterator[tuple[str, float]]:
+def differences(one: Path, two: Path) -> Iterator[tuple[str, float]]:
     """The largest relative differences of losses and held-out bounds, and the largest difference of a weight."""
     logs = [[json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()] for out in (one, two)]
     assert all([r["step"] for r in log] == list(range(1, STEPS + 1)) for log in logs)

@@ -29,7 +29,7 @@ RUNS = 4
 FROM_A_SOURCE = ("ar-seq2seq", "cmlm", "difformer")
 
 
-class Spent:
+class TimeSplit:
     """Processor seconds inside the networks, forward and backward, and in updates."""
 
     def __init__(self, modules: list[Any]) -> None:
@@ -87,10 +87,10 @@ def trainer(system: str) -> Any:
     from mezzotint.training.build import Start, build_trainer
     from mezzotint.types import Layout
 
-    found = entry(system)
-    recipe = found.load(found.recipe)(Size.TINY, Corpus(VOCAB, CANVAS, Layout.TEXTS))
+    parts = entry(system)
+    recipe = parts.load(parts.recipe)(Size.TINY, Corpus(VOCAB, CANVAS, Layout.TEXTS))
     recipe = replace(recipe, training=replace(recipe.training, batch=ROWS, max_steps=10**6))
-    card = found.load(found.card)
+    card = parts.load(parts.card)
     start = Start(frozen=(lambda networks: None) if card.teachers or card.backbone else None)
     return build_trainer(system, recipe, Lengths((1,) * LENGTH), 0, "cpu", start=start)
 
@@ -113,7 +113,7 @@ BY_SYMBOL = ("ar", "adavae", "ar-seq2seq", "rnn-vae")
 """Systems whose texts have an end token."""
 
 
-def asked(system: str, model: Any) -> Any:
+def sample_request(system: str, model: Any) -> Any:
     """A request for as many texts."""
     from mezzotint.data.canvas import free
     from mezzotint.types import Request
@@ -124,24 +124,24 @@ def asked(system: str, model: Any) -> Any:
     return Request(sketch.canvas, steps=STEPS, read=sketch.read, drafts=False)
 
 
-def measured(system: str, where: int) -> list[Any]:
+def rows_of(system: str, where: int) -> list[Any]:
     """The rows of a system."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    made, batch = trainer(system), texts(system)
-    model = made.system
-    spent = Spent([*model.players.values(), *getattr(model, "frozen", {}).values()])
-    made._move = spent.update(made._move)
+    driver, batch = trainer(system), texts(system)
+    model = driver.system
+    times = TimeSplit([*model.players.values(), *getattr(model, "frozen", {}).values()])
+    driver._move = times.update(driver._move)
 
     def train() -> None:
-        with spent.backwards():
+        with times.backwards():
             for _ in range(3):
-                made._update(lambda step, first, count: batch)
+                driver.update(lambda step, first, count: batch)
 
     def write() -> None:
         with torch.no_grad():
-            for _ in model.sample(asked(system, model)):
+            for _ in model.sample(sample_request(system, model)):
                 pass
 
     rows: list[Any] = []
@@ -151,16 +151,16 @@ def measured(system: str, where: int) -> list[Any]:
                 network.eval().requires_grad_(False)  # for the counter of operations
         work()
         params = sum(p.numel() for network in model.players.values() for p in network.parameters())
-        rows += shares(system, phase, work, spent, params)
+        rows += shares(system, phase, work, times, params)
         with FlopCounterMode(display=False) as counter:
             work()
         rows[-1] = with_products(rows[-1], counter.get_total_flops())
         if where:
-            tell(work, where)
+            print_profile(work, where)
     return rows
 
 
-def shares(system: str, phase: str, work: Callable[[], None], spent: Spent, params: int) -> list[Any]:
+def shares(system: str, phase: str, work: Callable[[], None], times: TimeSplit, params: int) -> list[Any]:
     """Rows of one phase; the last has the seconds of the fastest run and the matrix limit in place of its value."""
     from benchmarks.peak import gflops
     from benchmarks.rows import Row, variant
@@ -168,21 +168,21 @@ def shares(system: str, phase: str, work: Callable[[], None], spent: Spent, para
     outside, updating, seconds = [], [], []
     peak = gflops(clock=time.process_time)
     for _ in range(RUNS):
-        spent.inside = spent.updating = 0.0
+        times.inside = times.updating = 0.0
         began = time.process_time()
         work()
         total = time.process_time() - began
         seconds.append(total)
-        outside.append(1 - (spent.inside + spent.updating) / total)
-        updating.append(spent.updating / total)
+        outside.append(1 - (times.inside + times.updating) / total)
+        updating.append(times.updating / total)
     common: dict[str, Any] = {
         "benchmark": "profile", "system": system, "variant": variant({"phase": phase}), "size": "tiny", "batch": ROWS,
         "n": RUNS, "params": params, "steps": STEPS if phase == "sampling" else None,
     }  # fmt: skip
-    found = {"outside_share": outside} | ({"update_share": updating} if phase == "training" else {})
+    shares_by_metric = {"outside_share": outside} | ({"update_share": updating} if phase == "training" else {})
     rows = [
         Row(**common, metric=name, value=statistics.median(values), stderr=(max(values) - min(values)) / 2)
-        for name, values in found.items()
+        for name, values in shares_by_metric.items()
     ]
     return [*rows, Row(**common, metric="matmul_share", value=peak, seconds=min(seconds))]
 
@@ -193,7 +193,7 @@ def with_products(row: Any, operations: float) -> Any:
     return replace(row, value=operations / 1e9 / row.seconds / row.value)
 
 
-def tell(work: Callable[[], None], where: int) -> None:
+def print_profile(work: Callable[[], None], where: int) -> None:
     """Prints the functions in which most time is spent themselves."""
     profile = cProfile.Profile(time.process_time)
     profile.runcall(work)
@@ -213,7 +213,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     for system in given.systems or CATALOGUE:
-        rows = measured(system, given.where)
+        rows = rows_of(system, given.where)
         if not given.where:
             record(rows)
         for row in rows:

@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def named(run: Any, copy: str = "") -> dict[str, object]:
+def labels_of(run: Any, copy: str = "") -> dict[str, object]:
     """What names a run in rows: how it was trained to have few values, or what it is a copy with."""
     if copy:
         return {"copy": copy}
@@ -47,17 +47,17 @@ def named(run: Any, copy: str = "") -> dict[str, object]:
     return {name: few[name] for name in ("quantize", "kind")} if few else {}
 
 
-def curve(measured: Any) -> Iterator[Any]:
+def curve_rows(measured: Any) -> Iterator[Any]:
     """The bound on valid by steps: minutes would hide what a step of one costs more than that of another."""
     from mezzotint.evaluate.table import Score
 
     for line in measured.log:
         if "valid" in line:
             score = Score("bound_nats_per_token", line["valid"], None, 512)
-            yield measured.row(score, split="valid", steps=line["step"], variant=measured.called({"curve": "steps"}))
+            yield measured.row(score, split="valid", steps=line["step"], variant=measured.variant({"curve": "steps"}))
 
 
-def paces(runs: Mapping[str, Any], folders: Mapping[str, Path], steps: int, rounds: int) -> Iterator[Any]:
+def speed_rows(runs: Mapping[str, Any], folders: Mapping[str, Path], steps: int, rounds: int) -> Iterator[Any]:
     """Size, time to load, memory and speed of all runs in turns, as rows of the Measured of each name."""
     from mezzotint.assess.cost import size_and_bound, throughput
     from mezzotint.comparison.footprint import footprint
@@ -84,32 +84,32 @@ def main() -> None:
     given = arguments()
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.rows import record
-    from benchmarks.unconditional import Measured, of_data
+    from benchmarks.unconditional import RunScorer, data_rows
     from mezzotint.held_out import Texts, training_text
     from mezzotint.judge import Judge
 
-    with TemporaryDirectory() as aside:
+    with TemporaryDirectory() as temporary:
         folders = {folder.name: folder for folder in given.runs}
         first = mezzotint.load(given.runs[0])
         for kind in COPIES:
-            first.quantize(kind, Path(aside) / kind)
-            folders[kind] = Path(aside) / kind
+            first.quantize(kind, Path(temporary) / kind)
+            folders[kind] = Path(temporary) / kind
         judge, training = Judge(mezzotint.load(mezzotint.bundled_judge())), training_text(first)
-        held_out = Texts(first, [prepared(NAME).test])
-        record(of_data(NAME, held_out.like_samples(given.n), judge, training, BENCHMARK), results=given.out)
+        held_out = Texts(first, [corpus_files(NAME).test])
+        record(data_rows(NAME, held_out.like_samples(given.n), judge, training, BENCHMARK), results=given.out)
         measured = {}
         for name, folder in folders.items():
             run = mezzotint.load(folder)
-            variant = named(run, name if name in COPIES else "")
-            measured[name] = Measured(NAME, run, judge, training, given.n, BENCHMARK, variant)
+            variant = labels_of(run, name if name in COPIES else "")
+            measured[name] = RunScorer(NAME, run, judge, training, given.n, BENCHMARK, variant)
             if name in COPIES:
                 measured[name].log = []  # of the run that it is a copy of
-            record(measured[name].bound(Texts(run, [prepared(NAME).test])), results=given.out)
-            record(curve(measured[name]), results=given.out)
+            record(measured[name].bound(Texts(run, [corpus_files(NAME).test])), results=given.out)
+            record(curve_rows(measured[name]), results=given.out)
             record(measured[name].quality(given.steps), results=given.out)
-        record(paces(measured, folders, given.steps, given.rounds), results=given.out)
+        record(speed_rows(measured, folders, given.steps, given.rounds), results=given.out)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Ablation:
         width = settings.get("width", str(WIDTH))
         # What says how wide the network is, and how a text ends, is theirs too; the rest is sed's alone.
         shared = {k: v for k, v in settings.items() if k in ("dim", "depth", "heads", "ending")}
-        return self._trained("mdlm", self.vector_budget, {**shared, "factor": width, "tied": "true"}, 0)
+        return self._train("mdlm", self.vector_budget, {**shared, "factor": width, "tied": "true"}, 0)
 
     def run(self, arm: Settings, seed: int) -> tuple[Path, dict[str, object]]:
         """An arm's run, and what names it in rows."""
@@ -78,34 +78,34 @@ class Ablation:
         steps = {"train_steps": self.budget["max_steps"]} if self.budget["max_steps"] else {}
         batch = {"batch": self.batch or SETTINGS[self.corpus].batch["sed"]}
         if settings.get("table") != "pretrained":
-            return self._trained("sed", self.budget, settings, seed), {**settings, **steps, **batch}
+            return self._train("sed", self.budget, settings, seed), {**settings, **steps, **batch}
         # Arms of one name must stand on one table.
-        unit, asked = ("steps", "max_steps") if self.vector_budget["max_steps"] else ("minutes", "minutes")
-        told = {f"vector_{unit}": f"{self.vector_budget[asked]:g}"}
+        unit, key = ("steps", "max_steps") if self.vector_budget["max_steps"] else ("minutes", "minutes")
+        labels = {f"vector_{unit}": f"{self.vector_budget[key]:g}"}
         table = self.vectors(settings)
-        return self._trained("sed", self.budget, settings, seed, told, embeddings=table), {
-            **settings, **told, **steps, **batch
+        return self._train("sed", self.budget, settings, seed, labels, embeddings=table), {
+            **settings, **labels, **steps, **batch
         }  # fmt: skip
 
-    def _trained(
+    def _train(
         self,
         system: str,
         budget: Mapping[str, Any],
         settings: Settings,
         seed: int,
-        told: Settings | None = None,
-        **how: Any,
+        labels: Settings | None = None,
+        **options: Any,
     ) -> Path:
-        """`told`: what names the folder besides."""
+        """`labels`: what names the folder besides."""
         from benchmarks.rows import variant
-        from benchmarks.unconditional import trained
+        from benchmarks.unconditional import train_run
 
-        asked = {**budget, "batch": self.batch, "seed": seed, **(told or {})}
-        known = {k: v for k, v in asked.items() if v is not None}
-        out = RUNS / f"{self.corpus},{system},{variant({**known, **settings})}"
+        facts = {**budget, "batch": self.batch, "seed": seed, **(labels or {})}
+        folder_labels = {k: v for k, v in facts.items() if v is not None}
+        out = RUNS / f"{self.corpus},{system},{variant({**folder_labels, **settings})}"
         rows = {"batch_size": self.batch} if self.batch else {}
-        how |= {"settings": dict(settings), "seed": seed, **rows, **budget}
-        return trained(self.corpus, system, out, until=self.until, device=self.device, **how)
+        options |= {"settings": dict(settings), "seed": seed, **rows, **budget}
+        return train_run(self.corpus, system, out, until=self.until, device=self.device, **options)
 
 
 def _budget(minutes: float, steps: int | None) -> dict[str, Any]:
@@ -116,16 +116,16 @@ def _budget(minutes: float, steps: int | None) -> dict[str, Any]:
 def measurements(measured: Any, held_out: Any, given: argparse.Namespace, target: Any) -> Iterator[Measurement]:
     """What is measured of a run: what its rows must have, and how they are made."""
     steps = given.steps
-    bound = measured.called({"bound": "chain"})
+    bound = measured.variant({"bound": "chain"})
     yield (
         {"metric": "bound_nats_per_token", "variant": bound, "n": len(held_out.rows)},
         lambda: measured.bound(held_out, draws=given.draws),
     )
-    sampled = {"variant": measured.called({}), "steps": steps, "judge": given.judge}
+    sampled = {"variant": measured.variant({}), "steps": steps, "judge": given.judge}
     yield {**sampled, "metric": "judge_nll", "n": given.n}, lambda: measured.quality(steps)
     if given.matched:
         yield (
-            {**sampled, "metric": "judge_nll_matched", "variant": measured.called(target.named)},
+            {**sampled, "metric": "judge_nll_matched", "variant": measured.variant(target.labels)},
             lambda: measured.matched(target, steps),
         )
 
@@ -133,11 +133,11 @@ def measurements(measured: Any, held_out: Any, given: argparse.Namespace, target
 def score_data(held_out: Any, given: argparse.Namespace, judge: Any, training: Any) -> None:
     """What is said of as many held-out texts is recorded, if it was not before."""
     from benchmarks.rows import has, record
-    from benchmarks.unconditional import of_data
+    from benchmarks.unconditional import data_rows
 
     name = f"{given.corpus}-unconditional"
     if not has(name, given.out, system="data", metric="judge_nll", judge=given.judge, n=given.n):
-        record(of_data(given.corpus, held_out.like_samples(given.n), judge, training), results=given.out)
+        record(data_rows(given.corpus, held_out.like_samples(given.n), judge, training), results=given.out)
 
 
 def arguments() -> argparse.Namespace:
@@ -170,10 +170,10 @@ def main() -> None:
 
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.judge import RECIPES
     from benchmarks.rows import has, record
-    from benchmarks.unconditional import Measured, Target
+    from benchmarks.unconditional import RunScorer, Target
     from mezzotint.evaluate.judge import tag
     from mezzotint.held_out import Texts, training_text
     from mezzotint.judge import Judge
@@ -184,11 +184,11 @@ def main() -> None:
     target = Target.of(given.corpus, given.n)
     for seed in given.seeds:
         for arm in QUESTIONS[given.question]:
-            folder, named = ablation.run(arm, seed)
+            folder, labels = ablation.run(arm, seed)
             run = mezzotint.load(folder, device=given.device)
-            training, held_out = training_text(run), Texts(run, [prepared(given.corpus).test])
+            training, held_out = training_text(run), Texts(run, [corpus_files(given.corpus).test])
             score_data(held_out, given, judge, training)
-            measured = Measured(given.corpus, run, judge, training, given.n, variant=named)
+            measured = RunScorer(given.corpus, run, judge, training, given.n, variant=labels)
             for facts, rows in measurements(measured, held_out, given, target):
                 if has(f"{given.corpus}-unconditional", given.out, **{**measured.identity, **facts}):
                     continue

@@ -218,10 +218,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(dict(seen.answers), end=" ")
         print(variant(special), ", ".join(f"{name} {value:.4g}" for name, value in values.items()), flush=True)
         n = BURST if seen is None else len(seen.sent)
-        how = {"variant": variant(special), "n": n, "steps": asked.steps, "batch": clients}
+        options = {"variant": variant(special), "n": n, "steps": asked.steps, "batch": clients}
         if not asked.dry:
             record(
-                Row(benchmark="serve-load", system=system, metric=name, value=value, seed=0, **how)
+                Row(benchmark="serve-load", system=system, metric=name, value=value, seed=0, **options)
                 for name, value in values.items()
             )
 

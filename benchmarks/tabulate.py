@@ -29,9 +29,9 @@ ACROSS = {
 COLUMNS = ("bound_nats_per_token", "judge_nll", "entropy_words", "distinct_2", "self_bleu", "valid_share")
 STEPS = 64
 """Where a system was asked to write in several numbers of steps, the nearest to this is shown across systems."""
-OF_SAMPLES = frozenset({"distinct_2", "self_bleu"})
+SIZE_DEPENDENT = frozenset({"distinct_2", "self_bleu"})
 """What is another thing of more texts: it can be compared between samples of one size only."""
-AFTERWARDS = frozenset({"temperature", "top_p", "decoder", "threshold", "strength", "guidance", "guide"})
+SAMPLING_SETTINGS = frozenset({"temperature", "top_p", "decoder", "threshold", "strength", "guidance", "guide"})
 """Settings that a run is asked with, not trained with."""
 
 
@@ -42,10 +42,10 @@ def main() -> None:
 
 def page(results: Path = RESULTS) -> str:
     """The whole of docs/results.md."""
-    found = {path.stem: read(path) for path in sorted(results.glob("*.json"))}
+    by_benchmark = {path.stem: read(path) for path in sorted(results.glob("*.json"))}
     parts = [HEAD, "## Across systems\n"]
-    parts += [across(title, found[name], name) for name, title in ACROSS.items() if name in found]
-    return "\n".join([*parts, *(_benchmark(name, rows) for name, rows in found.items())])
+    parts += [across(title, by_benchmark[name], name) for name, title in ACROSS.items() if name in by_benchmark]
+    return "\n".join([*parts, *(_benchmark(name, rows) for name, rows in by_benchmark.items())])
 
 
 def _benchmark(name: str, rows: Sequence[Row]) -> str:
@@ -61,12 +61,12 @@ def _benchmark(name: str, rows: Sequence[Row]) -> str:
 
 def across(title: str, rows: Sequence[Row], name: str) -> str:
     """The systems of one benchmark side by side."""
-    found = chosen(rows)
-    columns = [column for column in COLUMNS if any(line.row(column) for line in found)]
+    systems = select_lines(rows)
+    columns = [column for column in COLUMNS if any(line.row(column) for line in systems)]
     sources = Sources("a")
     heads = ["system", "variant", "minutes", "of", "seed", "steps", "evaluations", *(f"`{c}`" for c in columns), "from"]
     out = [f"{title}: [{name}](#{name}).", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    for line in found:
+    for line in systems:
         facts = [f"`{line.fact('system')}`", variant(line), short(minutes(line))]
         facts += [short(line.fact(name)) for name in ("processor", "seed", "steps")]
         values = [cell(line.row(column)) for column in columns]
@@ -74,36 +74,38 @@ def across(title: str, rows: Sequence[Row], name: str) -> str:
     return "\n".join([*out, "", *sources.notes(), ""])
 
 
-def chosen(rows: Sequence[Row]) -> list[Line]:
+def select_lines(rows: Sequence[Row]) -> list[Line]:
     """A line for each run, as it was asked, its bound beside what was scored of its texts: the data first, then `ar`.
 
     Of several numbers of steps the nearest to `STEPS`, of the data the most texts; a run's bound stands with what it
     wrote as it was trained. What falls with the number of texts is left out where the data's is of another number.
     """
     shown = [row for row in rows if "curve=" not in row.variant]
-    bounds = {_trained(row): row for row in shown if row.metric == "bound_nats_per_token"}
+    bounds = {_run_key(row): row for row in shown if row.metric == "bound_nats_per_token"}
     written = [line for line in lines(row for row in shown if row.metric in COLUMNS) if line.row("judge_nll")]
     best: dict[tuple[object, ...], Line] = {}
     for line in written:
         key = tuple(line.fact(name) for name in ("system", "variant", "train_minutes", "size", "seed", "processor"))
-        if key not in best or _off(line) < _off(best[key]):
+        if key not in best or _distance(line) < _distance(best[key]):
             best[key] = line
     of_data = {row.metric: row.n for line in best.values() for row in line.rows if row.system == "data"}
     full = []
     for line in best.values():
-        line = Line(tuple(row for row in line.rows if row.metric not in OF_SAMPLES or row.n == of_data.get(row.metric)))
-        bound = bounds.get(_trained(line.rows[0])) if plain(line) else None
+        line = Line(
+            tuple(row for row in line.rows if row.metric not in SIZE_DEPENDENT or row.n == of_data.get(row.metric))
+        )
+        bound = bounds.get(_run_key(line.rows[0])) if is_plain(line) else None
         full.append(line if bound is None else Line((*line.rows, replace(bound, nfe=None))))
-    order = {"data": 0, "ar": 1}
-    return sorted(full, key=lambda line: (order.get(str(line.fact("system")), 2), str(line.fact("system"))))
+    ranks = {"data": 0, "ar": 1}
+    return sorted(full, key=lambda line: (ranks.get(str(line.fact("system")), 2), str(line.fact("system"))))
 
 
-def plain(line: Line) -> bool:
+def is_plain(line: Line) -> bool:
     """Whether a line was written as the run was trained: at temperature 1, by the exact decoder."""
-    return not AFTERWARDS & _settings(line.rows[0]).keys()
+    return not SAMPLING_SETTINGS & _settings(line.rows[0]).keys()
 
 
-def _off(line: Line) -> tuple[int, int]:
+def _distance(line: Line) -> tuple[int, int]:
     steps = line.fact("steps")
     return abs(steps - STEPS) if isinstance(steps, int) else 0, -_texts(line)
 
@@ -114,18 +116,20 @@ def _texts(line: Line) -> int:
     return 0 if row is None or row.n is None else row.n
 
 
-def _trained(row: Row) -> tuple[object, ...]:
+def _run_key(row: Row) -> tuple[object, ...]:
     """Equal for rows of one run."""
-    settings = {name: value for name, value in _settings(row).items() if name != "bound" and name not in AFTERWARDS}
+    settings = {
+        name: value for name, value in _settings(row).items() if name != "bound" and name not in SAMPLING_SETTINGS
+    }
     return row.system, tuple(sorted(settings.items())), row.size, row.train_minutes, row.seed, row.processor
 
 
 def minutes(line: Line) -> float | None:
     """How long a run was trained, its vectors of tokens included; None where that was not asked in minutes."""
-    asked = line.fact("train_minutes")
+    trained = line.fact("train_minutes")
     return (
-        float(asked) + float(_settings(line.rows[0]).get("vector_minutes", 0))
-        if isinstance(asked, int | float)
+        float(trained) + float(_settings(line.rows[0]).get("vector_minutes", 0))
+        if isinstance(trained, int | float)
         else None
     )
 

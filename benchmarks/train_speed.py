@@ -31,14 +31,14 @@ def trainer(system: str, name: str, compiled: bool) -> tuple[Any, Any]:
     from mezzotint.types import Canvas, Layout
 
     dim, depth, vocab, length, batch = SETTINGS[name]
-    found = entry(system)
-    recipe = found.load(found.recipe)(Size.TINY, Corpus(vocab, length, Layout.WINDOWS))
+    parts = entry(system)
+    recipe = parts.load(parts.recipe)(Size.TINY, Corpus(vocab, length, Layout.WINDOWS))
     net = replace(recipe.spec.net, dim=dim, depth=depth)
     training = replace(recipe.training, batch=batch, max_steps=10**6, compile=compiled)
-    made = build_trainer(system, Recipe(replace(recipe.spec, net=net), training), None, 0, "cpu")
+    driver = build_trainer(system, Recipe(replace(recipe.spec, net=net), training), None, 0, "cpu")
     ids = torch.randint(3, vocab, (batch, length), generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(ids.shape, dtype=torch.bool)
-    return made, Canvas(ids, nothing, ~nothing, torch.arange(batch))
+    return driver, Canvas(ids, nothing, ~nothing, torch.arange(batch))
 
 
 def measure(system: str, name: str, repeats: int, compiled: bool = False) -> list[Any]:
@@ -46,23 +46,23 @@ def measure(system: str, name: str, repeats: int, compiled: bool = False) -> lis
     from benchmarks.rows import Row
 
     _, _, vocab, length, batch = SETTINGS[name]
-    made, canvas = trainer(system, name, compiled)
+    driver, canvas = trainer(system, name, compiled)
     steps = 10 if name == "tiny" else 3
     rates, shares = [], []
     for repeat in range(repeats + 1):
         began = time.perf_counter()
         for _ in range(steps):
-            made._update(lambda step, first, count: canvas)
+            driver.update(lambda step, first, count: canvas)
         seconds = (time.perf_counter() - began) / steps
         logits = batch * length * (1 if system == "ar" else (length + 1) / 2 / length)
-        work = 3 * forward_gflop(made.system.spec.net, batch, length, logits, vocab)
+        work = 3 * forward_gflop(driver.system.spec.net, batch, length, logits, vocab)
         if repeat:  # the first is the warm-up
             rates.append(batch * length / seconds)
             shares.append(work / seconds / gflops())
     rows = []
     common: dict[str, Any] = {
         "benchmark": "train-speed", "system": system, "variant": "compile=true" if compiled else "default",
-        "size": name, "batch": batch, "n": repeats, "params": sum(p.numel() for p in made.system.net.parameters()),
+        "size": name, "batch": batch, "n": repeats, "params": sum(p.numel() for p in driver.system.net.parameters()),
     }  # fmt: skip
     for metric, values in (("tokens_per_second", rates), ("matmul_share", shares)):
         spread = (max(values) - min(values)) / 2

@@ -67,22 +67,22 @@ def _bag(text: str) -> list[int]:
     """The places of a text's words and pairs of words in the table; an empty text has one of its own."""
     from mezzotint.evaluate.words import words
 
-    found = words(text)
-    pairs = [f"{a} {b}" for a, b in pairwise(found)]
-    return [crc32(each.encode()) % BUCKETS for each in [*found, *pairs] or [""]]
+    text_words = words(text)
+    pairs = [f"{a} {b}" for a, b in pairwise(text_words)]
+    return [crc32(each.encode()) % BUCKETS for each in [*text_words, *pairs] or [""]]
 
 
-def alike(space: Any, train: Sequence[tuple[str, int]], n: int) -> tuple[list[str], list[int]]:
+def sample_like(space: Any, train: Sequence[tuple[str, int]], n: int) -> tuple[list[str], list[int]]:
     """n texts, one half where the texts of each label lie, and their labels."""
     texts = [
         sample.text
         for label in (0, 1)
-        for sample in space.like([text for text, said in train if said == label], n // 2, seed=label, temperature=1.0)
+        for sample in space.like([text for text, own in train if own == label], n // 2, seed=label, temperature=1.0)
     ]
     return texts, [i // (n // 2) for i in range(len(texts))]
 
 
-def moved(space: Any, items: Sequence[Any], train: Sequence[tuple[str, int]], strength: float) -> list[str]:
+def move(space: Any, items: Sequence[Any], train: Sequence[tuple[str, int]], strength: float) -> list[str]:
     """Every item's text with the other label."""
     of = [[text for text, label in train if label == each] for each in (0, 1)]
     written: dict[int, str] = {}
@@ -94,16 +94,16 @@ def moved(space: Any, items: Sequence[Any], train: Sequence[tuple[str, int]], st
     return [written[i] for i in range(len(items))]
 
 
-def other_side(items: Sequence[Any], train: Sequence[tuple[str, int]]) -> list[str]:
+def retrieve(items: Sequence[Any], train: Sequence[tuple[str, int]]) -> list[str]:
     """The training text most like each item among those of the other label."""
     from benchmarks.nearest import nearest
 
-    found: dict[int, str] = {}
+    nearest_texts: dict[int, str] = {}
     for label in (0, 1):
         rows = [i for i, item in enumerate(items) if item["label"] == label]
-        texts = [text for text, said in train if said != label]
-        found |= dict(zip(rows, nearest([items[i]["text"] for i in rows], texts), strict=True))
-    return [found[i] for i in range(len(items))]
+        texts = [text for text, own in train if own != label]
+        nearest_texts |= dict(zip(rows, nearest([items[i]["text"] for i in rows], texts), strict=True))
+    return [nearest_texts[i] for i in range(len(items))]
 
 
 def scores(texts: Sequence[str], items: Sequence[Any], labels: LabelJudge, judge: Any) -> Iterator[Any]:
@@ -124,18 +124,18 @@ def bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
     from mezzotint.evaluate.words import words
 
-    split = [[" ".join(words(each)) for each in some] for some in zip(*references, strict=True)]
-    found = BLEU(tokenize="none", force=True).corpus_score([" ".join(words(text)) for text in texts], split)
-    return float(found.score)
+    split = [[" ".join(words(each)) for each in each_text] for each_text in zip(*references, strict=True)]
+    result = BLEU(tokenize="none", force=True).corpus_score([" ".join(words(text)) for text in texts], split)
+    return float(result.score)
 
 
-def row(benchmark: str, system: str, score: Any, named: Mapping[str, object], **more: object) -> Any:
+def row(benchmark: str, system: str, score: Any, labels: Mapping[str, object], **more: object) -> Any:
     from benchmarks.rows import Row, variant
 
-    print(f"{system} {variant(named)} {score.name} {score.value:.4f}", flush=True)
+    print(f"{system} {variant(labels)} {score.name} {score.value:.4f}", flush=True)
     value = score.value if score.value == score.value else None
     return Row(
-        benchmark=benchmark, system=system, variant=variant(named), metric=score.name, value=value,
+        benchmark=benchmark, system=system, variant=variant(labels), metric=score.name, value=value,
         stderr=score.stderr, n=score.n, judge=score.judge or None, split="test", **more,
     )  # fmt: skip
 
@@ -166,7 +166,7 @@ def main() -> None:
     given = arguments()
     until = time.monotonic() + 60 * given.minutes
     import mezzotint
-    from benchmarks.data import prepared, transfer_items
+    from benchmarks.data import corpus_files, transfer_items
     from benchmarks.judge import RECIPES
     from benchmarks.labels import by_encoder, few_labels
     from benchmarks.rows import has, record, variant
@@ -176,63 +176,67 @@ def main() -> None:
     from mezzotint.held_out import training_text
     from mezzotint.judge import Judge
 
-    def due(benchmark: str, system: str, named: Mapping[str, object], **facts: object) -> bool:
-        facts |= {"system": system, "variant": variant(named)}
+    def is_due(benchmark: str, system: str, labels: Mapping[str, object], **facts: object) -> bool:
+        facts |= {"system": system, "variant": variant(labels)}
         if has(benchmark, given.out, **facts):
             return False
         if time.monotonic() > until:
-            raise SystemExit(f"{benchmark}: {system} {variant(named)} is still to be measured; call again to go on")
+            raise SystemExit(f"{benchmark}: {system} {variant(labels)} is still to be measured; call again to go on")
         return True
 
-    run, named = mezzotint.load(given.run, device=given.device), dict(given.named)
+    run, run_labels = mezzotint.load(given.run, device=given.device), dict(given.named)
     judge = Judge(mezzotint.load(RECIPES["yelp"].kept, device=given.device))
-    most = room(run.spec.canvas, run.spec.ending)
+    max_tokens = room(run.spec.canvas, run.spec.ending)
 
     def fitting(pairs: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         ids = run.tokenizer.encode_all([text for text, _ in pairs])
-        return [pair for pair, each in zip(pairs, ids, strict=True) if len(each) <= most]
+        return [pair for pair, each in zip(pairs, ids, strict=True) if len(each) <= max_tokens]
 
-    train, test = (_pairs(path) for path in (prepared("yelp").train, prepared("yelp").test))
+    train, test = (_pairs(path) for path in (corpus_files("yelp").train, corpus_files("yelp").test))
     few, held_out = fitting(train), fitting(test)[: given.test]
     items = [item for item in transfer_items() if fitting([(item["text"], 0)])]
     labels = LabelJudge([text for text, _ in train], [label for _, label in train])
     right = [said == label for said, (_, label) in zip(labels([text for text, _ in test]), test, strict=True)]
     record([row("yelp-transfer", "judge-of-labels", Score.mean("accuracy", right), {})], results=given.out)
-    asked: list[tuple[str, dict[str, object], Any]] = [
+    tasks: list[tuple[str, dict[str, object], Any]] = [
         ("copy", {}, lambda: [item["text"] for item in items]),
         ("human", {}, lambda: [item["refs"][0] for item in items]),
-        ("retrieval", {}, lambda: other_side(items, train)),
+        ("retrieval", {}, lambda: retrieve(items, train)),
     ]
     for s in given.strengths:
-        asked.append(("adavae", {**named, "strength": s}, lambda s=s: moved(run.latent, items, few, s)))
-    for system, called, texts in asked:
-        if due("yelp-transfer", system, called, metric="reference_bleu", n=len(items)):
+        tasks.append(("adavae", {**run_labels, "strength": s}, lambda s=s: move(run.latent, items, few, s)))
+    for system, name, texts in tasks:
+        if is_due("yelp-transfer", system, name, metric="reference_bleu", n=len(items)):
             found = texts()
             print("\n".join(f"    {item['text']} -> {text}" for item, text in zip(items[:3], found, strict=False)))
             # One of the references is held against the others.
             against = [{**item, "refs": item["refs"][1:]} for item in items] if system == "human" else items
-            rows = [row("yelp-transfer", system, score, called) for score in scores(found, against, labels, judge)]
+            rows = [row("yelp-transfer", system, score, name) for score in scores(found, against, labels, judge)]
             record(rows, device=str(run.device), results=given.out)
-    if due("yelp-like", "adavae", named, metric="accuracy", n=given.n // 2 * 2):
-        texts, said = alike(run.latent, few, given.n)
+    if is_due("yelp-like", "adavae", run_labels, metric="accuracy", n=given.n // 2 * 2):
+        texts, said = sample_like(run.latent, few, given.n)
         print("\n".join(f"    {label}: {text}" for text, label in [*zip(texts, said, strict=True)][:: len(texts) // 4]))
         right = [float(a == b) for a, b in zip(labels(texts), said, strict=True)]
         found = [Score.mean("accuracy", right), *text_scores(texts, judge, training_text(run), False)]
-        record([row("yelp-like", "adavae", score, named) for score in found], device=str(run.device), results=given.out)
+        record(
+            [row("yelp-like", "adavae", score, run_labels) for score in found],
+            device=str(run.device),
+            results=given.out,
+        )
     for k in given.labels:
-        where = {**named, "labels": k}
+        key = {**run_labels, "labels": k}
 
-        def told(system: str, called: Mapping[str, object], values: Sequence[float]) -> None:
+        def record_accuracy(system: str, labels: Mapping[str, object], values: Sequence[float]) -> None:
             over = Score.mean("accuracy", values)
             score = Score("accuracy", over.value, over.stderr, len(held_out))
-            record([row("yelp-labels", system, score, called)], results=given.out)
+            record([row("yelp-labels", system, score, labels)], results=given.out)
 
-        if due("yelp-labels", "adavae", where, metric="accuracy"):
+        if is_due("yelp-labels", "adavae", key, metric="accuracy"):
             on_points, on_words = few_labels(run.latent.encode, few, held_out, k)
-            told("adavae", where, on_points)
-            told("words", {"labels": k}, on_words)
-        if due("yelp-labels", "encoder", where, metric="accuracy"):
-            told("encoder", where, by_encoder(run, few, held_out, k))
+            record_accuracy("adavae", key, on_points)
+            record_accuracy("words", {"labels": k}, on_words)
+        if is_due("yelp-labels", "encoder", key, metric="accuracy"):
+            record_accuracy("encoder", key, by_encoder(run, few, held_out, k))
 
 
 if __name__ == "__main__":

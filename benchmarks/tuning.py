@@ -27,7 +27,7 @@ from mezzotint.cli.allocator import keep_memory
 RUNS = Path("runs/tuning")
 SETTINGS = {"canvas": "64"}
 """Room for the second corpus's longer texts."""
-SAID = re.compile(r"([\d,]+) numbers are trained, beside ([\d,]+)")
+TRAINED_NOTE = re.compile(r"([\d,]+) numbers are trained, beside ([\d,]+)")
 SHARE = "tuned-share.json"
 """In a run's folder: what its training said of how much of it is trained."""
 
@@ -51,13 +51,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tuned(run: Path, adapter: str, given: argparse.Namespace) -> Path:
+def tune(run: Path, adapter: str, given: argparse.Namespace) -> Path:
     """The run tuned to the corpus, to its end."""
     import mezzotint
-    from benchmarks.data import prepared
-    from benchmarks.pieces import followed
+    from benchmarks.data import corpus_files
+    from benchmarks.pieces import follow
 
-    data, out = prepared(given.name), run.with_name(f"{run.name}-{given.name}-{adapter}")
+    data, out = corpus_files(given.name), run.with_name(f"{run.name}-{given.name}-{adapter}")
     records = (
         mezzotint.resume(out)
         if out.exists()
@@ -66,10 +66,10 @@ def tuned(run: Path, adapter: str, given: argparse.Namespace) -> Path:
             seed=given.seed, **budget(given, given.minutes),
         )
     )  # fmt: skip
-    for record in followed(out.name, records, inf):
-        if (said := SAID.search(record.note or "")) is not None:
-            trained, kept = (int(number.replace(",", "")) for number in said.groups())
-            (out / SHARE).write_text(json.dumps(trained / (trained + kept)))
+    for record in follow(out.name, records, inf):
+        if (note := TRAINED_NOTE.search(record.note or "")) is not None:
+            trained, frozen = (int(number.replace(",", "")) for number in note.groups())
+            (out / SHARE).write_text(json.dumps(trained / (trained + frozen)))
     return out
 
 
@@ -80,23 +80,23 @@ def budget(given: argparse.Namespace, minutes: float) -> dict[str, Any]:
 
 def runs(system: str, given: argparse.Namespace) -> Iterator[tuple[str, float, Path]]:
     """What names each run, the minutes that it saw the corpus for, and where it is."""
-    from benchmarks.unconditional import trained
+    from benchmarks.unconditional import train_run
 
-    def fresh(name: str, minutes: float, **how: Any) -> Path:
+    def fresh(name: str, minutes: float, **options: Any) -> Path:
         out = RUNS / f"{name}-{system}-{minutes:g}m-s{given.seed}"
         settings = {**SETTINGS, **dict(given.set)}
-        return trained(name, system, out, seed=given.seed, settings=settings, **how, **budget(given, minutes))
+        return train_run(name, system, out, seed=given.seed, settings=settings, **options, **budget(given, minutes))
 
     first = fresh(given.begin, given.begin_minutes, tokenizer="bpe")
     yield "stays", 0, first
     for adapter in given.adapters:
-        yield adapter, given.minutes, tuned(first, adapter, given)
+        yield adapter, given.minutes, tune(first, adapter, given)
     pieces = str(first / "tokenizer.json")
     for minutes in (given.minutes, given.begin_minutes + given.minutes):
         yield "alone", minutes, fresh(given.name, minutes, tokenizer=pieces)
 
 
-def share(folder: Path) -> float | None:
+def read_share(folder: Path) -> float | None:
     """Of the numbers of a run those that were trained when it was tuned; None where it was not."""
     kept = folder / SHARE
     return float(json.loads(kept.read_text())) if kept.exists() else None
@@ -106,10 +106,10 @@ def main() -> None:
     given = arguments()
     keep_memory()
     import mezzotint
-    from benchmarks.data import prepared
+    from benchmarks.data import corpus_files
     from benchmarks.judge import RECIPES
     from benchmarks.rows import record
-    from benchmarks.unconditional import Measured, of_data
+    from benchmarks.unconditional import RunScorer, data_rows
     from mezzotint.evaluate.table import Score
     from mezzotint.held_out import Texts, training_text
     from mezzotint.judge import Judge
@@ -119,14 +119,14 @@ def main() -> None:
     for system in given.systems:
         for adapter, minutes, folder in runs(system, given):
             run = mezzotint.load(folder)
-            training, held_out = training_text(run), Texts(run, [prepared(given.name).test])
-            record(of_data(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
+            training, held_out = training_text(run), Texts(run, [corpus_files(given.name).test])
+            record(data_rows(given.name, held_out.like_samples(given.n), judge, training, benchmark), results=given.out)
             variant = {"adapter": adapter} | ({} if adapter == "alone" else {"begun": given.begin})
-            measured = Measured(given.name, run, judge, training, given.n, benchmark, variant)
+            measured = RunScorer(given.name, run, judge, training, given.n, benchmark, variant)
             measured.common["train_minutes"], measured.log = minutes or None, []
             record(measured.bound(held_out), results=given.out)
             record(measured.quality(None if system == "ar" else given.steps), results=given.out)
-            if (few := share(folder)) is not None:
+            if (few := read_share(folder)) is not None:
                 record([measured.row(Score("tuned_share", few, None, 1))], results=given.out)
 
 

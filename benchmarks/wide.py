@@ -13,10 +13,10 @@ from math import floor, log10
 
 from benchmarks.rows import Row
 
-ASKED = ("system", "variant", "size", "train_minutes", "steps", "batch", "seed", "split", "precision", "hardware")
+LINE_KEYS = ("system", "variant", "size", "train_minutes", "steps", "batch", "seed", "split", "precision", "hardware")
 """What rows of one line share."""
 
-TOLD = {"size": "size", "train_minutes": "minutes", "steps": "steps", "batch": "batch", "seed": "seed",
+FACTS = {"size": "size", "train_minutes": "minutes", "steps": "steps", "batch": "batch", "seed": "seed",
         "split": "split", "precision": "precision", "processor": "on"}  # fmt: skip
 """What is a column where the lines differ in it, and a word of the caption where they do not, by its heading."""
 
@@ -47,34 +47,36 @@ class Line:
     @property
     def nfe(self) -> str:
         """Evaluations a text; of rows that disagree, all."""
-        found = sorted({row.nfe for row in self.rows if row.nfe is not None})
-        return ", ".join(f"{value:.1f}".removesuffix(".0") for value in found)
+        values = sorted({row.nfe for row in self.rows if row.nfe is not None})
+        return ", ".join(f"{value:.1f}".removesuffix(".0") for value in values)
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:
     """Rows gathered into lines, in the order of the file. Two judges of one text are two lines; so are the data's own
     values of two numbers of texts."""
-    found: dict[tuple[object, ...], list[Row]] = {}
+    by_key: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         of_data = row.system == "data"
-        asked = (None if of_data and name == "hardware" else getattr(row, name) for name in ASKED)
-        key = (*asked, row.source, row.n if of_data else None)
-        again = 0
-        while any(other.metric == row.metric for other in found.get((*key, again), [])):
-            again += 1
-        found.setdefault((*key, again), []).append(row)
-    return [Line(tuple(rows)) for rows in found.values()]
+        facts = (None if of_data and name == "hardware" else getattr(row, name) for name in LINE_KEYS)
+        key = (*facts, row.source, row.n if of_data else None)
+        copy = 0
+        while any(other.metric == row.metric for other in by_key.get((*key, copy), [])):
+            copy += 1
+        by_key.setdefault((*key, copy), []).append(row)
+    return [Line(tuple(rows)) for rows in by_key.values()]
 
 
-def parts(found: Sequence[Line]) -> list[list[Line]]:
+def parts(table: Sequence[Line]) -> list[list[Line]]:
     """Lines that share a metric, directly or through others, together."""
     groups: list[tuple[set[str], list[Line]]] = []
-    for line in found:
+    for line in table:
         metrics = {row.metric for row in line.rows}
-        met = [group for group in groups if group[0] & metrics]
+        overlapping = [group for group in groups if group[0] & metrics]
         groups = [group for group in groups if not group[0] & metrics]
-        groups.append((metrics.union(*(g[0] for g in met)), [*(old for g in met for old in g[1]), line]))
-    order = {id(line): place for place, line in enumerate(found)}
+        groups.append(
+            (metrics.union(*(g[0] for g in overlapping)), [*(old for g in overlapping for old in g[1]), line])
+        )
+    order = {id(line): place for place, line in enumerate(table)}
     ordered = [sorted(group, key=lambda line: order[id(line)]) for _, group in groups]
     return sorted(ordered, key=lambda group: (-len(group[0].rows), order[id(group[0])]))
 
@@ -84,33 +86,35 @@ def section(rows: Iterable[Row], *, marks: str = "") -> str:
     return "\n".join(_table(group, f"{marks}{place}.") for place, group in enumerate(parts(lines(rows)), 1))
 
 
-def _table(found: Sequence[Line], mark: str) -> str:
-    columns = _ordered({row.metric for line in found for row in line.rows})
-    told = [name for name in TOLD if len(_values(found, name)) > 1]
+def _table(group: Sequence[Line], mark: str) -> str:
+    columns = _ordered({row.metric for line in group for row in line.rows})
+    varying = [name for name in FACTS if len(_values(group, name)) > 1]
     sources = Sources(mark)
-    marked = {id(line): sources.of(line) for line in found}
+    marked = {id(line): sources.of(line) for line in group}
     first = columns[:WIDTH] if not set(MAIN) & set(columns) or len(columns) <= WIDTH else columns[: _mains(columns)]
-    text = [_caption(found, told), "", *_grid(found, told, first, marked)]
-    rest = columns[len(first) :]
-    if rest:
-        text += ["", f'<details markdown="1"><summary>{len(rest)} more columns</summary>', ""]
-        text += [*_grid(found, told, rest, marked), "", "</details>"]
+    text = [_caption(group, varying), "", *_grid(group, varying, first, marked)]
+    folded = columns[len(first) :]
+    if folded:
+        text += ["", f'<details markdown="1"><summary>{len(folded)} more columns</summary>', ""]
+        text += [*_grid(group, varying, folded, marked), "", "</details>"]
     return "\n".join([*text, "", *sources.notes(), ""])
 
 
-def _grid(found: Sequence[Line], told: Sequence[str], columns: Sequence[str], marked: Mapping[int, str]) -> list[str]:
+def _grid(
+    group: Sequence[Line], varying: Sequence[str], columns: Sequence[str], source_marks: Mapping[int, str]
+) -> list[str]:
     """The lines of one table in Markdown."""
-    heads = ["system", *(["variant"] if len(_values(found, "variant")) > 1 else []), *(TOLD[name] for name in told)]
-    nfe = any(line.nfe for line in found)
+    heads = ["system", *(["variant"] if len(_values(group, "variant")) > 1 else []), *(FACTS[name] for name in varying)]
+    nfe = any(line.nfe for line in group)
     heads += [*(["evaluations"] if nfe else []), *(f"`{column}`" for column in columns), "from"]
     out = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    for line in found:
+    for line in group:
         if not any(line.row(column) for column in columns):
             continue
         cells = [f"`{line.fact('system')}`"]
         cells += [variant(line)] if "variant" in heads else []
-        cells += [short(line.fact(name)) for name in told] + ([line.nfe] if nfe else [])
-        cells += [cell(line.row(column)) for column in columns] + [marked[id(line)]]
+        cells += [short(line.fact(name)) for name in varying] + ([line.nfe] if nfe else [])
+        cells += [cell(line.row(column)) for column in columns] + [source_marks[id(line)]]
         out.append("| " + " | ".join(cells) + " |")
     return out
 
@@ -173,29 +177,29 @@ def _source(rows: Sequence[Row]) -> str:
 
 def _counts(rows: Sequence[Row]) -> str | None:
     """How many texts or repetitions; metrics over another number than most are named."""
-    counted: dict[int, set[str]] = {}
+    metrics_by_n: dict[int, set[str]] = {}
     for row in rows:
         if row.n is not None:
-            counted.setdefault(row.n, set()).add(row.metric)
-    if not counted:
+            metrics_by_n.setdefault(row.n, set()).add(row.metric)
+    if not metrics_by_n:
         return None
-    usual = max(counted, key=lambda n: (len(counted[n]), n))
-    others = [f"{n} for {', '.join(sorted(names))}" for n, names in sorted(counted.items()) if n != usual]
+    usual = max(metrics_by_n, key=lambda n: (len(metrics_by_n[n]), n))
+    others = [f"{n} for {', '.join(sorted(names))}" for n, names in sorted(metrics_by_n.items()) if n != usual]
     return f"n {usual}" + (f" ({'; '.join(others)})" if others else "")
 
 
-def _caption(found: Sequence[Line], told: Sequence[str]) -> str:
+def _caption(group: Sequence[Line], varying: Sequence[str]) -> str:
     """What all lines share."""
-    same = {name: _values(found, name) for name in TOLD if name not in told}
-    facts = [f"{TOLD[name]} {short(next(iter(values)))}" for name, values in same.items() if values]
-    variants = _values(found, "variant")
+    shared = {name: _values(group, name) for name in FACTS if name not in varying}
+    facts = [f"{FACTS[name]} {short(next(iter(values)))}" for name, values in shared.items() if values]
+    variants = _values(group, "variant")
     if len(variants) == 1 and variants != {"default"}:
         facts.append(f"variant `{next(iter(variants))}`")
     return f"Where it applies: {', '.join(facts)}." if facts else "One line each."
 
 
-def _values(found: Sequence[Line], name: str) -> set[object]:
-    return {line.fact(name) for line in found if line.fact(name) not in (None, "")}
+def _values(group: Sequence[Line], name: str) -> set[object]:
+    return {line.fact(name) for line in group if line.fact(name) not in (None, "")}
 
 
 def _mains(columns: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from benchmarks.rows import RESULTS, read
-from benchmarks.tabulate import ACROSS, COLUMNS, chosen, minutes, plain
+from benchmarks.tabulate import ACROSS, COLUMNS, is_plain, minutes, select_lines
 from benchmarks.wide import Line, cell, short, variant
 from mezzotint.spec.base import Size, Spec
 from mezzotint.spec.recipe import FROM_TOKENIZER, Corpus
@@ -173,7 +173,7 @@ def results(name: str) -> str:
         return "Not measured yet: no row of [the results](../results.md) is about it."
     parts = ["Measured in " + ", ".join(f"[{stem}](../results.md#{stem})" for stem in where) + "."]
     for stem in ACROSS:
-        lines = [line for line in chosen(found.get(stem, ())) if line.fact("system") in ("data", name)]
+        lines = [line for line in select_lines(found.get(stem, ())) if line.fact("system") in ("data", name)]
         if any(line.fact("system") == name for line in lines):
             parts.append(f"{stem}, the data's own values beside; where each line comes from stands there:")
             parts.append(_side_by_side(lines))
@@ -215,7 +215,7 @@ def honest() -> str:
     """
     rows = []
     for stem, corpus in SHOWN.items():
-        lines = [line for line in chosen(read(RESULTS / f"{stem}.json")) if plain(line)]
+        lines = [line for line in select_lines(read(RESULTS / f"{stem}.json")) if is_plain(line)]
         most: dict[tuple[object, str], float] = {}
         for line in lines:
             key = (line.fact("system"), str(line.fact("processor")))

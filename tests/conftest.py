@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from mezzotint import Run
 
 
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own."""
+    monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def in_full() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

@@ -16,6 +16,10 @@ from torch import Tensor
 from mezzotint.process.gaussian import Gaussian
 from mezzotint.types import Canvas, Noised, Prediction
 
+TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
+"""A corpus of three tokens."""
+WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
+
 
 class MaskedOracle:
     """p(token at a position | visible tokens, length) under the empirical distribution of `texts`.
@@ -69,6 +73,16 @@ def blank(rows: int, length: int, first: int = 0) -> Canvas:
         torch.ones(rows, length, dtype=torch.bool),
         torch.arange(first, first + rows),
     )
+
+
+def times(*values: float) -> Tensor:
+    """Times of rows."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def counts(ids: Tensor) -> Counter[tuple[int, ...]]:
+    """How often each text was written."""
+    return Counter(map(tuple, ids.tolist()))
 
 
 def chi_square_p(observed: dict[tuple[int, ...], int], law: dict[tuple[int, ...], float]) -> float:

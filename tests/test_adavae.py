@@ -23,7 +23,14 @@ from mezzotint.cli.main import main
 from mezzotint.data.canvas import free, pack, shifted_right
 from mezzotint.data.labels import read_labelled
 from mezzotint.errors import CapabilityError, DataError, RunError, UsageError
-from mezzotint.evaluate.latent import active, alarm, importance, log_weights, mutual_information, of_posteriors
+from mezzotint.evaluate.latent import (
+    active_units,
+    collapse_warning,
+    importance,
+    log_weights,
+    mutual_information,
+    posterior_scores,
+)
 from mezzotint.held_out import Texts
 from mezzotint.latent import LatentSpace
 from mezzotint.objective.elbo import annealing_weight, apply_free_bits, divergence, importance_bound
@@ -36,8 +43,9 @@ from mezzotint.spec.transformer import SHAPES, Gelu, Positions, TransformerSpec
 from mezzotint.systems.adavae import AdaVAE
 from mezzotint.training.checkpoint import named, parameter_counts
 from mezzotint.types import Ending, Layout, Posterior, Request
+from tests.batches import END, PAD, VOCAB, ended_texts
 
-V, Z, END, PAD = 11, 4, 0, 1
+V, Z = VOCAB, 4
 TOLD = [infuse for infuse in Infuse if infuse is not Infuse.NONE]
 GPT2 = {"biases": True, "gelu": Gelu.TANH, "rotary": False, "positions": Positions.START}
 OURS = {"neighbours": 5}
@@ -145,12 +153,6 @@ def system(shape=GPT2, trained: bool = True, **settings) -> AdaVAE:
     return made
 
 
-def texts(rows: int = 4):
-    g = torch.Generator().manual_seed(6)
-    ids = [torch.randint(2, V, (n,), generator=g).numpy() for n in (7, 3, 1, 5)[:rows]]
-    return pack(ids, range(rows), Ending.SYMBOL, 12, END, PAD)
-
-
 def meta(**settings) -> AdaVAE:
     net = TransformerSpec(dim=768, depth=12, heads=12, causal=True, **GPT2)
     given = {"vocab": 50_257, "canvas": 32, "reach": 1024, "bottleneck": 128, "projection": 768} | settings
@@ -216,7 +218,7 @@ def test_a_projection_adds_nothing_that_could_be_said():
 @pytest.mark.parametrize("infuse", TOLD)
 @torch.no_grad()
 def test_batch_and_padding_change_neither_latent_nor_likelihood(shape, infuse):
-    made, batch = system(shape, infuse=infuse), texts()
+    made, batch = system(shape, infuse=infuse), ended_texts()
     q, z = made.posterior(batch), torch.randn(4, Z, dtype=torch.float64)
     costs = made.token_nll(batch, z).sum(1)
     wider = pack(
@@ -259,7 +261,7 @@ def test_written_with_a_cache_is_written_without(shape, infuse, beside):
 
 @torch.no_grad()
 def test_a_posterior_is_that_of_the_first_blocks_looking_both_ways():
-    made, batch = system(encoder=2), texts()
+    made, batch = system(encoder=2), ended_texts()
     before = torch.cat([torch.full((4, 1), END), batch.ids[:, :-1]], dim=1)
     x = made.backbone.embed(before) + made.backbone.positions[0, : batch.ids.shape[1]]
     hidden = torch.zeros(4, 1, 1, 8, dtype=torch.float64).masked_fill(~batch.real[:, None, None], -1e9)
@@ -276,7 +278,7 @@ def test_a_posterior_is_that_of_the_first_blocks_looking_both_ways():
 
 
 def test_without_weights_and_free_bits_the_loss_is_the_bound():
-    made, batch, rng = system(free=FreeBits.NONE), texts(), Rng(0, range(4))
+    made, batch, rng = system(free=FreeBits.NONE), ended_texts(), Rng(0, range(4))
     made.schedule(1.0)
     (loss,) = made.losses(batch, rng)
     assert loss.total.item() == pytest.approx(made.nll(batch, rng).sum().item(), rel=1e-6)
@@ -295,7 +297,7 @@ def test_without_weights_and_free_bits_the_loss_is_the_bound():
 @pytest.mark.parametrize("shape", [GPT2, OURS])
 @torch.no_grad()
 def test_the_encoder_reads_the_last_word_first_and_the_decoder_no_word_before_its_turn(shape):
-    made, batch = system(shape, encoder=1), texts()
+    made, batch = system(shape, encoder=1), ended_texts()
     z = torch.ones(4, Z, dtype=torch.float64)
     word = 4  # of the first text, which has seven
     other = batch.ids.clone()
@@ -316,7 +318,7 @@ def test_the_encoder_reads_the_last_word_first_and_the_decoder_no_word_before_it
 
 @torch.no_grad()
 def test_a_log_variance_stays_within_bounds_whatever_the_reader_says():
-    made, batch = system(), texts()
+    made, batch = system(), ended_texts()
     made.net.reader.logvar.bias[:2] = torch.tensor([1e4, -1e4], dtype=torch.float64)
     q = made.posterior(batch)
     assert q.logvar[:, :2].tolist() == [[10.0, -10.0]] * 4
@@ -325,7 +327,8 @@ def test_a_log_variance_stays_within_bounds_whatever_the_reader_says():
 
 def test_told_of_nothing_it_is_the_backbone_tuned_by_itself():
     """Its bound is the exact likelihood, by one draw as by many, and all that it has learns."""
-    made, batch, z = system(infuse=Infuse.NONE, free=FreeBits.NONE), texts(), torch.randn(4, Z, dtype=torch.float64)
+    made, batch = system(infuse=Infuse.NONE, free=FreeBits.NONE), ended_texts()
+    z = torch.randn(4, Z, dtype=torch.float64)
     costs = made.token_nll(batch, z).sum(1)
     assert torch.equal(made.token_nll(batch, -z).sum(1), costs)
     assert torch.allclose(made.nll(batch, Rng(0, range(4))), costs.double(), atol=1e-5)
@@ -348,7 +351,7 @@ def test_told_of_nothing_it_is_the_backbone_tuned_by_itself():
 
 
 def test_the_end_of_a_text_is_learned():
-    made, batch = system(), texts(1)
+    made, batch = system(), ended_texts(1)
     nll = made.token_nll(batch, torch.ones(1, Z, dtype=torch.float64))
     last = int(batch.real.sum()) - 1
     assert int(batch.ids[0, last]) == END and nll[0, last].item() > 0 and bool((nll[0, last + 1 :] == 0).all())
@@ -357,7 +360,7 @@ def test_the_end_of_a_text_is_learned():
 
 
 def test_the_decoder_learns_later_and_the_backbone_never():
-    made, batch, rng = system(), texts(), Rng(0, range(4))
+    made, batch, rng = system(), ended_texts(), Rng(0, range(4))
 
     def moved(fraction: float) -> set[str]:
         for p in (*made.net.parameters(), *made.backbone.parameters()):
@@ -379,7 +382,7 @@ def test_everything_can_be_trained():
     made = system(tune=Tune.ALL)
     trained, frozen = parameter_counts(made)
     assert frozen == 0 and trained > sum(p.numel() for p in made.backbone.parameters())
-    (loss,) = made.losses(texts(), Rng(0, range(4)))
+    (loss,) = made.losses(ended_texts(), Rng(0, range(4)))
     loss.total.backward()
     assert made.backbone.embed.weight.grad is not None
     assert serialise(named(made.players)), "no tensor has two names"
@@ -432,7 +435,7 @@ def test_mutual_information_of_a_normal_channel_lies_between_the_two_estimates(n
     least, most = (float(bound.mean()) for bound in mutual_information(q, Rng(0, range(M))))
     assert least < nats + 0.05 and most > nats - 0.05
     assert most - least < 0.1 if nats == 2 else most > least
-    note = {score.name: score.note for score in of_posteriors(q, 0)}["mutual_information"]
+    note = {score.name: score.note for score in posterior_scores(q, 0)}["mutual_information"]
     assert ("falls well short" in note) is (nats == 9)
 
 
@@ -440,13 +443,13 @@ def test_a_collapsed_posterior_is_told_of_and_another_is_not():
     few = posteriors(100)
     collapsed = Posterior(0.01 * few.mean, 0.01 * few.logvar)
     for q, dead in ((few, False), (collapsed, True)):
-        scores = {score.name: score for score in of_posteriors(q, 0)}
+        scores = {score.name: score for score in posterior_scores(q, 0)}
         assert ("THE POSTERIOR HAS COLLAPSED" in scores["mutual_information"].note) is dead
         assert scores["active_units"].value == (0 if dead else Z)
         assert f"{math.log(100):.2f}" in scores["mutual_information"].note
-    assert active(Posterior(torch.tensor([[0.0, 1.0], [0.19, 2.0]]), torch.zeros(2, 2))) == 1
-    assert alarm(1.0, 0, 100) and alarm(0.05, 3, 100) and not alarm(1.0, 3, 100)
-    assert "too few to tell" in alarm(0.0, 0, 1)[0] and "COLLAPSED" not in alarm(0.0, 0, 1)[0]
+    assert active_units(Posterior(torch.tensor([[0.0, 1.0], [0.19, 2.0]]), torch.zeros(2, 2))) == 1
+    assert collapse_warning(1.0, 0, 100) and collapse_warning(0.05, 3, 100) and not collapse_warning(1.0, 3, 100)
+    assert "too few to tell" in collapse_warning(0.0, 0, 1)[0] and "COLLAPSED" not in collapse_warning(0.0, 0, 1)[0]
 
 
 # ---- a run -----------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ GROUPS = (
     ("backbone", "latent", "plans", "prepare", "tasks", "vectors"),
     ("course", "drafts"),
     ("classifiers",),
-    ("launch", "run", "published"),
+    ("launch", "run", "importing"),
     ("descendants",),
     ("film", "held_out", "judge", "translation"),
     ("assess",),

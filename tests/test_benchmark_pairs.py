@@ -14,9 +14,9 @@ import torch
 
 import mezzotint
 from benchmarks import multi30k, pairs, rows, seq2seq
-from benchmarks.arms import RunRequest, Task, Way
-from benchmarks.collapse import collapsed
-from benchmarks.distilled import distil, place
+from benchmarks.arms import RunRequest, Strategy, Task
+from benchmarks.collapse import collapse_measures
+from benchmarks.distilled import distil, distilled_path
 from benchmarks.seq2seq import choose, score, train
 
 WORDS = ["rot", "blau", "alt", "neu", "haus", "fluss", "am", "steht"]
@@ -44,8 +44,8 @@ def workshop(tmp_path_factory):
 
 
 ARMS = {
-    "ar": replace(multi30k.ARMS["ar"], ways=(Way((1, 2), ("likelihood",), None, {"decoder": "beam"}),)),
-    "difformer": replace(multi30k.ARMS["factor-1"], ways=(Way((2, 1), ("likelihood", "ar"), 2),)),
+    "ar": replace(multi30k.ARMS["ar"], strategies=(Strategy((1, 2), ("likelihood",), None, {"decoder": "beam"}),)),
+    "difformer": replace(multi30k.ARMS["factor-1"], strategies=(Strategy((2, 1), ("likelihood", "ar"), 2),)),
 }
 
 
@@ -94,7 +94,7 @@ def test_distilled_pairs_are_what_the_beam_writes(workshop, monkeypatch) -> None
     train(task, "ar", ARMS["ar"], asked)
     monkeypatch.setattr(seq2seq, "CHUNK", 4)
     distil(task, few)
-    found = [json.loads(line) for line in place(task, few).read_text().splitlines()]
+    found = [json.loads(line) for line in distilled_path(task, few).read_text().splitlines()]
     run = mezzotint.load(asked.folder(task, "ar"))
     read = task.pairs("train", 6)[0]
     best = [t.text for part in (read[:4], read[4:]) for t in mezzotint.translate(run, part)]
@@ -144,7 +144,7 @@ def test_a_choice_is_one_of_the_candidates_and_its_cost_counts() -> None:
 
 def test_the_collapse_by_hand() -> None:
     table = torch.tensor([[3.0, 0], [-3, 0], [0, 3], [0, -3]])
-    found = {(m, more.get("noise")): (v, n) for m, v, more, n in collapsed(table, [0, 1, 2, 3] * 300)}
+    found = {(m, more.get("noise")): (v, n) for m, v, more, n in collapse_measures(table, [0, 1, 2, 3] * 300)}
     assert found["table_spread", None] == (pytest.approx((18 / 4) ** 0.5), 4)
     # Nearest to itself where both differences of two normal numbers stay on its side of the diagonals.
     for deviation in (0.5, 1.0, 2.0):
@@ -152,9 +152,9 @@ def test_the_collapse_by_hand() -> None:
         assert found["nearest_accuracy", deviation][0] == pytest.approx(float(side) ** 2, abs=0.045)
     # Half of the times without noise to speak of, half with no trace of the vector left.
     silent = SimpleNamespace(signal_to_noise=lambda t: torch.where(t < 0.5, 1e12, 1e-12).double())
-    *_, (_, value, more, _) = collapsed(table, [0, 1, 2, 3] * 300, silent)
+    *_, (_, value, more, _) = collapse_measures(table, [0, 1, 2, 3] * 300, silent)
     assert more == {"noise": "training"} and value == pytest.approx(0.5 + 0.5 / 4, abs=0.04)
-    same = {m: v for m, v, _, _ in collapsed(torch.ones(5, 3), [4] * 50)}
+    same = {m: v for m, v, _, _ in collapse_measures(torch.ones(5, 3), [4] * 50)}
     assert same["table_spread"] == 0 and same["nearest_accuracy"] < 0.5
 
 
@@ -169,7 +169,7 @@ def test_every_arm_can_be_asked_for() -> None:
         made = found.load(found.recipe)(Size.TINY, Corpus(99, 32, Layout.TEXTS)).with_settings(arm.settings)
         assert made.spec.net.dropout == 0.3
         decoders = {decoder.value for decoder in found.load(found.card).decoders}
-        assert all(way.how.get("decoder", "exact") in decoders for way in arm.ways)
+        assert all(strategy.options.get("decoder", "exact") in decoders for strategy in arm.strategies)
     names = {task.name for task in [*multi30k.TASKS.values(), *pairs.TASKS.values()]}
     assert {"multi30k-de-en", "multi30k-en-de", "tatoeba-de-en", "aeslc-subject", "e2e-pairs", "bistro-pairs"} == names
     assert all(Path(file).name for task in pairs.TASKS.values() for file in task.files.values())

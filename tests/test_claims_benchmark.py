@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.claims import asked, rows
+from benchmarks.claims import rows, run_command
 from benchmarks.rows import check
 
 
@@ -29,7 +29,7 @@ def test_a_claim_that_fails_is_a_figure_and_a_command_that_fails_is_an_end(monke
     real = subprocess.Popen
     told = [sys.executable, "-c", f"print('line'); raise SystemExit({code})"]
     monkeypatch.setattr("benchmarks.claims.subprocess.Popen", lambda words, **how: real(told, **how))
-    lines = asked("tiny", 0)
+    lines = run_command("tiny", 0)
     if ends:
         with pytest.raises(SystemExit, match="ended with 2"):
             list(lines)

@@ -32,11 +32,9 @@ from mezzotint.systems.diffusion_lm import DiffusionLM
 from mezzotint.systems.mdlm import MDLM
 from mezzotint.systems.qe_cdlm import QECDLM
 from mezzotint.types import Canvas, Decoder, Ending, Noised, Prediction, Request, Steering, Update
-from tests.oracle import GaussianOracle, blank, chi_square_p
+from tests.oracle import TEXTS, WEIGHTS, GaussianOracle, blank, chi_square_p
 
 V, L = 4, 3
-TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
-WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
 
 
 def odds(rows: int = 2, seed: int = 0) -> torch.Tensor:
@@ -210,13 +208,16 @@ def test_what_cannot_be_is_refused_in_a_sentence_before_any_work(parts, sentence
 
 def test_what_can_be_is_not_refused():
     shared = [Contains(phrases=((1,), (2,))), Contains(phrases=((2,), (3,)))]
-    for parts in (
-        [Length(tokens=1), *shared],
-        [Pinned(words={0: 1, 1: 2, 2: 3}), *(Contains(phrases=((i,),)) for i in (1, 2, 3))],
-        [Contains(phrases=((1,), (2,))), Forbidden(ids=(1,))],
-        [Pinned(words={0: 1}), Contains(phrases=((1, 2),)), Length(tokens=2)],
+    for parts, pinned, length in (
+        ([Length(tokens=1), *shared], {}, 1),
+        ([Pinned(words={0: 1, 1: 2, 2: 3}), *(Contains(phrases=((i,),)) for i in (1, 2, 3))], {0: 1, 1: 2, 2: 3}, L),
+        ([Contains(phrases=((1,), (2,))), Forbidden(ids=(1,))], {}, L),
+        ([Pinned(words={0: 1}), Contains(phrases=((1, 2),)), Length(tokens=2)], {0: 1}, 2),
     ):
-        Constraints(parts).canvas(blank(1, L), V)
+        canvas = Constraints(parts).canvas(blank(1, L), V)
+        assert canvas.ids.shape == (1, length) and bool(canvas.real.all())
+        given = {place: int(canvas.ids[0, place]) for place in range(length) if canvas.given[0, place]}
+        assert given == pinned
 
 
 def test_blocks_and_walks_without_noise_are_refused():

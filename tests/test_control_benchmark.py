@@ -34,8 +34,8 @@ def test_the_benchmark_goes_on_where_it_was_stopped_and_measures_nothing_twice(t
     assert parts == {"length", "semantic+length", "semantic+pos"} and len(success) == 3
     (length,) = (row for variant, row in success.items() if "part=length" in variant)
     assert length.value == 1.0 and length.n == 2 and length.nfe == 2.0
-    monkeypatch.setattr(benchmark.Measured, "written", None)
-    monkeypatch.setattr(benchmark.Measured, "uncontrolled", None)
+    monkeypatch.setattr(benchmark.RunScorer, "write", None)
+    monkeypatch.setattr(benchmark.RunScorer, "free_rows", None)
     assert call(monkeypatch) == found
 
 

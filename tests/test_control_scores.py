@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks.control_targets import BISTRO
-from benchmarks.control_targets import of_bistro as targets
+from benchmarks.control_targets import bistro_targets as targets
 from mezzotint import Wanted
 from mezzotint.data import bistro
 from mezzotint.evaluate.control import Analysis, bracket_f1, by_grammar, control_scores, successes

@@ -7,17 +7,17 @@ import json
 import pytest
 
 from benchmarks import control_targets
-from benchmarks.control import of_tagger
+from benchmarks.control import tagger_rows
 from benchmarks.control_targets import (
     E2E,
     as_strings,
-    bare,
     by_strings,
     by_tagger,
-    of_e2e,
+    e2e_targets,
+    letters_of,
+    parse_field,
     published_spans,
     published_tags,
-    stated,
     targets,
 )  # fmt: skip
 from benchmarks.data import ORIGINALS
@@ -30,10 +30,10 @@ needs_targets = pytest.mark.skipif(
 
 
 def test_a_published_target_is_a_field_and_its_value_where_texts_have_it_as_a_string():
-    assert stated('["food", ":", "Fast", "food"]') == ("food", "Fast food")
-    assert stated('["Type", ":", "coffee", "shop"]') == ("eatType", "coffee shop")
-    assert stated('["family", "friendly", ":", "yes"]') is None
-    assert stated(json.dumps(["price", ":", "cheap"])) is None
+    assert parse_field('["food", ":", "Fast", "food"]') == ("food", "Fast food")
+    assert parse_field('["Type", ":", "coffee", "shop"]') == ("eatType", "coffee shop")
+    assert parse_field('["family", "friendly", ":", "yes"]') is None
+    assert parse_field(json.dumps(["price", ":", "cheap"])) is None
 
 
 def test_a_field_is_said_where_its_value_stands_and_a_length_is_exact():
@@ -65,12 +65,12 @@ def test_parts_of_speech_are_those_that_the_tagger_tells_and_go_with_what_is_sai
 def test_rows_name_the_tagger_and_what_it_tells_right(monkeypatch):
     shares = {"words": 0.9, "texts": 0.4, "n": 100}
     monkeypatch.setattr("benchmarks.control.tagger_card", lambda: {"tested": {"ud_ewt": shares}})
-    rows = list(of_tagger("e2e-control-pos", "tagger-0"))
+    rows = list(tagger_rows("e2e-control-pos", "tagger-0"))
     assert [(r.metric, r.value, r.judge, r.split, r.variant) for r in rows] == [
         ("tags_words", 0.9, "tagger-0", "test", "corpus=ud_ewt"),
         ("tags_texts", 0.4, "tagger-0", "test", "corpus=ud_ewt"),
     ]
-    assert E2E.analysed("semantic") == (by_strings, None)
+    assert E2E.analysis_of("semantic") == (by_strings, None)
 
 
 @needs_targets
@@ -80,11 +80,13 @@ def test_published_parts_of_speech_are_of_our_words_and_have_room(monkeypatch):
     assert len(published_tags(whole=True)) == 200
     monkeypatch.setattr(control_targets, "learned_tags", lambda: frozenset(every - {"INTJ"}))
     first = published_tags("target_pos")[0]
-    monkeypatch.setattr(control_targets, "learned_sentences", lambda: frozenset({bare("  ".join(first[0]).upper())}))
-    assert first[1] not in {one.pos for one in of_e2e("pos", 200, 30)}, "a sentence that was trained on"
-    some = of_e2e("pos", 20, 30)
+    monkeypatch.setattr(
+        control_targets, "learned_sentences", lambda: frozenset({letters_of("  ".join(first[0]).upper())})
+    )
+    assert first[1] not in {one.pos for one in e2e_targets("pos", 200, 30)}, "a sentence that was trained on"
+    some = e2e_targets("pos", 20, 30)
     assert len(some) == 20 and all(len(one.pos) <= 30 and "INTJ" not in one.pos for one in some)
-    both = of_e2e("semantic+pos", 20, 40)
+    both = e2e_targets("semantic+pos", 20, 40)
     assert len(both) == 20 and all(one.pos and one.says for one in both)
 
 

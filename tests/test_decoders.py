@@ -19,10 +19,8 @@ from mezzotint.sampler.remask import Remask, capped, rescaled
 from mezzotint.sampler.spread import Spread
 from mezzotint.spec.mdlm import CARD
 from mezzotint.types import Canvas, Decoder, Noised, Prediction, Request
-from tests.oracle import MaskedOracle, blank, chi_square_p
+from tests.oracle import TEXTS, WEIGHTS, MaskedOracle, blank, chi_square_p, counts
 
-TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
-WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
 VOCAB = 3
 PROCESS = Absorbing(LogLinear(), VOCAB)
 
@@ -39,10 +37,6 @@ def frames(denoise, step, canvas: Canvas, steps: int, seed: int = 0):
 
 def write(denoise, step, canvas: Canvas, steps: int, seed: int = 0):
     return frames(denoise, step, canvas, steps, seed)[-1]
-
-
-def counts(ids: torch.Tensor) -> Counter[tuple[int, ...]]:
-    return Counter(map(tuple, ids.tolist()))
 
 
 def fixed(*distributions: list[float]):

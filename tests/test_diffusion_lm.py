@@ -4,7 +4,6 @@ an exact denoiser, and what padding and batch must not change."""
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -25,11 +24,10 @@ from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.systems.diffusion_lm import DiffusionLM, network
 from mezzotint.types import Canvas, Decoder, Ending, Layout, Noised, Prediction, Request
-from tests.oracle import GaussianOracle, blank, chi_square_p
+from tests.batches import texts
+from tests.oracle import TEXTS, WEIGHTS, GaussianOracle, blank, chi_square_p, counts
 
 V, L, W = 11, 9, 4
-TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
-WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
 LAW = {tuple(t): w / sum(WEIGHTS) for t, w in zip(TEXTS, WEIGHTS, strict=True)}
 
 
@@ -40,14 +38,6 @@ def system(vocab: int = V, canvas: int = L, **settings) -> DiffusionLM:
     made.initialise(0)
     made.net.double()
     return made
-
-
-def texts(rows: int) -> Canvas:
-    g = torch.Generator().manual_seed(3)
-    lengths = torch.tensor([9, 4, 7, 1] * rows)[:rows]
-    real = torch.arange(L) < lengths[:, None]
-    ids = torch.randint(0, V, (rows, L), generator=g) * real
-    return Canvas(ids, torch.zeros_like(real), real, torch.arange(rows))
 
 
 def streams(batch: Canvas) -> Rng:
@@ -288,10 +278,6 @@ def exact(scale: float = 2.0, **settings) -> DiffusionLM:
 def written(made: DiffusionLM, rows: int, steps: int, canvas: Canvas | None = None, **how) -> torch.Tensor:
     *_, last = made.sample(Request(blank(rows, 3) if canvas is None else canvas, steps=steps, **how))
     return last.ids
-
-
-def counts(ids: torch.Tensor) -> Counter[tuple[int, ...]]:
-    return Counter(map(tuple, ids.tolist()))
 
 
 @pytest.mark.parametrize("decoder", sorted(CARD.decoders, key=lambda d: d.value))

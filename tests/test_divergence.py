@@ -82,7 +82,7 @@ def test_the_standard_error_is_the_spread_of_samples_drawn_anew() -> None:
     p, q = rng.dirichlet(np.ones(50)), rng.dirichlet(np.ones(50))
     drawn = [rng.multinomial(n, law, size=2000) / n for n, law in ((500, p), (2000, q))]
     spread = area(*drawn).std()
-    errors = [page._error(drawn[0][i], drawn[1][i], (500, 2000), seed=i) for i in range(40)]
+    errors = [page._area_stderr(drawn[0][i], drawn[1][i], (500, 2000), seed=i) for i in range(40)]
     assert np.mean(errors) == pytest.approx(spread, rel=0.15)
 
 

@@ -16,7 +16,7 @@ from mezzotint import CapabilityError, Run, UsageError, Verdict
 from mezzotint.cli.main import main
 from mezzotint.doctor import examination, speed
 from mezzotint.doctor.checked import CheckedRun
-from mezzotint.doctor.examination import CHECKS, examine, examined
+from mezzotint.doctor.examination import CHECKS, examine, run_checks
 from tests.trained import few, translator
 
 Spoil = Callable[[Run], None]
@@ -41,14 +41,14 @@ def checked(
 
 
 def verdict(who: CheckedRun, check: str) -> Verdict:
-    (finding,) = examined(who, [check])
+    (finding,) = run_checks(who, [check])
     return finding.verdict
 
 
 @pytest.mark.parametrize("name", ["mdlm", "ar", "sed", "fill", "de-en"])
 def test_nothing_is_wrong_with_a_run_of_ours(runs, name, monkeypatch):
     monkeypatch.setattr(speed, "gflops", lambda device: 1e-3)  # so that a network of one layer is not too slow
-    found = {finding.check: finding.verdict for finding in examined(checked(runs[name]))}
+    found = {finding.check: finding.verdict for finding in run_checks(checked(runs[name]))}
     assert Verdict.BAD not in found.values() and list(found) == list(CHECKS)
     skipped = {check for check, one in found.items() if one is Verdict.SKIPPED}
     assert skipped == {"fill": {"padding"}, "de-en": {"law", "throughput"}, "sed": {"law"}}.get(name, set())
@@ -141,7 +141,7 @@ def test_the_law_of_a_writer_from_left_to_right_is_checked_too(runs):
 def test_a_training_that_remembers_more_than_its_checkpoint_is_noticed(runs):
     sound = checked(runs["mdlm"])
 
-    def begun(run):
+    def make_trainer(run):
         trainer = sound.trainer()
         losses, calls = trainer.system.losses, [0]
 
@@ -153,16 +153,16 @@ def test_a_training_that_remembers_more_than_its_checkpoint_is_noticed(runs):
         return trainer
 
     assert verdict(sound, "resume") is Verdict.OK
-    assert verdict(replace(checked(runs["mdlm"]), begun=begun), "resume") is Verdict.BAD
+    assert verdict(replace(checked(runs["mdlm"]), make_trainer=make_trainer), "resume") is Verdict.BAD
 
 
 def test_time_that_is_not_the_networks_is_noticed(runs, monkeypatch):
     who, clock = checked(runs["mdlm"]), [0.0]
     monkeypatch.setattr(speed, "gflops", lambda device: 1.0)
     monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    with speed.Work() as work:
+    with speed.FlopCounter() as counter:
         who.run.generate(speed.TEXTS, steps=speed.STEPS)
-    generate, seconds = who.run.generate, [1.1 * work.gflop]
+    generate, seconds = who.run.generate, [1.1 * counter.gflop]
 
     def takes(*words, **how):
         clock[0] += seconds[0]
@@ -170,21 +170,21 @@ def test_time_that_is_not_the_networks_is_noticed(runs, monkeypatch):
 
     who.run.generate = takes
     assert verdict(who, "throughput") is Verdict.OK
-    seconds[0] = 1.1 * work.gflop / speed.LEAST
+    seconds[0] = 1.1 * counter.gflop / speed.MIN_SHARE
     assert verdict(who, "throughput") is Verdict.BAD
 
 
 def test_products_of_matrices_are_counted():
-    with speed.Work() as work:
+    with speed.FlopCounter() as counter:
         torch.nn.functional.linear(torch.ones(50, 20), torch.ones(30, 20)) + 1
         torch.bmm(torch.ones(2, 5, 7), torch.ones(2, 7, 3))
-    assert work.gflop == pytest.approx(2 * (50 * 20 * 30 + 2 * 5 * 7 * 3) / 1e9)
+    assert counter.gflop == pytest.approx(2 * (50 * 20 * 30 + 2 * 5 * 7 * 3) / 1e9)
     assert speed.gflops() > 0.1
 
 
 def test_texts_with_unknown_words_do_not_count_against_the_tokenizer(runs):
     texts = ("The old pub is cold", "Zyx is warm")
-    (finding,) = examined(checked(runs["mdlm"], texts=texts), ["tokenizer"])
+    (finding,) = run_checks(checked(runs["mdlm"], texts=texts), ["tokenizer"])
     assert finding.verdict is Verdict.OK and "1 more have words" in finding.sentence
     assert verdict(checked(runs["mdlm"], texts=("Zyx",)), "tokenizer") is Verdict.BAD
     assert verdict(checked(runs["mdlm"], texts=()), "tokenizer") is Verdict.SKIPPED

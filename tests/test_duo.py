@@ -21,7 +21,7 @@ from mezzotint.spec.recipe import Corpus
 from mezzotint.spec.transformer import TransformerSpec
 from mezzotint.systems.duo import EARLIEST, Duo, Rewrite, bound
 from mezzotint.types import Canvas, Decoder, Ending, Layout, Noised, Prediction, Request
-from tests.oracle import blank, chi_square_p
+from tests.oracle import blank, chi_square_p, times
 
 TEXTS = [[0, 1], [2, 1], [1, 0], [2, 2]]
 WEIGHTS = [4.0, 3.0, 1.0, 2.0]
@@ -57,10 +57,6 @@ def stay(process, t, s):
     kept = float(process.schedule.alpha(torch.tensor(t, dtype=torch.float64)))
     kept /= float(process.schedule.alpha(torch.tensor(s, dtype=torch.float64)))
     return kept * torch.eye(process.vocab, dtype=torch.float64) + (1 - kept) / process.vocab
-
-
-def times(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 # ---- the process -----------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def workshop(tmp_path_factory):
         Path("texts.txt").write_text("\n".join(lines) + "\n")
         for name, system in (("judge", "ar"), ("runs/e2e-mdlm", "mdlm"), ("runs/e2e-ar", "ar")):
             list(mezzotint.train(system, ["texts.txt"], out=name, max_steps=2, settings=TINY))
-        patch.setattr(data, "prepared", lambda name: data.Data("texts.txt", None, "texts.txt"))
+        patch.setattr(data, "corpus_files", lambda name: data.Data("texts.txt", None, "texts.txt"))
         patch.setitem(judge.RECIPES, "e2e", SimpleNamespace(kept=Path("judge")))
         yield root
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ from numpy.typing import NDArray
 
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.diversity import entropies
-from mezzotint.evaluate.fluency import Swept, fluency, matched_entropy, matched_sweep
-from mezzotint.evaluate.judge import weights_sha8
+from mezzotint.evaluate.fluency import Swept, fluency, matched_sweep, nll_at_entropy
 from mezzotint.evaluate.words import words
 
 
@@ -67,30 +64,31 @@ LINE = [(t, 2 + t, 5 * (2 + t) - 1) for t in (0.6, 0.7, 0.8, 0.9, 1.0)]
 
 @pytest.mark.parametrize("target", [2.6, 2.65, 2.777, 3.0])
 def test_matched_entropy_is_exact_on_a_line(target: float) -> None:
-    assert matched_entropy(LINE[::-1], target).value == pytest.approx(5 * target - 1)
+    assert nll_at_entropy(LINE[::-1], target) == pytest.approx(5 * target - 1)
 
 
 def test_points_are_neighbours_by_temperature() -> None:
     curve = [(0.6, 1.0, 1.0), (0.8, 3.0, 2.0), (1.0, 4.0, 9.0)]
     for order in ([0, 1, 2], [0, 2, 1], [1, 2, 0]):
-        assert matched_entropy([curve[i] for i in order], 2.0).value == 1.5
+        assert nll_at_entropy([curve[i] for i in order], 2.0) == 1.5
 
 
 @pytest.mark.parametrize("target", [2.59, 3.01])
 def test_matched_entropy_never_extrapolates(target: float) -> None:
-    score = matched_entropy(LINE, target)
+    assert nll_at_entropy(LINE, target) is None
+    sweep = [Swept(t, np.array([[entropy, nll, 1.0]]), "a 1") for t, entropy, nll in LINE]
+    score = matched_sweep(sweep, target, draws=2)
     assert math.isnan(score.value)
-    assert "not reached" in score.note
-    assert "2.600 to 3.000" in score.note
+    assert "not reached; the sweep spans 2.600 to 3.000" in score.note
 
 
 def test_matched_entropy_of_too_few_points_is_not_reached() -> None:
-    assert math.isnan(matched_entropy(LINE[:1], 2.6).value)
-    assert math.isnan(matched_entropy([], 2.6).value)
+    assert nll_at_entropy(LINE[:1], 2.6) is None and nll_at_entropy([], 2.6) is None
+    assert "not reached" in matched_sweep([], 2.6).note
 
 
 def test_a_curve_that_wavers_is_given_its_worst_crossing() -> None:
-    assert matched_entropy([(0.5, 1.0, 1.0), (0.6, 3.0, 2.0), (0.7, 1.0, 9.0)], 2.0).value == pytest.approx(5.5)
+    assert nll_at_entropy([(0.5, 1.0, 1.0), (0.6, 3.0, 2.0), (0.7, 1.0, 9.0)], 2.0) == pytest.approx(5.5)
 
 
 def texts_of(distinct: float, seed: int, n: int = 120) -> list[str]:
@@ -104,7 +102,7 @@ def test_sweep_interpolates_and_errs_only_off_the_curve() -> None:
     target = (few[0].point[1] + few[1].point[1]) / 2
     score, sharp = matched_sweep(few, target, draws=200), matched_sweep(many, target, draws=200)
     assert score.value == pytest.approx(10 * target)
-    assert score.value == matched_entropy([s.point for s in few], target).value
+    assert score.value == nll_at_entropy([s.point for s in few], target)
     assert (score.n, score.judge) == (120, "letters 0123abcd")
     assert score.stderr is not None and score.stderr < 1e-9, "NLL here is a function of entropy alone"
     assert sharp.value == pytest.approx(10 * target)
@@ -135,8 +133,3 @@ def test_a_sweep_has_one_judge() -> None:
     texts = np.ones((3, 3))
     with pytest.raises(UsageError, match="one judge"):
         matched_sweep([Swept(0.5, texts, "a 1"), Swept(1.0, texts, "b 2")], 1.0)
-
-
-def test_weights_are_named_by_their_sha256(tmp_path: Path) -> None:
-    (tmp_path / "w").write_bytes(b"abc")
-    assert weights_sha8(tmp_path / "w") == hashlib.sha256(b"abc").hexdigest()[:8] == "ba7816bf"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -22,16 +21,10 @@ from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import Estimate, GaussianStep, ancestral, ddim, multistep
 from mezzotint.types import Canvas, Noised, Prediction
-from tests.oracle import GaussianOracle, blank, chi_square_p
+from tests.oracle import TEXTS, WEIGHTS, GaussianOracle, blank, chi_square_p, counts, times
 
 VARIANCES = [CosineVariance(), FlooredCosineVariance(), SqrtVariance(), RescaledVariance(CosineVariance(), 3.0)]
-TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
-WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
 SOLVERS = [ancestral, ddim, multistep]
-
-
-def times(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def vectors(vocab: int = 3, dim: int = 4) -> torch.Tensor:
@@ -45,10 +38,6 @@ def write(process, denoise, solver, rows: int, steps: int, canvas: Canvas | None
     step = GaussianStep(process, solver, vectors()[canvas.ids])
     *_, last = drive(counted, step, canvas, steps, Rng(0, canvas.index.tolist()), counted.calls)
     return last
-
-
-def counts(ids: torch.Tensor) -> Counter[tuple[int, ...]]:
-    return Counter(map(tuple, ids.tolist()))
 
 
 def test_cosine_adds_beta1_in_its_first_step():

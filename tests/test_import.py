@@ -18,7 +18,7 @@ from mezzotint.cli.main import main
 from mezzotint.data.canvas import frame_rows
 from mezzotint.data.tokenizer import Tokenizer, train_tokenizer
 from mezzotint.errors import RunError, UsageError
-from mezzotint.published.tokenizer import tokenizer_from
+from mezzotint.importing.tokenizer import tokenizer_from
 from mezzotint.training import create as creation
 from mezzotint.types import Canvas, Noised
 from tests.checkpoints import (

@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 import mezzotint
 from mezzotint.cli.main import main
 from mezzotint.errors import RunError
-from mezzotint.published import inert, pickled, source
-from mezzotint.published.pickled import read_pickled
+from mezzotint.importing import inert, pickled, source
+from mezzotint.importing.pickled import read_pickled
 from tests.checkpoints import CONFIG, OMEGACONF, gpt2_json, save_lightning, stubs, weights
 
 
@@ -97,7 +97,7 @@ def test_other_ways_to_name_a_global_are_refused(tmp_path, sentinel, protocol):
 
 
 def test_the_second_gate_holds_without_the_first(tmp_path, sentinel, monkeypatch):
-    monkeypatch.setattr(pickled, "_check", lambda path, data: None)
+    monkeypatch.setattr(pickled, "_check_pickle", lambda path, data: None)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     for i, data in enumerate(
         [
@@ -171,7 +171,7 @@ def test_a_stand_in_keeps_its_state_and_does_nothing():
 
 def test_everything_that_is_admitted_is_a_stand_in_or_makes_tensors():
     """The list does not grow unnoticed: what torch itself would call is spelled out here a second time."""
-    assert {name for name in inert.TENSORS if "Storage" not in name} == {
+    assert {name for name in inert.TENSOR_GLOBALS if "Storage" not in name} == {
         "collections OrderedDict", "_codecs encode", "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_parameter",
     }  # fmt: skip
@@ -202,7 +202,8 @@ def test_a_configuration_that_goes_in_circles_is_read(tmp_path):
     state = weights()
     torch.save({"state_dict": state, "hyper_parameters": circle}, tmp_path / "x.ckpt")
     (tmp_path / "tokenizer.json").write_text(gpt2_json())
-    mezzotint.import_checkpoint(tmp_path / "x.ckpt", out=tmp_path / "run", length=8, heads=2)
+    imported = mezzotint.import_checkpoint(tmp_path / "x.ckpt", out=tmp_path / "run", length=8, heads=2)
+    assert (imported.spec.net.heads, imported.spec.canvas) == (2, 6), "a window of 8 tokens is framed by two"
 
 
 # -- tensors that are not what they claim ------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path, size, stride, off
 def test_numbers_that_the_file_has_no_room_for_are_not_made(tmp_path):
     """Strides of zero make a terabyte of one number; names and shapes are right."""
     vocab, dim, width, depth = 1 << 20, 1 << 16, 128, 1
-    from mezzotint.published.weights import Shape, layout
+    from mezzotint.importing.weights import Shape, layout
 
     names = layout(Shape(vocab, dim, depth, width))
     claimed = {name: rebuilt(size, (0,) * len(size)) for name, (_, size) in names.items()}
@@ -388,7 +389,7 @@ def test_names_from_a_file_cannot_command_the_terminal(tmp_path, capsys):
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "\x1b" not in told and "\x07" not in told and len(told) < 1000
     assert r"\x1b[2J" in told
-    assert source.shown("\x1b") == r"'\x1b'" and source.shown("blocks.0") == "blocks.0"
+    assert source.printable("\x1b") == r"'\x1b'" and source.printable("blocks.0") == "blocks.0"
 
 
 def test_a_name_that_is_no_text_is_kept_as_something_that_is(tmp_path):

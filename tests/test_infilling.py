@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from benchmarks import data, infilling, judge, rows, unconditional
-from benchmarks.cuts import cuts, parted, portions, sentence
-from benchmarks.infilling import continued, filled, rightness
+from benchmarks.cuts import cut_out, cuts, portions, sentence
+from benchmarks.infilling import accuracy_scores, continue_each, fill_gaps
 from mezzotint.data.template import parse_template
 from mezzotint.data.tokenizer import train_tokenizer
 from mezzotint.types import Canvas, Request
@@ -73,18 +73,18 @@ def test_texts_that_cannot_be_asked_for_are_passed_over():
 
 def test_rightness_of_a_case_that_can_be_counted():
     chosen = [
-        parted(LETTERS, text, LETTERS.encode(text), spans)
+        cut_out(LETTERS, text, LETTERS.encode(text), spans)
         for text, spans in (("a b c d", [(1, 3)]), ("a b c d e f", [(0, 2), (4, 6)]), ("k l", [(1, 2)]))
     ]
     texts = ["a b x d".replace("x", "d"), "a c c d e f", "k l"]  # 1 of 2, 3 of 4, 1 of 1
     samples = [SimpleNamespace(text=text, ids=LETTERS.encode(text)) for text in texts]
-    share, whole = rightness(chosen, samples)
+    share, whole = accuracy_scores(chosen, samples)
     assert (share.name, share.n, share.value) == ("gap_token_accuracy", 3, pytest.approx(5 / 7))
     assert (whole.name, whole.n, whole.value) == ("exact_match", 3, pytest.approx(1 / 3))
     assert whole.stderr == pytest.approx(1 / 3) and 0.05 < share.stderr < 0.2
     # What is given does not count, whatever became of it.
     samples[0].ids[0] = samples[0].ids[3] = 0
-    assert next(rightness(chosen, samples)).value == share.value
+    assert next(accuracy_scores(chosen, samples)).value == share.value
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def workshop(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(rows, "_git", lambda *words: "")
-        patch.setattr(data, "prepared", lambda name: data.Data("texts.txt", "texts.txt", "texts.txt"))
+        patch.setattr(data, "corpus_files", lambda name: data.Data("texts.txt", "texts.txt", "texts.txt"))
         patch.setitem(unconditional.SETTINGS, "e2e", unconditional.Setting(1))
         patch.setitem(judge.RECIPES, "e2e", SimpleNamespace(kept=Path("ar")))
         patch.setitem(infilling.CORPORA, "e2e", replace(infilling.CORPORA["e2e"], longest=11))
@@ -116,7 +116,7 @@ def some(run, spans, n=20):
 def test_infillers_see_the_rest_and_write_what_is_missing(workshop, name):
     run, how = workshop[name], {"steps": 3, "temperature": 1.0}
     chosen = some(run, infilling.CORPORA["e2e"].cuts["two"])
-    samples = filled(run, chosen, how)
+    samples = fill_gaps(run, chosen, how)
     for seed, (each, sample) in enumerate(zip(chosen, samples, strict=True)):
         assert len(sample.ids) == len(each.ids) and sample.gaps == each.lengths and sample.seed == seed
         kept = [i for i in range(len(each.ids)) if not any(a <= i < b for a, b in each.spans)]
@@ -142,12 +142,14 @@ def greedy(run, before, span):
 def test_a_writer_from_left_to_right_sees_what_stands_before_and_writes_as_much(workshop):
     run, how = workshop["ar"], {"steps": 1, "temperature": 0}
     chosen = some(run, infilling.CORPORA["e2e"].cuts["two"], 12)
-    for each, sample in zip(chosen, continued(run, chosen, how), strict=True):
+    for each, sample in zip(chosen, continue_each(run, chosen, how), strict=True):
         row = list(each.ids)
         for span in each.spans:
             row[slice(*span)] = greedy(run, row, span)
         assert sample.ids == row and sample.text == run.tokenizer.decode(row) and sample.nfe == sum(each.lengths)
-    drawn, again, alone = (continued(run, these, {**how, "temperature": 1.0}) for these in (chosen, chosen, chosen[:1]))
+    drawn, again, alone = (
+        continue_each(run, these, {**how, "temperature": 1.0}) for these in (chosen, chosen, chosen[:1])
+    )
     assert drawn == again and alone == drawn[:1]
     assert len({sample.ids[each.spans[0][0]] for each, sample in zip(chosen, drawn, strict=True)}) > 2
 
@@ -155,24 +157,24 @@ def test_a_writer_from_left_to_right_sees_what_stands_before_and_writes_as_much(
 def test_equal_beginnings_go_on_differently_and_as_the_gap_begins(workshop, monkeypatch):
     run, how = workshop["ar"], {"steps": 1, "temperature": 1.0}
     (each,) = some(run, HALVES, 1)
-    assert len({tuple(sample.ids) for sample in continued(run, [each] * 12, how)}) > 3
+    assert len({tuple(sample.ids) for sample in continue_each(run, [each] * 12, how)}) > 3
     begin, end = each.spans[0]
     for spaced, demand in ((True, 1), (False, -1)):
         monkeypatch.setattr(run.tokenizer, "spaced", [spaced] * run.tokenizer.size)
         monkeypatch.setattr(run.task_builder, "_request", lambda canvas, *_: Request(canvas))
-        canvas = infilling.exactly(run, each.ids, begin, end, how).canvas
+        canvas = infilling.exact_length_task(run, each.ids, begin, end, how).canvas
         assert canvas.start.tolist() == [[0] * begin + [demand] + [0] * (end - begin - 1)]
 
 
 def test_what_comes_after_a_gap_does_not_reach_it_and_it_does_not_end(workshop, monkeypatch):
     run = workshop["ar"]
     texts = ["The old river is cold , near by .", "The old river is cold pub A was ."]
-    chosen = [parted(run.tokenizer, text, run.tokenizer.encode(text), [(2, 5)]) for text in texts]
-    first, second = continued(run, chosen, {"steps": 1, "temperature": 0})
+    chosen = [cut_out(run.tokenizer, text, run.tokenizer.encode(text), [(2, 5)]) for text in texts]
+    first, second = continue_each(run, chosen, {"steps": 1, "temperature": 0})
     assert first.ids[:5] == second.ids[:5] and first.ids[5:] != second.ids[5:]
     ends = 99 * torch.eye(run.tokenizer.size)[run.tokenizer.end]  # for a network that would end every text at once
     monkeypatch.setattr(run.system, "net", lambda *a, net=run.system.net, **how: net(*a, **how) + ends)
-    assert len(continued(run, chosen, {"steps": 1, "temperature": 0})[0].ids) == 9
+    assert len(continue_each(run, chosen, {"steps": 1, "temperature": 0})[0].ids) == 9
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -205,7 +207,7 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     nfe = {row.variant: row.nfe for row in judged if row.system == "sed"}
     assert nfe["cut=two,guidance=2.5"] == 2 * nfe["cut=two"]
     monkeypatch.setattr(infilling.Infilling, "quality", None)
-    monkeypatch.setattr("benchmarks.unconditional.of_data", None)
+    monkeypatch.setattr("benchmarks.unconditional.data_rows", None)
     assert call(monkeypatch, *asked) == found
     with pytest.raises(TypeError):
         call(monkeypatch, *asked, "--n", "3")

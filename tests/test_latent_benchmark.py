@@ -34,7 +34,7 @@ def workshop(tmp_path_factory):
             Path(f"{name}.txt").write_text("\n".join(part) + "\n")
         settings = {"dim": "16", "depth": "1", "heads": "2", "batch": "8"}
         list(mezzotint.train("ar", ["train.txt"], out="judge", max_steps=2, settings=settings))
-        patch.setattr(data, "prepared", lambda name: data.Data("train.txt", "valid.txt", "test.txt"))
+        patch.setattr(data, "corpus_files", lambda name: data.Data("train.txt", "valid.txt", "test.txt"))
         patch.setitem(judge.RECIPES, "yelp", SimpleNamespace(kept=Path("judge")))
         yield root
 
@@ -89,7 +89,7 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     canvases = {json.loads((run / "config.json").read_text())["spec"]["canvas"] for run in runs}
     assert len(canvases) == 1, "nats a token are of the same tokens of the same texts"
     for name in ("likelihood", "posteriors", "reconstruction", "walks", "samples"):
-        monkeypatch.setattr(latent.Measured, name, None)
+        monkeypatch.setattr(latent.RunScorer, name, None)
     assert call(monkeypatch, *arms) == found
 
 
@@ -98,7 +98,7 @@ def test_an_arm_without_a_backbone_has_the_time_of_one_with_it():
     steps = {"backbone_steps": None, "train_steps": None, "recurrent_steps": None}
 
     def whole(**more: object) -> tuple[float, int | None]:
-        return latent.whole(argparse.Namespace(**{**given, **steps, **more}))
+        return latent.total_budget(argparse.Namespace(**{**given, **steps, **more}))
 
     assert whole() == (25, None) and whole(recurrent_minutes=3.0, on_judge=True) == (3.0, None)
     assert whole(backbone_steps=5, train_steps=7) == (0.0, 12) and whole(recurrent_steps=9) == (0.0, 9)
@@ -137,7 +137,7 @@ def test_a_linear_classifier_is_the_likeliest_under_its_prior():
     assert torch.allclose(x.T @ (p - labels) + w[:-1], torch.zeros(3, dtype=torch.float64), atol=1e-3)
     assert float((p - labels).sum()) == pytest.approx(0, abs=1e-3)
     # Two normal laws 2.24 apart: nobody tells more than 86.8 % right.
-    assert telling.told_right(x[:100] * 7 - 2, labels[:100], x[100:] * 7 - 2, labels[100:]) == pytest.approx(
+    assert telling.accuracy(x[:100] * 7 - 2, labels[:100], x[100:] * 7 - 2, labels[100:]) == pytest.approx(
         0.868, abs=0.08
     )
 
@@ -156,7 +156,7 @@ def test_an_encoder_learns_what_the_backbone_alone_does_not_know(workshop):
     wanted = torch.tensor([0, 1] * 3)
     batch = telling._batch(run, texts)
     assert made(batch).tolist() == [0.0] * 6
-    learned = telling.trained(run, texts, wanted, seed=0)
+    learned = telling.train_encoder(run, texts, wanted, seed=0)
     assert ((learned(batch) > 0).long() == wanted).all()
     ids, real = batch.ids.clone(), batch.real
     ids[~real] = 5
@@ -181,7 +181,7 @@ def test_transfer_and_labels_are_measured_once(workshop, monkeypatch):
         {"text": text, "label": i % 2, "refs": [text, lines[i], "a pub", "the pub"]} for i, text in enumerate(lines[:5])
     ]
     monkeypatch.setattr(data, "transfer_items", lambda: items)
-    monkeypatch.setattr(data, "prepared", lambda name: data.Data("train.jsonl", "train.jsonl", "test.jsonl"))
+    monkeypatch.setattr(data, "corpus_files", lambda name: data.Data("train.jsonl", "train.jsonl", "test.jsonl"))
     if not Path("runs/vae").exists():
         settings = {"dim": "16", "depth": "2", "heads": "2", "validations": "0"}
         list(mezzotint.train("ar", ["train.txt"], out="runs/ar", max_steps=2, batch_size=8, settings=settings))
@@ -189,7 +189,7 @@ def test_transfer_and_labels_are_measured_once(workshop, monkeypatch):
         list(mezzotint.train("adavae", ["train.txt"], out="runs/vae", max_steps=2, batch_size=8, **how))
     asked = ["transfer", "runs/vae", "--strengths", "1", "--labels", "10", "--out", "results", "--named", "latent=3"]
     asked += ["--n", "8"]
-    monkeypatch.setattr(telling, "LEAST", 2)
+    monkeypatch.setattr(telling, "MIN_STEPS", 2)
     monkeypatch.setattr(sys, "argv", asked)
     with pytest.raises(SystemExit, match="copy default is still to be measured"):
         monkeypatch.setattr(sys, "argv", [*asked, "--minutes", "0"])
@@ -212,7 +212,7 @@ def test_transfer_and_labels_are_measured_once(workshop, monkeypatch):
     assert all(0 <= r.value <= 1 and r.stderr is not None and r.n == 20 for r in few)
     like = {r.metric: r for r in rows.read(Path("results/yelp-like.json"))}
     assert like["accuracy"].n == like["judge_nll"].n == 8 and "entropy_words" in like
-    for name in ("moved", "other_side", "alike"):
+    for name in ("move", "retrieve", "sample_like"):
         monkeypatch.setattr(transfer, name, None)
     for name in ("few_labels", "by_encoder"):
         monkeypatch.setattr(telling, name, None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,12 @@ from mezzotint import Run
 for library in ("fastapi", "uvicorn", "playwright"):
     pytest.importorskip(library, reason=f'the page is tested with {library}: pip install "mezzotint[serve,dev]"')
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
+from tests.browser import PHONE, WAIT, choose, chromium, scrub, shown, written  # noqa: E402
 from tests.served import Tape, answering  # noqa: E402
 
 NASTY = "<script>document.title='hacked'</script> <img src=x onerror=document.title='hacked'> &amp; end"
-PHONE = {"width": 360, "height": 640}
-WAIT = 15_000
-"""Milliseconds after which something on the page will not come any more."""
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +33,10 @@ def address(served_runs: dict[str, Run]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no browser is installed to open the page with: apt install chromium")
-    # Nothing but this machine has an address, and root has no sandbox.
-    alone = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=path, args=[alone], chromium_sandbox=hasattr(os, "getuid") and os.getuid() != 0
-        )
+    with chromium() as found:
+        if found is None:
+            pytest.skip("no browser is installed to open the page with: apt install chromium")
         yield found
-        found.close()
 
 
 @pytest.fixture
@@ -72,33 +61,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     context.close()
     assert not wrong
     assert len(asked) > 3 and all(url.startswith((f"{address}/", "data:,", "about:")) for url in asked), asked
-
-
-def choose(page: Page, model: str, task: str | None = None, **numbers: int) -> None:
-    page.select_option("#model", model)
-    if task is not None:
-        page.check(f"input[name=task][value={task}]")
-    for name, number in numbers.items():
-        page.fill(f"#{name}", str(number))
-
-
-def written(page: Page) -> list[str]:
-    """The texts, once they are finished and shown."""
-    page.click("#write")
-    expect(page.locator("#said")).to_have_text("Written.", timeout=WAIT)
-    last = page.get_attribute("#frame", "max")
-    expect(page.locator("#frame")).to_have_value(str(last), timeout=WAIT)
-    return shown(page)
-
-
-def shown(page: Page) -> list[str]:
-    return page.locator("#panels li").all_inner_texts()
-
-
-def scrub(page: Page, place: int) -> None:
-    page.locator("#frame").evaluate(
-        "(slider, place) => { slider.value = place; slider.dispatchEvent(new Event('input')); }", place
-    )
 
 
 def test_text_emerges_and_can_be_scrubbed(page: Page, served_runs: dict[str, Run]) -> None:
@@ -317,30 +279,3 @@ def test_everybody_can_reach_it(browser: Browser, address: str, scheme: Any, siz
     if size:
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     context.close()
-
-
-@pytest.mark.skipif(
-    "MEZZOTINT_PICTURES" not in os.environ, reason="pictures are taken of the runs that MEZZOTINT_PICTURES names: A,B"
-)
-def test_pictures_for_the_documents(browser: Browser) -> None:
-    """`docs/pictures/page-*.png`: text emerging on a desk, and a gap filled on a phone in the dark."""
-    docs = Path(__file__).parents[1] / "docs" / "pictures"
-    docs.mkdir(exist_ok=True)
-    shown = [mezzotint.load(run) for run in os.environ["MEZZOTINT_PICTURES"].split(",")]
-    with answering(shown) as address:
-        page = browser.new_page(base_url=address, viewport={"width": 1000, "height": 760}, color_scheme="light")
-        page.goto("/")
-        choose(page, shown[0].name, n=4, steps=32, seed=15)
-        if len(shown) > 1:
-            page.select_option("#beside", shown[1].name)
-        written(page)
-        scrub(page, int(page.get_attribute("#frame", "max") or 0) // 2)
-        page.screenshot(path=docs / "page-emerging.png")
-        page = browser.new_page(base_url=address, viewport=PHONE, color_scheme="dark")
-        page.goto("/")
-        choose(page, shown[0].name, "gaps", n=2, steps=16)
-        for place in (1, 2, 5):
-            page.locator("#words button").nth(place).click()
-        written(page)
-        page.locator("#words").scroll_into_view_if_needed()
-        page.screenshot(path=docs / "page-phone.png", full_page=True)

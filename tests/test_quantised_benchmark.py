@@ -63,7 +63,7 @@ def test_a_run_is_tuned_by_few_weights_and_by_all_beside_runs_that_are_not(bistr
             Path(f"{name}-{split}.txt").write_text("\n".join(some))
         monkeypatch.setitem(unconditional.SETTINGS, name, unconditional.Setting(1))
     splits = ("train", "valid", "test")
-    monkeypatch.setattr(data, "prepared", lambda name: data.Data(*(f"{name}-{split}.txt" for split in splits)))
+    monkeypatch.setattr(data, "corpus_files", lambda name: data.Data(*(f"{name}-{split}.txt" for split in splits)))
     monkeypatch.setitem(judge.RECIPES, "second", SimpleNamespace(kept=mezzotint.bundled_judge()))
     asked = "first second --max-steps 3 --steps 2 --n 4 --out results --set dim=16 depth=1 heads=2 batch=16"
     monkeypatch.setattr(sys, "argv", ["tuning", *asked.split()])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 import torch
 
@@ -15,10 +13,8 @@ from mezzotint.sampler.ancestral import LegacyAncestral
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.reveal import Reveal
 from mezzotint.types import Canvas, Noised, Prediction
-from tests.oracle import MaskedOracle, blank, chi_square_p
+from tests.oracle import TEXTS, WEIGHTS, MaskedOracle, blank, chi_square_p, counts
 
-TEXTS = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 1, 1], [2, 2, 1]]
-WEIGHTS = [4.0, 3.0, 1.0, 2.0, 2.0]
 VOCAB = 3
 
 
@@ -31,10 +27,6 @@ def write(denoise, step, canvas: Canvas, steps: int, seed: int = 0):
     counted = Counted(denoise, canvas)
     *_, last = drive(counted, step, canvas, steps, Rng(seed, canvas.index.tolist()), counted.calls)
     return last
-
-
-def counts(ids: torch.Tensor) -> Counter[tuple[int, ...]]:
-    return Counter(map(tuple, ids.tolist()))
 
 
 @pytest.mark.parametrize("schedule", [LogLinear(), Cosine()], ids=["log-linear", "cosine"])

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 import mezzotint
 from mezzotint import Verdict
 from mezzotint.cli.main import main
-from mezzotint.data.canvas import free, pack
+from mezzotint.data.canvas import free
 from mezzotint.doctor import speed
 from mezzotint.doctor.checked import CheckedRun
-from mezzotint.doctor.examination import examined
+from mezzotint.doctor.examination import run_checks
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.latent import log_weights
 from mezzotint.objective.elbo import divergence, importance_bound
@@ -25,8 +25,9 @@ from mezzotint.spec.elbo import FreeBits, Weigh
 from mezzotint.spec.rnn_vae import RecurrentSpec, RNNVAESpec
 from mezzotint.systems.rnn_vae import RNNVAE
 from mezzotint.types import Canvas, Ending, Request
+from tests.batches import END, PAD, VOCAB, ended_texts
 
-V, Z, END, PAD = 11, 4, 0, 1
+V, Z = VOCAB, 4
 D, R, N = 6, 5, 2
 
 
@@ -43,12 +44,6 @@ def system(**settings) -> RNNVAE:
         for p in made.net.parameters():
             p.add_(torch.empty_like(p).normal_(0, 0.5, generator=g))
     return made
-
-
-def texts(rows: int = 4) -> Canvas:
-    g = torch.Generator().manual_seed(6)
-    ids = [torch.randint(2, V, (n,), generator=g).numpy() for n in (7, 3, 1, 5)[:rows]]
-    return pack(ids, range(rows), Ending.SYMBOL, 12, END, PAD)
 
 
 def latents(rows: int = 4) -> Tensor:
@@ -74,7 +69,7 @@ def lstm(cells: nn.LSTM, x: list[Tensor], h: Tensor, c: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def test_the_posterior_is_what_the_last_state_says():
-    made, batch = system(), texts()
+    made, batch = system(), ended_texts()
     q, net, nothing = made.posterior(batch), made.net, torch.zeros(N, R, dtype=torch.float64)
     for b in range(4):
         ids = batch.ids[b][batch.real[b]]
@@ -84,7 +79,7 @@ def test_the_posterior_is_what_the_last_state_says():
 
 @torch.no_grad()
 def test_a_token_costs_what_the_equations_say():
-    made, batch, z = system(), texts(), latents()
+    made, batch, z = system(), ended_texts(), latents()
     found, net = made.token_nll(batch, z), made.net
     for b in range(4):
         ids = batch.ids[b][batch.real[b]].tolist()
@@ -99,7 +94,7 @@ def test_a_token_costs_what_the_equations_say():
 
 @torch.no_grad()
 def test_batch_and_padding_change_neither_latent_nor_likelihood():
-    made, batch, z = system(), texts(), latents()
+    made, batch, z = system(), ended_texts(), latents()
     q, costs = made.posterior(batch), made.token_nll(batch, z).sum(1)
     called = Canvas(torch.where(batch.real, batch.ids, 9), batch.given, batch.real, batch.index)
     assert torch.equal(made.posterior(called).mean, q.mean), "what padding is called changes nothing"
@@ -132,7 +127,7 @@ def test_what_is_written_step_by_step_is_what_is_read_at_once():
 
 @torch.no_grad()
 def test_the_writer_sees_no_word_before_its_turn_and_the_reader_all_of_them():
-    made, batch, z = system(), texts(), latents()
+    made, batch, z = system(), ended_texts(), latents()
     word = 4  # of the first text, which has seven
     other = batch.ids.clone()
     other[0, word] = 2 + (other[0, word] - 1) % (V - 2)
@@ -147,7 +142,7 @@ def test_the_writer_sees_no_word_before_its_turn_and_the_reader_all_of_them():
 def test_a_log_variance_stays_within_bounds_whatever_the_reader_says():
     made = system()
     made.net.logvar.bias[:2] = torch.tensor([1e4, -1e4], dtype=torch.float64)
-    q = made.posterior(texts())
+    q = made.posterior(ended_texts())
     assert q.logvar[:, :2].tolist() == [[10.0, -10.0]] * 4 and bool(divergence(q).isfinite().all())
 
 
@@ -171,7 +166,7 @@ def test_fresh_weights_follow_from_the_seed_and_forget_nothing():
 
 @torch.no_grad()
 def test_where_the_posterior_is_the_prior_nothing_is_paid_and_a_weight_is_a_likelihood():
-    made, batch = system(), texts()
+    made, batch = system(), ended_texts()
     for linear in (made.net.mean, made.net.logvar):
         linear.weight.zero_()
         linear.bias.zero_()
@@ -189,7 +184,7 @@ def test_many_draws_come_to_the_integral_over_the_latent():
 
     The weights of draws are, over p(x), one in expectation; the mean of their logarithms is no more than its own.
     """
-    made, batch = system(latent=1), texts()
+    made, batch = system(latent=1), ended_texts()
     for linear in (made.net.mean, made.net.logvar):
         linear.weight.mul_(0.3)
     made.net.logvar.bias.fill_(0.5)  # wider than the prior, so that no weight is large
@@ -205,7 +200,7 @@ def test_many_draws_come_to_the_integral_over_the_latent():
 
 
 def test_at_full_weight_with_nothing_free_the_loss_is_the_bound():
-    made, batch, rng = system(free=FreeBits.NONE), texts(), Rng(0, range(4))
+    made, batch, rng = system(free=FreeBits.NONE), ended_texts(), Rng(0, range(4))
     made.schedule(1.0)
     (loss,) = made.losses(batch, rng)
     assert loss.total.item() == pytest.approx(made.nll(batch, rng).sum().item(), rel=1e-6)
@@ -237,7 +232,7 @@ def test_the_weight_follows_its_course():
 
 @torch.no_grad()
 def test_a_writer_that_sees_no_token_knows_where_it_stands_and_the_latent_alone():
-    made, batch, z = system(), texts(1), latents(1)
+    made, batch, z = system(), ended_texts(1), latents(1)
     blind = torch.zeros_like(batch.real).index_fill(1, torch.tensor([0]), True)
     other = batch.ids.clone()
     other[0, 2] = 2 + (other[0, 2] - 1) % (V - 2)
@@ -249,7 +244,7 @@ def test_a_writer_that_sees_no_token_knows_where_it_stands_and_the_latent_alone(
 
 
 def test_words_are_hidden_in_training_alone_by_each_texts_own_numbers():
-    made, batch, rng = system(word_dropout=0.4), texts(), Rng(2, range(4))
+    made, batch, rng = system(word_dropout=0.4), ended_texts(), Rng(2, range(4))
     plain = system()
     assert torch.equal(made.nll(batch, rng), plain.nll(batch, rng))
     (hidden,), (shown,) = made.losses(batch, rng), plain.losses(batch, rng)
@@ -326,9 +321,9 @@ def test_the_doctor_counts_the_products_of_a_layer_that_is_one_call():
     cells, x = nn.LSTM(D, R, N, batch_first=True), torch.zeros(3, 4, D)
     counted = []
     for dtype in (torch.float32, torch.float64):
-        with speed.Work() as work:
+        with speed.FlopCounter() as counter:
             cells.to(dtype)(x.to(dtype))
-        counted.append(work.gflop)
+        counted.append(counter.gflop)
     assert counted[0] == pytest.approx(counted[1]) and counted[0] * 1e9 == 2 * 12 * 4 * R * (D + 3 * R)
 
 
@@ -336,7 +331,7 @@ def test_nothing_is_wrong_with_a_run_of_it(root, monkeypatch):
     monkeypatch.setattr(speed, "gflops", lambda device: 1e-6)  # so that a network of twelve numbers is not too slow
     found = {
         each.check: each.verdict
-        for each in examined(CheckedRun(lambda: mezzotint.load(root / "run"), ("the old pub",)))
+        for each in run_checks(CheckedRun(lambda: mezzotint.load(root / "run"), ("the old pub",)))
     }
     assert Verdict.BAD not in found.values()
     assert {check for check, verdict in found.items() if verdict is Verdict.SKIPPED} == {"law"}

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import rows
 from benchmarks.rows import Row, check, command, metrics, read, record, variant
 from mezzotint.errors import DataError, UsageError
+from mezzotint.spec.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 SPEED = Row(benchmark="toy-speed", system="mdlm", metric="tokens_per_second", value=5.0, steps=32, batch=8, seed=0)
@@ -180,7 +181,7 @@ def test_committed_results_keep_the_schema() -> None:
 def test_metrics_are_listed_once_and_hold_every_score_of_the_package() -> None:
     listed = metrics()
     assert len(listed) == len(set(listed)) > 20
-    assert _scores() <= set(listed)
+    assert _scores() <= set(listed) and METRICS.keys() <= set(listed)
 
 
 def _scores() -> set[str]:

@@ -23,6 +23,7 @@ from mezzotint.spec.sed import CARD, SEDSpec, SelfCondition, Speaks, Streams, Ta
 from mezzotint.spec.transformer import Positions, TransformerSpec
 from mezzotint.systems.sed import SED
 from mezzotint.types import Canvas, Ending, Layout, Noised, Prediction, Request
+from tests.batches import texts
 
 V, L = 11, 9
 
@@ -34,14 +35,6 @@ def system(**settings) -> SED:
     made.initialise(0)
     made.net.double()
     return made
-
-
-def texts(rows: int) -> Canvas:
-    g = torch.Generator().manual_seed(3)
-    lengths = torch.tensor([9, 4, 7, 1] * rows)[:rows]
-    real = torch.arange(L) < lengths[:, None]
-    ids = torch.randint(0, V, (rows, L), generator=g) * real
-    return Canvas(ids, torch.zeros_like(real), real, torch.arange(rows))
 
 
 def state(made: SED, batch: Canvas, t: float) -> Noised:

@@ -31,7 +31,7 @@ def workshop(tmp_path_factory):
             Path(f"{name}.txt").write_text("\n".join(part) + "\n")
         settings = {"dim": "16", "depth": "1", "heads": "2", "batch": "8"}
         list(mezzotint.train("ar", ["train.txt"], out="judge", max_steps=2, settings=settings))
-        patch.setattr(data, "prepared", lambda name: data.Data("train.txt", "valid.txt", "test.txt"))
+        patch.setattr(data, "corpus_files", lambda name: data.Data("train.txt", "valid.txt", "test.txt"))
         patch.setitem(judge.RECIPES, "e2e", SimpleNamespace(kept=Path("judge")))
         yield root
 
@@ -62,7 +62,7 @@ def test_it_goes_on_where_it_was_stopped_and_measures_nothing_twice(workshop, mo
     assert len(bounds) == 4 and {row.n for row in bounds} == {20} and all(row.train_minutes is None for row in bounds)
     assert {row.metric for row in found if row.system == "data"} >= {"judge_nll", "entropy_words"}
     for name in ("bound", "quality"):
-        monkeypatch.setattr(unconditional.Measured, name, None)
+        monkeypatch.setattr(unconditional.RunScorer, name, None)
     assert call(monkeypatch) == found
 
 
@@ -92,7 +92,7 @@ def test_a_training_whose_time_is_up_is_saved_to_the_step_and_goes_on(workshop):
     for _ in range(2):
         before = steps_saved(Path("stopped"))
         with pytest.raises(SystemExit, match="stopped: 0% trained; call again to go on"):
-            unconditional.trained("e2e", "mdlm", Path("stopped"), until=0.0, **how)
+            unconditional.train_run("e2e", "mdlm", Path("stopped"), until=0.0, **how)
         assert steps_saved(Path("stopped"))[-1] > (before or [0])[-1]
 
 

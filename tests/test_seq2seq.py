@@ -26,6 +26,7 @@ from mezzotint.types import Canvas, Decoder, Ending, Request
 
 NET = EncoderDecoderSpec(dim=16, depth=2, heads=2, hidden=24, neighbours=3, positions=Positions.START)
 SPEC = ARSeq2SeqSpec(vocab=9, canvas=8, source_canvas=8, ending=Ending.SYMBOL, net=NET)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def rows_of(lengths: list[int], seed: int, width: int | None = None, closed: bool = True) -> Canvas:
@@ -218,11 +219,6 @@ def test_a_source_is_read_once_whatever_is_written_from_it(monkeypatch: pytest.M
 
 TINY = {"dim": "16", "depth": "1", "heads": "2", "hidden": "16", "batch": "8", "validations": "2"}
 WORDS = ["rot", "blau", "alt", "neu", "haus", "fluss", "am", "steht"]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.rows import RESULTS, Row, read
-from benchmarks.tabulate import PAGE, across, chosen, page, plain
+from benchmarks.tabulate import PAGE, across, is_plain, page, select_lines
 from benchmarks.wide import cell, lines, parts, section
 
 ROW = Row(
@@ -127,7 +127,7 @@ def test_across_systems_the_nearest_steps_are_shown_and_a_bound_stands_with_its_
         ("`mdlm`", "", "2.345 ± 0.012", "1.900 ± 0.010"),
         ("`mdlm`", "`temperature=0.5`", "2.000 ± 0.012", ""),
     ]
-    assert [plain(line) for line in chosen(rows)] == [True, True, True, False]
+    assert [is_plain(line) for line in select_lines(rows)] == [True, True, True, False]
 
 
 def test_runs_of_two_machines_and_of_two_seeds_stand_side_by_side() -> None:

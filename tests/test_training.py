@@ -23,11 +23,7 @@ from mezzotint.types import Loss
 
 TINY = {"dim": "16", "depth": "1", "heads": "2", "batch": "8", "validations": "2"}
 STEPS = 12
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path_factory.mktemp("cache")))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

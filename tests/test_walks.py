@@ -8,7 +8,7 @@ from itertools import product
 
 import torch
 
-from mezzotint.evaluate.walks import drawn, edits, pairs, pieces, smoothness
+from mezzotint.evaluate.walks import edits, pairs, pieces, smoothness, with_distances
 from mezzotint.evaluate.words import words
 from mezzotint.rng import Rng
 from mezzotint.space.latent import draw, moments
@@ -54,7 +54,7 @@ def test_a_straight_walk_a_detour_and_a_jump():
 
 def test_what_is_drawn_of_a_walk_is_its_texts():
     texts = [A, "the  food, was\nbad", "", B]
-    found = drawn(texts)
+    found = with_distances(texts)
     assert ["".join(piece["text"] for piece in point["pieces"]) for point in found] == texts
     assert [(p["text"], p["first"], p["last"]) for p in found[1]["pieces"]][:3] == [
         ("the", True, True), ("  food", True, False), (",", False, False),
@@ -75,7 +75,7 @@ def test_the_report_shows_walks_where_there_can_be_some(tmp_path):
 
     assert "From one text to another" not in shown({"can": ["infill"]})
     assert "No walk between two texts has been kept" in shown({"can": ["interpolate"]})
-    page = shown({"can": ["interpolate"]}, [drawn([A, "a <b> of it", B])])
+    page = shown({"can": ["interpolate"]}, [with_distances([A, "a <b> of it", B])])
     assert '<span class="known first">food</span>' in page and '<span class="known last">great</span>' in page
     assert page.count('class="known ') == 4 + 2, "two words of either end, and the key"
     assert page.count(" of 3</span>") == 3 and "&lt;" in page and "<svg" in page

@@ -54,13 +54,13 @@ if TYPE_CHECKING:
     from mezzotint.evaluate.table import Score
     from mezzotint.film.reel import Film, check_film
     from mezzotint.held_out import labelled, own_texts
+    from mezzotint.importing.checkpoint import import_checkpoint
+    from mezzotint.importing.record import Imported
+    from mezzotint.importing.source import check_source
     from mezzotint.judge import bundled_judge
     from mezzotint.launch import resume, train
     from mezzotint.plans import check_quantized, check_settings, finetune_recipe, student_recipe
     from mezzotint.prepare import bistro_texts
-    from mezzotint.published.importing import import_checkpoint
-    from mezzotint.published.record import Imported
-    from mezzotint.published.source import check_source
     from mezzotint.run import Run, from_pretrained, load
     from mezzotint.serve.server import serve_runs
     from mezzotint.serve.settings import check_serving
@@ -123,9 +123,9 @@ _HOMES = {
     "launch": ("resume", "train"),
     "plans": ("check_quantized", "check_settings", "finetune_recipe", "student_recipe"),
     "prepare": ("bistro_texts",),
-    "published.importing": ("import_checkpoint",),
-    "published.record": ("Imported",),
-    "published.source": ("check_source",),
+    "importing.checkpoint": ("import_checkpoint",),
+    "importing.record": ("Imported",),
+    "importing.source": ("check_source",),
     "run": ("Run", "from_pretrained", "load"),
     "serve.server": ("serve_runs",),
     "serve.settings": ("check_serving",),

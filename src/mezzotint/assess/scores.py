@@ -16,10 +16,10 @@ from mezzotint.evaluate.divergence import LEAST, divergence
 from mezzotint.evaluate.diversity import TrainingText, diversity
 from mezzotint.evaluate.fluency import fluency
 from mezzotint.evaluate.judge import JudgeModel
-from mezzotint.evaluate.latent import importance, log_weights, of_posteriors, posterior, reconstruction
+from mezzotint.evaluate.latent import importance, log_weights, posterior, posterior_scores, reconstruction
 from mezzotint.evaluate.likelihood import costs, likelihood
 from mezzotint.evaluate.table import Score, records, render
-from mezzotint.evaluate.walks import drawn, pairs, smoothness
+from mezzotint.evaluate.walks import pairs, smoothness, with_distances
 from mezzotint.held_out import Texts, is_bistro, training_text
 from mezzotint.judge import Judge, bundled_judge
 from mezzotint.run import Run, load
@@ -29,7 +29,6 @@ from mezzotint.training.team import ALONE, Team
 from mezzotint.translation.scores import pair_scores
 from mezzotint.types import Can, Canvas, Latent, Posterior
 
-ROWS = 64
 DRAWS = 8
 """Draws of a bound for each text."""
 IMPORTANCE = 100
@@ -118,7 +117,7 @@ def _pair_scores(
 def _write(folder: Path, columns: Mapping[str, Sequence[Score]], walks: Sequence[Sequence[str]] = ()) -> None:
     files.put_json(folder / files.RESULTS, records(columns))
     if walks:
-        files.put_json(folder / files.WALKS, [drawn(walk) for walk in walks])
+        files.put_json(folder / files.WALKS, [with_distances(walk) for walk in walks])
     report(folder)
 
 
@@ -182,7 +181,7 @@ def latent_scores(
 
     parts = run.team.map(held_out.batches(), mean_and_logvar)
     means, logvars = (torch.tensor([row for part in parts for row in part[i]], dtype=torch.float64) for i in (0, 1))
-    yield from of_posteriors(Posterior(means, logvars), seed, len({row.tobytes() for row in held_out.rows}))
+    yield from posterior_scores(Posterior(means, logvars), seed, len({row.tobytes() for row in held_out.rows}))
     yield reconstruction_score(run, subset)
     yield from smoothness(walks_between(run, subset, WALKS))
 

@@ -1,4 +1,4 @@
-"""Checking claims: their runs are made once each, their figures measured, and set beside what was to be expected.
+"""Checks claims: makes each run once, measures the figures, and compares them with the expected ones.
 
 for outcome in reproduce(["mdlm-bound"]): print(outcome.holds)
 """
@@ -44,19 +44,19 @@ from mezzotint.run import Run, load
 from mezzotint.training import folder as files
 from mezzotint.types import Noised
 
-TIMED = 64
+TIMED_TEXTS = 64
 """Texts that each sampler writes at once when they are timed."""
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen of a claim."""
+    """The result of checking a claim."""
 
     claim: Claim
     seen: float
     seconds: float
-    """What it took, the runs that it was the first to need included."""
+    """Time taken, the runs that it was the first to need included."""
 
     @property
     def holds(self) -> bool:
@@ -77,20 +77,20 @@ def reproduce(
     Runs are made in `folder`, and found there again where they are finished; by default in one that is thrown away.
     UsageError for a name that is unknown, or where nothing is left to be checked.
     """
-    return _reproduced(check_claims(names, size), folder, seed)
+    return _reproduce(check_claims(names, size), folder, seed)
 
 
-def _reproduced(chosen: Sequence[Claim], folder: str | Path | None, seed: int) -> Iterator[Outcome]:
-    with TemporaryDirectory(prefix="mezzotint-") as aside:
-        shop = ClaimRunner(Path(folder or aside), seed)
-        for claim in chosen:
+def _reproduce(claims: Sequence[Claim], folder: str | Path | None, seed: int) -> Iterator[Outcome]:
+    with TemporaryDirectory(prefix="mezzotint-") as temporary:
+        runner = ClaimRunner(Path(folder or temporary), seed)
+        for claim in claims:
             began = time.perf_counter()
-            seen = shop.figure(claim.figure)
-            yield Outcome(claim, seen, time.perf_counter() - began)
+            figure = runner.figure(claim.figure)
+            yield Outcome(claim, figure, time.perf_counter() - began)
 
 
 class ClaimRunner:
-    """The runs that claims stand on, made when first needed, and what is measured of them."""
+    """Makes the runs that claims stand on when they are first needed, and measures them."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder, self.seed = folder, seed
@@ -123,22 +123,22 @@ class ClaimRunner:
     def _(self, kind: Faster) -> float:
         run, ratios = self.run(kind.run), []
         for _ in range(1 + REPEATS):  # the first is to warm up
-            ours = _timed(lambda: run.generate(TIMED, steps=kind.steps))
-            ratios.append(_timed(lambda: _naive(run, kind.steps)) / ours)
+            ours = _seconds(lambda: run.generate(TIMED_TEXTS, steps=kind.steps))
+            ratios.append(_seconds(lambda: _sample_naively(run, kind.steps)) / ours)
         return median(ratios[1:])
 
     @figure.register
     def _(self, kind: Resumed) -> float:
-        how = RUNS[kind.run]
-        with TemporaryDirectory(prefix="mezzotint-") as aside:
-            outs = _, cut = Path(aside) / "whole", Path(aside) / "cut"
-            for out in outs:
-                for record in self._records(how, out, save_every=(how.steps or 2) // 2):
-                    if out == cut and record.saved is not None:
+        training = RUNS[kind.run]
+        with TemporaryDirectory(prefix="mezzotint-") as temporary:
+            folders = _, interrupted = Path(temporary) / "whole", Path(temporary) / "cut"
+            for out in folders:
+                for record in self._train(training, out, save_every=(training.steps or 2) // 2):
+                    if out == interrupted and record.saved is not None:
                         break  # as by a power cut: what came after the checkpoint is lost
-            list(resume(cut))
-            ends = [load_file(out / files.MODEL) for out in outs]
-        equal = [(ends[0][name] == ends[1][name]).double().flatten() for name in ends[0]]
+            list(resume(interrupted))
+            weights = [load_file(out / files.MODEL) for out in folders]
+        equal = [(weights[0][name] == weights[1][name]).double().flatten() for name in weights[0]]
         return float(torch.cat(equal).mean())
 
     @cached_property
@@ -146,43 +146,43 @@ class ClaimRunner:
         return Judge(load(bundled_judge()))
 
     def _score(self, texts: Sequence[str], metric: str, run: str = "") -> float:
-        training = training_text(self.run(run)) if run else None
-        return next(score.value for score in text_scores(texts, self.judge, training, True) if score.name == metric)
+        seen = training_text(self.run(run)) if run else None
+        return next(score.value for score in text_scores(texts, self.judge, seen, True) if score.name == metric)
 
     def _texts(self, name: str, steps: int) -> list[str]:
         return [sample.text for sample in self.run(name).generate(SAMPLES, steps=steps, seed=self.seed)]
 
     def _run(self, name: str) -> Run:
-        out, how = self.folder / name, RUNS[name]
+        out, training = self.folder / name, RUNS[name]
         if not (out / files.CONFIG).exists():
-            for _ in self._records(how, out):
+            for _ in self._train(training, out):
                 pass
         elif not files.is_finished(out):
             for _ in resume(out):
                 pass
         return load(out)
 
-    def _records(self, how: Training, out: Path, save_every: int | None = None) -> Iterator[Any]:
-        asked: dict[str, Any] = {
-            "out": out, "max_steps": how.steps, "minutes": how.minutes, "batch_size": how.batch, "seed": self.seed,
-            "settings": how.settings, "save_every": save_every,
+    def _train(self, training: Training, out: Path, save_every: int | None = None) -> Iterator[Any]:
+        options: dict[str, Any] = {
+            "out": out, "max_steps": training.steps, "minutes": training.minutes, "batch_size": training.batch,
+            "seed": self.seed, "settings": training.settings, "save_every": save_every,
         }  # fmt: skip
-        if how.teacher:
-            return distill_run(self.run(how.teacher).folder, system=how.system, **asked)
-        return train(how.system, [BISTRO], **asked)
+        if training.teacher:
+            return distill_run(self.run(training.teacher).folder, system=training.system, **options)
+        return train(training.system, [BISTRO], **options)
 
 
-def _timed(write: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
-    write()
+    work()
     return time.perf_counter() - began
 
 
 @torch.no_grad()
-def _naive(run: Run, steps: int) -> None:
-    """As many texts, as long, from the same network."""
+def _sample_naively(run: Run, steps: int) -> None:
+    """The naive sampler with the same network, as many texts and as long."""
     system: Any = run.system
-    canvas = run.task(TIMED).request.canvas
+    canvas = run.task(TIMED_TEXTS).request.canvas
     rows, width = canvas.ids.shape
     naive_ancestral(
         lambda z, t: system.denoise(Noised(z, t), canvas).logits,

@@ -21,7 +21,6 @@ def naive_ancestral(
     vocab: int,
     steps: int,
     generator: torch.Generator,
-    dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """(rows, length) ids. `logits_of(z, t)` gives (rows, length, vocab); the mask is the id `vocab`.
 
@@ -30,9 +29,9 @@ def naive_ancestral(
     z = torch.full((rows, length), vocab)
     times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     for t, s in pairwise(times):
-        p = logits_of(z, t.expand(rows)).to(dtype).softmax(-1)
+        p = logits_of(z, t.expand(rows)).double().softmax(-1)
         a_t, a_s = alpha(t), alpha(s)
-        q = torch.cat([p * (a_s - a_t), (1 - a_s).expand(rows, length, 1)], dim=-1).to(dtype)
-        gumbel = -(-torch.rand(q.shape, generator=generator, dtype=dtype).clamp(min=1e-300).log()).log()
+        q = torch.cat([p * (a_s - a_t), (1 - a_s).expand(rows, length, 1)], dim=-1).double()
+        gumbel = -(-torch.rand(q.shape, generator=generator, dtype=torch.float64).clamp(min=1e-300).log()).log()
         z = torch.where(z == vocab, (q.log() + gumbel).argmax(-1), z)
     return z

@@ -1,4 +1,4 @@
-"""The claims: what is said, the figure to be seen, how far from it still passes, and the runs that it takes.
+"""The claims: each with its expected figure, its tolerance, and the runs that it takes.
 
 All of them stand on the bundled corpus and its judge, so that an installed package can check them without the
 repository (docs/decisions/0022). Expected values are those of seed 0; a second seed lies within seven tenths of every
@@ -32,9 +32,9 @@ class Training:
     def command(self, name: str) -> str:
         """How it is made at the command line."""
         verb = f"distill runs/{self.teacher}" if self.teacher else f"train {self.system} --data bistro"
-        long = f"--max-steps {self.steps}" if self.steps else f"--minutes {self.minutes:g}"
-        sets = "".join(f" --set {key}={value}" for key, value in self.settings.items())
-        return f"mezzotint {verb} --out runs/{name} {long} --batch-size {self.batch}{sets}"
+        duration = f"--max-steps {self.steps}" if self.steps else f"--minutes {self.minutes:g}"
+        settings = "".join(f" --set {key}={value}" for key, value in self.settings.items())
+        return f"mezzotint {verb} --out runs/{name} {duration} --batch-size {self.batch}{settings}"
 
 
 RUNS: Mapping[str, Training] = {
@@ -73,7 +73,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Calls:
-    """Network evaluations a text, where so many steps are asked for."""
+    """Network evaluations a text, in so many steps."""
 
     run: str
     steps: int
@@ -81,7 +81,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Faster:
-    """Seconds of the sampler as published, naively, over those of ours, in as many steps with the same network."""
+    """Seconds of the published sampler, written out naively, over those of ours, with the same network and steps."""
 
     run: str
     steps: int
@@ -89,7 +89,7 @@ class Faster:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Share of a run's numbers that are equal, to the bit, whether it was cut off and continued or not."""
+    """Share of a run's weights that are equal to the bit, whether it was interrupted and resumed or not."""
 
     run: str
 
@@ -98,7 +98,7 @@ Figure: TypeAlias = OfData | Bound | Written | Calls | Faster | Resumed
 
 
 class Passes(Enum):
-    """On which side of the expected value a figure may lie as far as it likes."""
+    """Which figures pass: near the expected value, or any above or below it."""
 
     NEAR = "within"
     ABOVE = "at least"
@@ -107,7 +107,7 @@ class Passes(Enum):
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that is said, and what would show that it is so."""
+    """A statement, and the figure that has to be measured for it to hold."""
 
     name: str
     says: str
@@ -133,18 +133,18 @@ class Claim:
         return [*(RUNS[name].command(name) for name in self.runs), f"mezzotint reproduce {self.name}"]
 
     def to_json(self) -> dict[str, Any]:
-        told = {"passes": self.passes.value, "size": self.size.value, "commands": self.commands}
-        return asdict(self) | {"figure": {"kind": type(self.figure).__name__} | asdict(self.figure)} | told
+        derived = {"passes": self.passes.value, "size": self.size.value, "commands": self.commands}
+        return asdict(self) | {"figure": {"kind": type(self.figure).__name__} | asdict(self.figure)} | derived
 
-    def holds(self, seen: float) -> bool:
-        """Whether a figure bears the claim out; one that is no number never does."""
-        off = seen - self.expected
+    def holds(self, value: float) -> bool:
+        """Whether a figure passes; one that is not finite never does."""
+        deviation = value - self.expected
         allowed = {
-            Passes.NEAR: abs(off) <= self.tolerance,
-            Passes.ABOVE: off >= -self.tolerance,
-            Passes.BELOW: off <= self.tolerance,
+            Passes.NEAR: abs(deviation) <= self.tolerance,
+            Passes.ABOVE: deviation >= -self.tolerance,
+            Passes.BELOW: deviation <= self.tolerance,
         }
-        return isfinite(seen) and allowed[self.passes]
+        return isfinite(value) and allowed[self.passes]
 
     @property
     def range(self) -> str:
@@ -200,8 +200,8 @@ def check_claims(names: Sequence[str] = (), size: str | None = None) -> list[Cla
     for name in names:
         if name not in known:
             raise unknown("claim", name, known)
-    chosen = [known[name] for name in names] or list(CLAIMS)
-    kept = [claim for claim in chosen if size is None or claim.size.value == size]
-    if not kept:
+    named = [known[name] for name in names] or list(CLAIMS)
+    selected = [claim for claim in named if size is None or claim.size.value == size]
+    if not selected:
         raise UsageError(f"none of these claims is of size '{size}'; `mezzotint reproduce --list` says what they take")
-    return kept
+    return selected

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from mezzotint.comparison.record import Compared, Comparison, Point
 from mezzotint.comparison.request import MARK
-from mezzotint.comparison.tables import Cell, Table, column_title, tables
+from mezzotint.comparison.tables import Cell, Table, tables
 from mezzotint.errors import UsageError
 from mezzotint.evaluate.table import Score
+from mezzotint.spec.metrics import CHARTED, label
 from mezzotint.training import folder as files
 from mezzotint.training.charts import Chart, Line, svg
 from mezzotint.training.sheet import described, document, figure, missing, table
 
-DRAWN = ("judge_nll", "entropy_words", "unseen_trigrams", "valid_share")
-"""Scores of which pictures are drawn. Fluency never stands without variety."""
 AXES: tuple[tuple[str, str, Callable[[Point], float]], ...] = (
     ("evaluations", "network evaluations a text", lambda point: point.nfe),
     ("seconds", "milliseconds a text", lambda point: 1000 * point.seconds),
@@ -39,22 +38,21 @@ def page(comparison: Comparison) -> str:
     """The page as HTML."""
     sections = {"What is compared": _about(comparison)}
     if any(run.points for run in comparison.runs):
-        sections |= {f"Quality against {word}": _charts(comparison, word, label, at) for word, label, at in AXES}
+        sections |= {f"Quality against {word}": _charts(comparison, word, axis, at) for word, axis, at in AXES}
     sections |= {each.title: _table(each) for each in tables(comparison)}
     names = " · ".join(run.name for run in comparison.runs)
     return document(MARK.partition(" · ")[2], names, "", sections)
 
 
-def charts(comparison: Comparison, word: str, label: str, at: Callable[[Point], float]) -> list[Chart]:
+def charts(comparison: Comparison, word: str, axis: str, at: Callable[[Point], float]) -> list[Chart]:
     """Scores of what the runs write, and NLL at one entropy, against what it costs."""
     data = {score.name: score.value for score in comparison.data}
     drawn = []
-    for name in (*DRAWN, "judge_nll_matched"):
+    for name in (*CHARTED, "judge_nll_matched"):
         lines = [line for run in comparison.runs if (line := _line(run, name, at)) is not None]
         level = ("the held-out texts", data[name]) if isfinite(data.get(name, float("nan"))) else None
         if lines:
-            title = "judge NLL, matched entropy" if name == "judge_nll_matched" else column_title(name)
-            drawn.append(Chart(f"{title} against {word}", label, title, lines, level, doubling=True))
+            drawn.append(Chart(f"{label(name)} against {word}", axis, label(name), lines, level, doubling=True))
     return drawn
 
 
@@ -68,9 +66,9 @@ def _score(point: Point, name: str) -> Score | None:
     return point.matched if name == "judge_nll_matched" else point.score(name)
 
 
-def _charts(comparison: Comparison, word: str, label: str, at: Callable[[Point], float]) -> str:
+def _charts(comparison: Comparison, word: str, axis: str, at: Callable[[Point], float]) -> str:
     drawn = [
-        f"<figure>{svg(chart, f'{word}{i}')}</figure>" for i, chart in enumerate(charts(comparison, word, label, at))
+        f"<figure>{svg(chart, f'{word}{i}')}</figure>" for i, chart in enumerate(charts(comparison, word, axis, at))
     ]
     return f'<div class="charts">{"".join(drawn)}</div>'
 

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 from mezzotint.comparison.record import Comparison, Point
 from mezzotint.evaluate.table import Score, figures
-
-QUALITY = ("judge_nll", "perplexity", "entropy_words", "distinct_2", "self_bleu", "unseen_trigrams", "valid_share")
-"""The scores of texts that are shown, those that were measured."""
-TITLES = {
-    "judge_nll": "judge NLL", "perplexity": "perplexity", "entropy_words": "word entropy", "distinct_2": "distinct 2",
-    "self_bleu": "self-BLEU", "unseen_trigrams": "unseen trigrams", "valid_share": "accepted",
-    "bound_nats_per_token": "nats a token", "bound_bits_per_char": "bits a character",
-}  # fmt: skip
-"""Scores in the heads of columns."""
+from mezzotint.spec.metrics import COMPARED, label
 
 
 @dataclass(frozen=True)
@@ -62,14 +54,14 @@ def _runs_table(comparison: Comparison) -> Table:
         size = [Cell(run.params, form="{:,.0f}"), Cell(run.disk_mb, form="{:.1f}")]
         size += [Cell(run.peak_mb, form="{:,.0f}")] if has_memory else []
         rows.append([Cell(run.name), Cell(run.system), *size, *(_cell(scores.get(name)) for name in names)])
-    return Table("The runs", [*head, *map(column_title, names)], rows)
+    return Table("The runs", [*head, *map(label, names)], rows)
 
 
 def _texts_table(comparison: Comparison) -> Table:
     points = [point for run in comparison.runs for point in run.points]
-    names = [name for name in QUALITY if any(point.score(name) for point in points)]
+    names = [name for name in COMPARED if any(point.score(name) for point in points)]
     has_matched = any(point.matched for point in points)
-    head = ["run", "steps", "evaluations", "ms a text", "tokens a second", *map(column_title, names)]
+    head = ["run", "steps", "evaluations", "ms a text", "tokens a second", *map(label, names)]
     rows = []
     for run in comparison.runs:
         for point in run.points:
@@ -87,11 +79,6 @@ def _cost(point: Point) -> list[Cell]:
     steps = Cell("–") if point.steps is None else Cell(float(point.steps), form="{:.0f}")
     rate = Cell(point.tokens_per_second, form="{:,.0f}")
     return [steps, Cell(point.nfe, form="{:.1f}"), Cell(1000 * point.seconds, form="{:.1f}"), rate]
-
-
-def column_title(name: str) -> str:
-    """The title of a score's column."""
-    return TITLES.get(name, name.replace("_", " "))
 
 
 def _cell(score: Score | None) -> Cell:

@@ -317,11 +317,6 @@ def _bit(aspect: str | None) -> int:
     return 1 << ASPECTS.index(aspect) if aspect else 0
 
 
-def count_sentences() -> int:
-    """How many texts the grammar derives: exact, because no text has two derivations."""
-    return sum(inside(operator.add, operator.mul, lambda rule: 1)["text"].values())
-
-
 # --- writing
 
 

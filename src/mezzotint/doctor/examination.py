@@ -23,15 +23,15 @@ CHECKS: Mapping[str, Callable[[CheckedRun], tuple[Verdict, str]]] = {
     "padding": invariance.padding,
     "batch": invariance.batch,
     "seed": invariance.seed,
-    "save and load": roundtrip.saved,
-    "resume": roundtrip.resumed,
-    "tokenizer": roundtrip.tokens,
-    "law": law.written_as_priced,
+    "save and load": roundtrip.save_and_load,
+    "resume": roundtrip.resume,
+    "tokenizer": roundtrip.encode_decode,
+    "law": law.samples_follow_bound,
     "throughput": speed.throughput,
 }
 FRESH = {"dim": "32", "depth": "1", "heads": "2", "batch": "16", "lr": "0.003", "validations": "1"}
-"""How a system that is named instead of a run is made, as far as it has such settings: small, for what is asked is not
-how well it writes."""
+"""Settings of the run that is made of a system named instead of a run, those that the system has: small, since how well
+it writes is not checked."""
 FRESH_STEPS = 20
 
 
@@ -50,22 +50,22 @@ def examine(
     for a system.
     """
     if not Path(source).exists() and any(card.name == str(source) for card in cards()):
-        with TemporaryDirectory(prefix="mezzotint-") as aside:
-            _made(str(source), out := Path(aside) / "run")
-            yield from _examined(out, data, field, device, checks)
+        with TemporaryDirectory(prefix="mezzotint-") as temporary:
+            _train_fresh(str(source), out := Path(temporary) / "run")
+            yield from _examine(out, data, field, device, checks)
     else:
-        yield from _examined(source, data, field, device, checks)
+        yield from _examine(source, data, field, device, checks)
 
 
-def _examined(
+def _examine(
     folder: str | Path, data: Sequence[str | Path], field: str | None, device: str, checks: Sequence[str]
 ) -> Iterator[Finding]:
     checked = CheckedRun(lambda: load(folder, device=device))
     checked.texts = _texts(checked.run, data, field)
-    yield from examined(checked, checks)
+    yield from run_checks(checked, checks)
 
 
-def examined(checked: CheckedRun, checks: Sequence[str] = ()) -> Iterator[Finding]:
+def run_checks(checked: CheckedRun, checks: Sequence[str] = ()) -> Iterator[Finding]:
     """The findings on a run."""
     for name in checks or CHECKS:
         try:
@@ -76,14 +76,14 @@ def examined(checked: CheckedRun, checks: Sequence[str] = ()) -> Iterator[Findin
             yield Finding(name, Verdict.BAD, f"the check could not be made: {error}")
 
 
-def _made(system: str, out: Path) -> None:
+def _train_fresh(system: str, out: Path) -> None:
     """A small run of a system on the bundled corpus; UsageError for one that does not start from texts alone."""
     card = next(card for card in cards() if card.name == system)
     if card.teachers or card.backbone:
         raise UsageError(f"{system} starts from a trained run; make a run of it, and name its folder")
-    found = entry(system)
-    known = {*found.load(found.spec).settings(), *TrainingSpec.settings()}
-    settings = {name: value for name, value in FRESH.items() if name in known}
+    parts = entry(system)
+    names = {*parts.load(parts.spec).settings(), *TrainingSpec.settings()}
+    settings = {name: value for name, value in FRESH.items() if name in names}
     for _ in train(system, [BISTRO], out=out, max_steps=FRESH_STEPS, settings=settings):
         pass
 

@@ -1,4 +1,4 @@
-"""What an examination says. This module imports no torch."""
+"""The results of an examination. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Verdict(Enum):
-    """How a check ended."""
+    """The result of a check."""
 
     OK = "ok"
     BAD = "not ok"
@@ -32,6 +32,6 @@ class Skip(Exception):
     """Raised by a check that does not apply; the message is its sentence."""
 
 
-def found(good: bool, well: str, ill: str) -> tuple[Verdict, str]:
+def conclude(passed: bool, if_ok: str, if_bad: str) -> tuple[Verdict, str]:
     """The verdict and the sentence that goes with it."""
-    return (Verdict.OK, well) if good else (Verdict.BAD, ill)
+    return (Verdict.OK, if_ok) if passed else (Verdict.BAD, if_bad)

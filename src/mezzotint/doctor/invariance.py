@@ -1,4 +1,4 @@
-"""What must not matter: padding, the other rows of a batch, and the moment at which a seed is used."""
+"""Invariances: to padding, to the other rows of a batch, and to the time at which a seed is used."""
 
 from __future__ import annotations
 
@@ -10,73 +10,73 @@ import torch
 from torch.nn.functional import pad as pad_last
 
 from mezzotint.doctor.checked import ROWS, SEED, CheckedRun
-from mezzotint.doctor.finding import Skip, Verdict, found
+from mezzotint.doctor.finding import Skip, Verdict, conclude
 from mezzotint.types import Canvas, Ending
 
-CLOSE = 1e-9
-"""Relative difference in float64 that rounding can make."""
+TOLERANCE = 1e-9
+"""Relative difference that rounding in float64 can make."""
 
 
 def padding(checked: CheckedRun) -> tuple[Verdict, str]:
-    """What a text costs must not depend on how much padding stands behind it, or on what is in it."""
+    """The NLL of a text must not depend on how much padding follows it, or on the ids in the padding."""
     if checked.run.spec.ending is Ending.FILL:
         raise Skip("this run fills whole canvases, and padding is part of what it predicts")
     packed = checked.canvas(checked.rows())
     width = checked.run.spec.canvas
-    off = _apart(checked.nats(packed), checked.nats(_widened(packed, width, checked.run.spec.vocab)))
-    return found(
-        off <= CLOSE,
+    difference = _difference(checked.nats(packed), checked.nats(_widen(packed, width, checked.run.spec.vocab)))
+    return conclude(
+        difference <= TOLERANCE,
         f"{ROWS} texts cost the same with padding up to {width} positions, whatever ids stand in it",
-        f"padding changes what a text costs, by {off:.1e} of it: something reads positions that are not real",
+        f"padding changes what a text costs, by {difference:.1e} of it: something reads positions that are not real",
     )
 
 
 def batch(checked: CheckedRun) -> tuple[Verdict, str]:
-    """A text's cost and its writing must not depend on which other rows are in its batch."""
+    """The NLL and the sampling of a text must not depend on the other rows of its batch."""
     canvas = checked.canvas(checked.rows())
     alone = [checked.nats(canvas.rows(slice(i, i + 1)))[0] for i in range(ROWS)]
-    off = _apart(checked.nats(canvas), alone)
-    if off > CLOSE:
-        return Verdict.BAD, f"a text costs something else beside other texts than alone, by {off:.1e} of it"
+    difference = _difference(checked.nats(canvas), alone)
+    if difference > TOLERANCE:
+        return Verdict.BAD, f"a text costs something else beside other texts than alone, by {difference:.1e} of it"
     request = checked.request()
-    single = [replace(request, canvas=request.canvas.rows(slice(i, i + 1)), read=None) for i in range(ROWS)]
-    together, apart = checked.written(request), [checked.written(each)[0] for each in single]
-    same = sum(a == b for a, b in zip(together, apart, strict=True))
-    return found(
-        same == ROWS,
+    single_requests = [replace(request, canvas=request.canvas.rows(slice(i, i + 1)), read=None) for i in range(ROWS)]
+    together, one_by_one = checked.sample(request), [checked.sample(each)[0] for each in single_requests]
+    equal = sum(a == b for a, b in zip(together, one_by_one, strict=True))
+    return conclude(
+        equal == ROWS,
         f"{ROWS} texts cost the same, and are written the same, together and one by one (float64)",
-        f"only {same} of {ROWS} texts are written the same together and one by one (float64)",
+        f"only {equal} of {ROWS} texts are written the same together and one by one (float64)",
     )
 
 
 def seed(checked: CheckedRun) -> tuple[Verdict, str]:
     """The same seed gives the same texts, now and after a while; another seed gives others."""
-    first = checked.written(checked.request())
+    first = checked.sample(checked.request())
     torch.rand(7)  # what others draw meanwhile
     np.random.rand(7)
-    if checked.written(checked.request()) != first:
+    if checked.sample(checked.request()) != first:
         return Verdict.BAD, "the same seed gave other texts the second time: something draws from a global generator"
-    if checked.translates:
+    if checked.is_translator:
         return Verdict.OK, "the same seed gives the same texts"
-    other = checked.written(checked.request(seed=SEED + 1))
-    return found(
+    other = checked.sample(checked.request(seed=SEED + 1))
+    return conclude(
         other != first,
         "the same seed gives the same texts, and another one others",
         "another seed gave the same texts: the seed does not reach what is drawn",
     )
 
 
-def _widened(canvas: Canvas, width: int, vocab: int) -> Canvas:
-    """The same texts with `width` positions; everything behind them is ids that mean nothing."""
-    more = (0, width - canvas.ids.shape[1])
-    real = pad_last(canvas.real, more)
+def _widen(canvas: Canvas, width: int, vocab: int) -> Canvas:
+    """The same texts with `width` positions; the padding holds random ids."""
+    extra = (0, width - canvas.ids.shape[1])
+    real = pad_last(canvas.real, extra)
     noise = torch.from_numpy(np.random.default_rng(SEED).integers(vocab, size=tuple(real.shape)))
-    ids = torch.where(real, pad_last(canvas.ids, more), noise)
-    return replace(canvas, ids=ids, real=real, given=pad_last(canvas.given, more))
+    ids = torch.where(real, pad_last(canvas.ids, extra), noise)
+    return replace(canvas, ids=ids, real=real, given=pad_last(canvas.given, extra))
 
 
-def _apart(one: Sequence[float], other: Sequence[float]) -> float:
-    """The greatest relative difference; infinite where something is no number."""
+def _difference(one: Sequence[float], other: Sequence[float]) -> float:
+    """The greatest relative difference; infinite where a value is not finite."""
     a, b = np.array(one), np.array(other)
-    off = np.abs(a - b) / np.maximum(1.0, np.abs(a))
-    return float(off.max()) if np.isfinite(off).all() else float("inf")
+    difference = np.abs(a - b) / np.maximum(1.0, np.abs(a))
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")

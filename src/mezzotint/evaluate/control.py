@@ -1,4 +1,4 @@
-"""Whether texts are what was wanted of them, by an analysis that neither guided nor chose them.
+"""Whether texts satisfy their constraints, by an analysis that neither guided nor chose them.
 
 Success per task as Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §6 and its code count it, always as a mean over all
 texts. Where paper and code differ (length), both stand side by side. Departure: a text that has no analysis, because it
@@ -22,7 +22,7 @@ NEAR = 2
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a text is, as far as somebody can tell; None where it cannot be analysed."""
+    """A text analysed; None for what cannot be told of it."""
 
     words: Sequence[str]
     """Words and punctuation marks."""
@@ -36,43 +36,43 @@ Analyse = Callable[[str], Analysis]
 
 def by_grammar(text: str) -> Analysis:
     """The gold judge of the bundled corpus: the grammar's own analysis; of what it does not derive, the words only."""
-    found = bistro.judge(text).analysis
-    if found is None:
+    analysis = bistro.judge(text).analysis
+    if analysis is None:
         return Analysis(words(text))
-    said = {name: value for name, value in vars(found.fields).items() if value is not None}
-    return Analysis(found.words, said, found.tags, found.spans)
+    fields = {name: value for name, value in vars(analysis.fields).items() if value is not None}
+    return Analysis(analysis.words, fields, analysis.tags, analysis.spans)
 
 
-def successes(wanted: Wanted, found: Analysis, text: str) -> dict[str, float]:
-    """What of everything wanted a text has, 0 or 1 for each task, and `success`, all of them at once.
+def successes(wanted: Wanted, analysis: Analysis, text: str) -> dict[str, float]:
+    """Success of a text at each task that `wanted` sets, 0 or 1, and `success`, at all of them.
 
-    `semantic`: the field is said with this value. `pos`: all words have their part of speech. `tree`: exactly these
+    `semantic`: the field has this value. `pos`: all words have their part of speech. `tree`: exactly these
     labelled brackets; `bracket_f1` beside it. `spans`: every phrase is one of the text's. `length`: exact, and
     `success_near` within two words. `has`, `without`: the words.
     """
-    told: dict[str, bool] = {}
+    outcomes: dict[str, bool] = {}
     if wanted.length is not None:
-        told["length"] = len(found.words) == wanted.length
+        outcomes["length"] = len(analysis.words) == wanted.length
     if wanted.says:
-        told["semantic"] = found.fields is not None and all(found.fields.get(k) == v for k, v in wanted.says)
+        outcomes["semantic"] = analysis.fields is not None and all(analysis.fields.get(k) == v for k, v in wanted.says)
     if wanted.pos:
-        told["pos"] = found.tags is not None and tuple(found.tags) == wanted.pos
+        outcomes["pos"] = analysis.tags is not None and tuple(analysis.tags) == wanted.pos
     if wanted.spans:
-        told["spans"] = found.spans is not None and set(wanted.spans) <= set(found.spans)
+        outcomes["spans"] = analysis.spans is not None and set(wanted.spans) <= set(analysis.spans)
     if wanted.tree is not None:
-        exact = found.spans is not None and Counter(found.spans) == Counter(wanted.tree[1])
-        told["tree"] = exact and len(found.words) == wanted.tree[0]
+        exact = analysis.spans is not None and Counter(analysis.spans) == Counter(wanted.tree[1])
+        outcomes["tree"] = exact and len(analysis.words) == wanted.tree[0]
     if wanted.has:
-        told["has"] = all(occurs(phrase, text) for phrase in wanted.has)
+        outcomes["has"] = all(occurs(phrase, text) for phrase in wanted.has)
     if wanted.without:
-        told["without"] = not any(occurs(phrase, text) for phrase in wanted.without)
-    scores = {name: float(holds) for name, holds in told.items()} | {"success": float(all(told.values()))}
+        outcomes["without"] = not any(occurs(phrase, text) for phrase in wanted.without)
+    scores = {name: float(holds) for name, holds in outcomes.items()} | {"success": float(all(outcomes.values()))}
     if wanted.length is not None:
-        scores["success_near"] = float(abs(len(found.words) - wanted.length) <= NEAR)
+        scores["success_near"] = float(abs(len(analysis.words) - wanted.length) <= NEAR)
     if wanted.tree is not None:
-        scores["bracket_f1"] = bracket_f1(found.spans or (), wanted.tree[1])
+        scores["bracket_f1"] = bracket_f1(analysis.spans or (), wanted.tree[1])
     if wanted.pos:
-        pairs = zip(found.tags or (), wanted.pos, strict=False)
+        pairs = zip(analysis.tags or (), wanted.pos, strict=False)
         scores["pos_words"] = sum(a == b for a, b in pairs) / len(wanted.pos)
     return scores
 
@@ -90,9 +90,10 @@ def control_scores(wanted: Sequence[Wanted], texts: Sequence[str], analyse: Anal
     the texts of one are not independent.
     """
     assert len(wanted) == len(texts), "every text has a target"
-    of_target: dict[Wanted, list[dict[str, float]]] = {}
+    by_target: dict[Wanted, list[dict[str, float]]] = {}
     for target, text in zip(wanted, texts, strict=True):
-        of_target.setdefault(target, []).append(successes(target, analyse(text), text))
-    rows = list(of_target.values())
-    for name in rows[0][0] if rows else ():
-        yield Score.mean(name, [sum(one[name] for one in each) / len(each) for each in rows], f"{len(texts)} texts")
+        by_target.setdefault(target, []).append(successes(target, analyse(text), text))
+    targets = list(by_target.values())
+    for name in targets[0][0] if targets else ():
+        means = [sum(scores[name] for scores in rows) / len(rows) for rows in targets]
+        yield Score.mean(name, means, f"{len(texts)} texts")

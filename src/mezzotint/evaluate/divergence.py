@@ -1,4 +1,4 @@
-"""How far apart two samples of texts are: MAUVE, over what a judge makes of each text.
+"""The divergence of two samples of texts: MAUVE, over a judge's features.
 
 Pillutla et al. 2021, "MAUVE: Measuring the Gap Between Neural Text and Human Text using Divergence Frontiers",
 arXiv:2102.01454, computed by the authors' library mauve-text: vectors of both samples are put into shared clusters, a
@@ -36,25 +36,25 @@ MIXTURES = 25
 
 
 def divergence(texts: Sequence[str], others: Sequence[str], judge: JudgeModel, *, seed: int = 0) -> Score:
-    """mauve[judge], from 0 (nothing in common) to 1 (the same law), of two samples of at least 500 texts each.
+    """mauve[judge], from 0 (nothing in common) to 1 (the same distribution), of two samples of at least 500 texts each.
 
     Neither the order of texts nor which sample is which changes it. The standard error resamples texts with the
     clusters held fixed. Raises UsageError for too few texts.
     """
-    few = min(len(texts), len(others))
-    if few < LEAST:
-        raise UsageError(f"mauve compares samples of at least {LEAST} texts; here one has {few}")
+    n = min(len(texts), len(others))
+    if n < LEAST:
+        raise UsageError(f"mauve compares samples of at least {LEAST} texts; here one has {n}")
     first, second = (judge.features(sample) for sample in sorted([sorted(texts), sorted(others)]))
     compute: Any = import_module("mauve").compute_mauve
     scores, errors = [], []
     for k in range(CLUSTERINGS):
         with _quiet():
-            found = compute(p_features=first, q_features=second, seed=seed + 10 * k)  # which adds up to 5 itself
-        scores.append(float(found.mauve))
-        errors.append(_error(found.p_hist, found.q_hist, (len(first), len(second)), seed))
+            result = compute(p_features=first, q_features=second, seed=seed + 10 * k)  # which adds up to 5 itself
+        scores.append(float(result.mauve))
+        errors.append(_area_stderr(result.p_hist, result.q_hist, (len(first), len(second)), seed))
     spread = f"{CLUSTERINGS} clusterings, {min(scores):.3f} to {max(scores):.3f}"
     note = f"features of judge {tag(judge)}; {spread}"
-    return Score("mauve[judge]", float(np.mean(scores)), float(np.mean(errors)), few, note, tag(judge))
+    return Score("mauve[judge]", float(np.mean(scores)), float(np.mean(errors)), n, note, tag(judge))
 
 
 def area(p: Numbers, q: Numbers) -> Numbers:
@@ -65,7 +65,7 @@ def area(p: Numbers, q: Numbers) -> Numbers:
     weights = np.linspace(1e-6, 1 - 1e-6, MIXTURES)[:, None]
     p, q = p[..., None, :], q[..., None, :]
     mixed = weights * p + (1 - weights) * q
-    x, y = (_closed(np.exp(-SCALING * _kl(side, mixed)), *ends) for side, ends in ((q, (1.0, 0.0)), (p, (0.0, 1.0))))
+    x, y = (_with_ends(np.exp(-SCALING * _kl(side, mixed)), *ends) for side, ends in ((q, (1.0, 0.0)), (p, (0.0, 1.0))))
     return np.asarray(-(np.diff(x) * (y[..., 1:] + y[..., :-1]) / 2).sum(-1))
 
 
@@ -75,28 +75,28 @@ def _kl(p: Numbers, r: Numbers) -> Numbers:
     return np.asarray((p * np.log(ratio)).sum(-1))
 
 
-def _closed(curve: Numbers, first: float, last: float) -> Numbers:
+def _with_ends(curve: Numbers, first: float, last: float) -> Numbers:
     """The curve (..., n) with its two end points."""
     end = np.ones_like(curve[..., :1])
     return np.concatenate([first * end, curve, last * end], axis=-1)
 
 
-def _error(p: Numbers, q: Numbers, sizes: tuple[int, int], seed: int) -> float:
+def _area_stderr(p: Numbers, q: Numbers, sizes: tuple[int, int], seed: int) -> float:
     """Standard error of the area where the texts behind histograms p and q are drawn anew, `sizes` of them."""
     rng = np.random.default_rng(seed)
-    drawn = [rng.multinomial(n, hist, size=DRAWS) / n for n, hist in zip(sizes, (p, q), strict=True)]
-    return float(area(*drawn).std(ddof=1))
+    resamples = [rng.multinomial(n, hist, size=DRAWS) / n for n, hist in zip(sizes, (p, q), strict=True)]
+    return float(area(*resamples).std(ddof=1))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Standard error closed to the process: below Python, k-means warns each time that it would like more texts."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    original, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(devnull)

@@ -1,4 +1,4 @@
-"""How varied texts are, and how much they repeat themselves, each other, and what a system was trained on.
+"""How varied texts are, and how much they repeat themselves, each other, and the training texts.
 
 Perplexity flatters whoever repeats, so none of these numbers stands alone, and each is only read beside the same
 number of the held-out data, over *as many texts*: distinct_2, self_bleu and duplicates all move with the size of the
@@ -25,31 +25,31 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 class TrainingText:
-    """The words of the training texts, ready to say what a sample took from them. Built once, asked often."""
+    """An index of the words and trigrams of the training texts, for what a sample copies from them."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._ids: dict[str, int] = {}
         flat, lines = array("q"), []
         for text in texts:
-            found = words(text)
-            flat.extend(self._ids.setdefault(word, len(self._ids) + 1) for word in found)
+            text_words = words(text)
+            flat.extend(self._ids.setdefault(word, len(self._ids) + 1) for word in text_words)
             flat.append(0)
-            lines.append(f" {' '.join(found)} ")
+            lines.append(f" {' '.join(text_words)} ")
         self._text = "\n".join(lines)
         self._trigrams = np.unique(_trigrams(np.array(flat, dtype=np.int64)))
 
-    def seen(self, found: Sequence[str]) -> int:
-        """How many of the len(found) - 2 trigrams of these words stand in a training text.
+    def count_seen(self, text_words: Sequence[str]) -> int:
+        """How many of the len(text_words) - 2 trigrams of these words occur in a training text.
 
         Trigrams are compared by a 64-bit hash: a false match among ten million is a matter of one in 10^12.
         """
-        codes = _trigrams(np.array([self._ids.get(word, 0) for word in found], dtype=np.int64))
+        codes = _trigrams(np.array([self._ids.get(word, 0) for word in text_words], dtype=np.int64))
         return int((np.searchsorted(self._trigrams, codes, "right") > np.searchsorted(self._trigrams, codes)).sum())
 
-    def holds(self, found: Sequence[str]) -> bool:
+    def contains(self, text_words: Sequence[str]) -> bool:
         """Whether these words stand, one after another, inside one training text."""
-        known = self.seen(found) == max(0, len(found) - 2)
-        return known and f" {' '.join(found)} " in self._text
+        known = self.count_seen(text_words) == max(0, len(text_words) - 2)
+        return known and f" {' '.join(text_words)} " in self._text
 
 
 def diversity(texts: Sequence[str], training: TrainingText | None = None, *, seed: int = 0) -> Iterator[Score]:
@@ -74,7 +74,7 @@ def diversity(texts: Sequence[str], training: TrainingText | None = None, *, see
 
 def entropies(split: Sequence[Sequence[str]]) -> Numbers:
     """(n,) nats: the entropy of the histogram of words inside each text; 0 for a text without words."""
-    return np.array([_entropy(Counter(found)) for found in split])
+    return np.array([_entropy(Counter(text_words)) for text_words in split])
 
 
 def entropy_words(split: Sequence[Sequence[str]]) -> Score:
@@ -88,15 +88,15 @@ def entropy_words(split: Sequence[Sequence[str]]) -> Score:
 
 def distinct_2(split: Sequence[Sequence[str]]) -> Score:
     """Distinct bigrams over bigrams of the whole sample (Li et al. 2016); bigrams do not cross texts."""
-    grams = [_ngrams(found, 2) for found in split]
-    holders = Counter(gram for here in grams for gram in set(here))
-    total = np.array([len(here) for here in grams])
-    alone = np.array([sum(holders[gram] == 1 for gram in set(here)) for here in grams])
-    rest = total.sum() - total
+    grams = [_ngrams(text_words, 2) for text_words in split]
+    holders = Counter(gram for text_grams in grams for gram in set(text_grams))
+    total = np.array([len(text_grams) for text_grams in grams])
+    unique = np.array([sum(holders[gram] == 1 for gram in set(text_grams)) for text_grams in grams])
+    others = total.sum() - total
     if not total.sum():
         return Score("distinct_2", float("nan"), None, len(split), "no text has two words")
-    without = (len(holders) - alone) / np.where(rest, rest, np.nan)
-    return Score("distinct_2", len(holders) / int(total.sum()), jackknife_stderr(without), len(split))
+    without_one = (len(holders) - unique) / np.where(others, others, np.nan)
+    return Score("distinct_2", len(holders) / int(total.sum()), jackknife_stderr(without_one), len(split))
 
 
 def self_bleu(split: Sequence[Sequence[str]], *, seed: int = 0) -> Score:
@@ -125,12 +125,12 @@ def rep_4(split: Sequence[Sequence[str]]) -> Score:
     grams = [_ngrams(found, 4) for found in split if len(found) >= 4]
     short = len(split) - len(grams)
     note = f"{short} of {len(split)} texts have fewer than four words" if short else ""
-    return Score.mean("rep_4", [1 - len(set(here)) / len(here) for here in grams], note)
+    return Score.mean("rep_4", [1 - len(set(text_grams)) / len(text_grams) for text_grams in grams], note)
 
 
 def lengths(split: Sequence[Sequence[str]], *, seed: int = 0) -> Iterator[Score]:
     """Mean and median number of words of a text."""
-    counts = np.array([len(found) for found in split], dtype=np.float64)
+    counts = np.array([len(text_words) for text_words in split], dtype=np.float64)
     yield Score.mean("words_mean", counts)
     stderr = bootstrap_stderr(counts, np.median, seed=seed)
     yield Score("words_median", float(np.median(counts)), stderr, len(split))
@@ -138,16 +138,16 @@ def lengths(split: Sequence[Sequence[str]], *, seed: int = 0) -> Iterator[Score]
 
 def duplicates(texts: Sequence[str]) -> Score:
     """Share of texts equal, character by character, to an earlier text of the sample."""
-    times, n = Counter(texts), len(texts)
-    alone = np.array([times[text] == 1 for text in texts])
-    without = 1 - (len(times) - alone) / (n - 1) if n > 1 else alone
-    return Score("duplicates", 1 - len(times) / n, jackknife_stderr(without), n)
+    counts, n = Counter(texts), len(texts)
+    is_unique = np.array([counts[text] == 1 for text in texts])
+    without_one = 1 - (len(counts) - is_unique) / (n - 1) if n > 1 else is_unique
+    return Score("duplicates", 1 - len(counts) / n, jackknife_stderr(without_one), n)
 
 
 def unseen_trigrams(split: Sequence[Sequence[str]], training: TrainingText, *, seed: int = 0) -> Score:
     """Share of the sample's word trigrams that stand in no training text; trigrams do not cross texts."""
-    total = np.array([max(0, len(found) - 2) for found in split])
-    seen = np.array([training.seen(found) for found in split])
+    total = np.array([max(0, len(text_words) - 2) for text_words in split])
+    seen = np.array([training.count_seen(text_words) for text_words in split])
     note = "" if total.sum() else "no text has three words"
     return Score.ratio("unseen_trigrams", total - seen, total, note, seed=seed)
 
@@ -157,11 +157,11 @@ def copied(split: Sequence[Sequence[str]], training: TrainingText) -> Score:
 
     Held-out texts of a small world do so too: the data's own value is the one to compare with.
     """
-    return Score.mean("copied", [bool(found) and training.holds(found) for found in split])
+    return Score.mean("copied", [bool(text_words) and training.contains(text_words) for text_words in split])
 
 
-def _ngrams(found: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return list(zip(*(found[i:] for i in range(n)), strict=False))
+def _ngrams(text_words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return list(zip(*(text_words[i:] for i in range(n)), strict=False))
 
 
 def _entropy(histogram: Counter[str]) -> float:
@@ -171,6 +171,6 @@ def _entropy(histogram: Counter[str]) -> float:
 
 def _trigrams(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Hashes of the runs of three ids without a 0, which parts texts and stands for an unknown word."""
-    kept = (ids[:-2] > 0) & (ids[1:-1] > 0) & (ids[2:] > 0)
+    is_trigram = (ids[:-2] > 0) & (ids[1:-1] > 0) & (ids[2:] > 0)
     wide = ids.astype(np.uint64)
-    return np.asarray(((wide[:-2] * _MIX + wide[1:-1]) * _MIX + wide[2:])[kept], dtype=np.uint64)
+    return np.asarray(((wide[:-2] * _MIX + wide[1:-1]) * _MIX + wide[2:])[is_trigram], dtype=np.uint64)

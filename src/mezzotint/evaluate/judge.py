@@ -1,4 +1,4 @@
-"""What a judge is: an autoregressive run of ours that says how surprising a text is.
+"""The interface of a judge: an autoregressive run of ours that scores texts.
 
 A judge is trained once on the train split of a corpus with another seed, and never scores itself. It reads text and
 tokenizes it with its own tokenizer, so systems with different tokenizers can be compared. Numbers of two judges
@@ -7,9 +7,7 @@ cannot, so every score names its judge: the run's name and the first 8 digits of
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +17,7 @@ from mezzotint.evaluate.table import Numbers
 
 
 class JudgeModel(Protocol):
-    """All that a score needs of a judge."""
+    """What a score needs of a judge."""
 
     @property
     def name(self) -> str:
@@ -41,17 +39,11 @@ class JudgeModel(Protocol):
 
 
 def tag(judge: JudgeModel) -> str:
-    """How a judge is named in a score: name and weights."""
+    """The name of a judge in a score: its run's and its weights'."""
     return f"{judge.name} {judge.sha8}"
 
 
-def weights_sha8(weights: Path) -> str:
-    """The first 8 hexadecimal digits of a file's sha256."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
-
-
-def judged(texts: Sequence[str], judge: JudgeModel) -> Numbers:
+def nll_and_tokens(texts: Sequence[str], judge: JudgeModel) -> Numbers:
     """(n, 2): summed nats, and number of judge tokens with the end symbol, of each text."""
     costs = judge.token_nll(texts)
     assert len(costs) == len(texts), "a judge answers for every text"

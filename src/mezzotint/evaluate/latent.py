@@ -20,15 +20,15 @@ from mezzotint.rng import Rng
 from mezzotint.space.latent import draw, log_normal, log_prior
 from mezzotint.types import Canvas, Latent, Posterior
 
-ACTIVE = 0.01
+ACTIVE_VARIANCE = 0.01
 """The variance over texts from which a dimension of the means counts as in use."""
-ROWS = 512
+BATCH_ROWS = 512
 """Posteriors that are held against all others at once."""
-LEAST = 0.1
+MIN_NATS = 0.1
 """Nats about a text below which its latent says nothing."""
-FEWEST = 20
+MIN_TEXTS = 20
 """Different texts without which nothing can be said of that."""
-SLACK = 2.0
+CAP_MARGIN = 2.0
 """Nats below its cap from which the estimate of information falls short of it by more and more."""
 
 
@@ -56,32 +56,32 @@ def log_weights(system: Latent, batch: Canvas, draws: int, seed: int) -> tuple[T
 
 def importance(weights: Tensor, symbols: Numbers) -> Score:
     """Nats per token of the bound by all S draws of log weights (n, S), with its values at fewer in the note."""
-    most = weights.shape[1]
-    fewer = [s for s in (1, 10, 100, 1000) if s < most]
+    draws = weights.shape[1]
+    fewer = [s for s in (1, 10, 100, 1000) if s < draws]
     curve = [f"{s}: {float(importance_bound(weights[:, :s]).sum() / symbols.sum()):.3f}" for s in fewer]
     note = "; ".join(
-        [f"upper bound, importance-weighted, under the standard normal prior, {most} draws a text", *curve]
+        [f"upper bound, importance-weighted, under the standard normal prior, {draws} draws a text", *curve]
     )
     return Score.ratio("importance_nats_per_token", importance_bound(weights).numpy(), symbols, note)
 
 
-def of_posteriors(q: Posterior, seed: int, distinct: int | None = None) -> Iterator[Score]:
+def posterior_scores(q: Posterior, seed: int, distinct: int | None = None) -> Iterator[Score]:
     """Divergence, mutual information and active units of M texts' posteriors, so many of the texts different (all)."""
     kl = divergence(q).sum(1)
-    least, most = mutual_information(q, Rng(seed, range(len(q.mean))))
-    used = active(q)
+    lower, upper = mutual_information(q, Rng(seed, range(len(q.mean))))
+    units = active_units(q)
     cap = log(len(q.mean))
     yield Score.mean("divergence_nats", kl.numpy(), "nats a text, from its posterior to the standard normal")
-    about = [f"nats, a lower bound; no more than {cap:.2f}, the logarithm of the number of texts, can be found"]
-    if float(least.mean()) > cap - SLACK:
-        about.append("so near to that it falls well short of what the latents say")
-    about += alarm(float(least.mean()), used, len(kl) if distinct is None else distinct)
-    yield Score.mean("mutual_information", least.numpy(), "; ".join(about))
+    notes = [f"nats, a lower bound; no more than {cap:.2f}, the logarithm of the number of texts, can be found"]
+    if float(lower.mean()) > cap - CAP_MARGIN:
+        notes.append("so near to that it falls well short of what the latents say")
+    notes += collapse_warning(float(lower.mean()), units, len(kl) if distinct is None else distinct)
+    yield Score.mean("mutual_information", lower.numpy(), "; ".join(notes))
     # What latents say of their texts is a part of the divergence.
-    upper, what = (most, "own posterior left out") if most.mean() < kl.mean() else (kl, "the divergence")
-    yield Score.mean("mutual_information_upper", upper.numpy(), f"nats, an upper bound: {what}")
-    spread = f"of {q.mean.shape[1]} dimensions, whose means vary by {ACTIVE} or more"
-    yield Score("active_units", float(used), None, len(kl), spread)
+    tighter, kind = (upper, "own posterior left out") if upper.mean() < kl.mean() else (kl, "the divergence")
+    yield Score.mean("mutual_information_upper", tighter.numpy(), f"nats, an upper bound: {kind}")
+    note = f"of {q.mean.shape[1]} dimensions, whose means vary by {ACTIVE_VARIANCE} or more"
+    yield Score("active_units", float(units), None, len(kl), note)
 
 
 def mutual_information(q: Posterior, rng: Rng) -> tuple[Tensor, Tensor]:
@@ -96,29 +96,29 @@ def mutual_information(q: Posterior, rng: Rng) -> tuple[Tensor, Tensor]:
     # sum over dimensions of (z - mean)^2 / variance, multiplied out, against every posterior
     constant = (q.logvar + q.mean**2 * precision).sum(1)
     every, others = [], []
-    for at in torch.arange(len(z)).split(ROWS):
-        part = z[at]
-        against = -0.5 * (part**2 @ precision.T - 2 * part @ (q.mean * precision).T + constant)
-        every.append(torch.logsumexp(against, dim=1))
-        against[torch.arange(len(at)), at] = -inf
-        others.append(torch.logsumexp(against, dim=1))
+    for rows in torch.arange(len(z)).split(BATCH_ROWS):
+        part = z[rows]
+        log_q = -0.5 * (part**2 @ precision.T - 2 * part @ (q.mean * precision).T + constant)
+        every.append(torch.logsumexp(log_q, dim=1))
+        log_q[torch.arange(len(rows)), rows] = -inf
+        others.append(torch.logsumexp(log_q, dim=1))
     own = -0.5 * (q.logvar + (z - q.mean) ** 2 * precision).sum(1)
     return own - torch.cat(every) + log(len(z)), own - torch.cat(others) + log(max(1, len(z) - 1))
 
 
-def active(q: Posterior) -> int:
+def active_units(q: Posterior) -> int:
     """How many dimensions of the means vary over the texts.
 
     Departure: the authors' code takes the mean over some texts and the deviations from it over others.
     """
-    return int((q.mean.var(dim=0, correction=0) >= ACTIVE).sum())
+    return int((q.mean.var(dim=0, correction=0) >= ACTIVE_VARIANCE).sum())
 
 
-def alarm(information: float, used: int, distinct: int) -> list[str]:
+def collapse_warning(information: float, units: int, distinct: int) -> list[str]:
     """A sentence where the latents say nothing of their texts, or where too few of these differ; else none."""
-    if used and information >= LEAST:
+    if units and information >= MIN_NATS:
         return []
-    if distinct < FEWEST:
+    if distinct < MIN_TEXTS:
         return [f"{distinct} different texts are too few to tell whether the posterior has collapsed"]
     advice = "train longer, with more free bits or a smaller beta"
     return [f"THE POSTERIOR HAS COLLAPSED: latents say {information:.2f} nats of their texts; {advice}"]

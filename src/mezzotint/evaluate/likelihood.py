@@ -20,12 +20,12 @@ from mezzotint.types import Canvas, System
 @torch.no_grad()
 def costs(system: System, batches: Iterable[Canvas], draws: int, seed: int) -> Numbers:
     """(n, draws) nats: draws of each row's bound, every row with streams of its own."""
-    found = []
+    parts = []
     for batch in batches:
         index = batch.index.tolist()
-        drawn = [system.nll(batch, Rng(seed, index).at(f"bound/{d}")).cpu() for d in range(draws)]
-        found.append(torch.stack(drawn, dim=1).double().numpy())
-    return np.concatenate(found)
+        nats = [system.nll(batch, Rng(seed, index).at(f"bound/{d}")).cpu() for d in range(draws)]
+        parts.append(torch.stack(nats, dim=1).double().numpy())
+    return np.concatenate(parts)
 
 
 def likelihood(nats: Numbers, symbols: Numbers, characters: Numbers, note: str) -> Iterator[Score]:

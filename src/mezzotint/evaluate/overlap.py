@@ -25,26 +25,27 @@ def overlap(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Iterat
     yield bleu("bleu_lower", texts, references, lowercase=True)
     yield _chrf(texts, references)
     yield from _rouge(texts, references)
-    said = [len(text.split()) for text in texts]
-    lengths = [[len(one.split()) for one in theirs] for theirs in references]
-    meant = [min(theirs, key=lambda n: (abs(n - own), n)) for own, theirs in zip(said, lengths, strict=True)]
-    yield Score.ratio("length_ratio", said, meant, "words of the texts ÷ words of the references")
-    yield Score.mean("exact_match", [float(text in theirs) for text, theirs in zip(texts, references, strict=True)])
+    lengths = [len(text.split()) for text in texts]
+    reference_lengths = [[len(reference.split()) for reference in each] for each in references]
+    pairs = zip(lengths, reference_lengths, strict=True)
+    nearest = [min(each, key=lambda n: (abs(n - length), n)) for length, each in pairs]
+    yield Score.ratio("length_ratio", lengths, nearest, "words of the texts ÷ words of the references")
+    yield Score.mean("exact_match", [float(text in each) for text, each in zip(texts, references, strict=True)])
 
 
-def bleu(name: str, texts: Sequence[str], references: Sequence[Sequence[str]], **how: Any) -> Score:
+def bleu(name: str, texts: Sequence[str], references: Sequence[Sequence[str]], **options: Any) -> Score:
     """Corpus BLEU of sacrebleu (Post 2018), with its bootstrap standard error over texts."""
-    made: Any = import_module("sacrebleu.metrics.bleu").BLEU
-    metric, single = made(**how), made(**how, effective_order=True)
+    BLEU: Any = import_module("sacrebleu.metrics.bleu").BLEU
+    metric, single = BLEU(**options), BLEU(**options, effective_order=True)
     value = metric.corpus_score(list(texts), _streams(references)).score
-    counted = [single.sentence_score(text, list(theirs)) for text, theirs in zip(texts, references, strict=True)]
-    rows = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in counted], dtype=np.float64)
+    sentences = [single.sentence_score(text, list(each)) for text, each in zip(texts, references, strict=True)]
+    rows = np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in sentences], dtype=np.float64)
 
-    def of(rows: Numbers) -> float:
-        whole = rows.sum(axis=0).astype(int).tolist()
-        return float(made.compute_bleu(whole[:4], whole[4:8], whole[8], whole[9]).score)
+    def score_of(rows: Numbers) -> float:
+        totals = rows.sum(axis=0).astype(int).tolist()
+        return float(BLEU.compute_bleu(totals[:4], totals[4:8], totals[8], totals[9]).score)
 
-    return Score(name, float(value), bootstrap_stderr(rows, of), len(texts), str(metric.get_signature()))
+    return Score(name, float(value), bootstrap_stderr(rows, score_of), len(texts), str(metric.get_signature()))
 
 
 def _streams(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
@@ -64,6 +65,6 @@ def _rouge(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Iterato
         yield from (Score(name, float("nan"), None, 0, missing) for name in ROUGES)
         return
     scorer: Any = import_module("rouge_score.rouge_scorer").RougeScorer(list(ROUGES.values()), use_stemmer=True)
-    found = [scorer.score_multi(theirs, text) for text, theirs in zip(texts, references, strict=True)]
-    for name, theirs in ROUGES.items():
-        yield Score.mean(name, [one[theirs].fmeasure for one in found], "F1, with Porter's stemmer")
+    results = [scorer.score_multi(each, text) for text, each in zip(texts, references, strict=True)]
+    for name, kind in ROUGES.items():
+        yield Score.mean(name, [result[kind].fmeasure for result in results], "F1, with Porter's stemmer")

@@ -67,15 +67,15 @@ def resampled(rows: Numbers, statistic: Callable[[Numbers], ArrayLike], *, seed:
 
 
 def bootstrap_stderr(
-    values: ArrayLike, statistic: Callable[[Numbers], ArrayLike] = np.mean, *, seed: int = 0, draws: int = DRAWS
+    values: ArrayLike, statistic: Callable[[Numbers], ArrayLike] = np.mean, *, seed: int = 0
 ) -> float | None:
     """Standard error of a statistic of n independent rows; None for fewer than two rows or where it is undefined."""
     rows = np.asarray(values, dtype=np.float64)
     if len(rows) < 2:
         return None
-    found = resampled(rows, statistic, seed=seed, draws=draws)
-    found = found[np.isfinite(found)]
-    return float(found.std(ddof=1)) if found.size > 1 else None
+    estimates = resampled(rows, statistic, seed=seed)
+    finite = estimates[np.isfinite(estimates)]
+    return float(finite.std(ddof=1)) if finite.size > 1 else None
 
 
 def jackknife_stderr(without_one: ArrayLike) -> float | None:
@@ -155,13 +155,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _notes(columns: Columns) -> list[str]:
-    said: dict[tuple[str, str], list[str]] = {}
+    columns_by_note: dict[tuple[str, str], list[str]] = {}
     for column, scores in columns.items():
         for score in scores:
             if score.note:
-                said.setdefault((score.name, score.note), []).append(column)
-    return [f"  {name}{_whose(where, columns)}: {note}" for (name, note), where in said.items()]
+                columns_by_note.setdefault((score.name, score.note), []).append(column)
+    return [f"  {name}{_whose(owners, columns)}: {note}" for (name, note), owners in columns_by_note.items()]
 
 
-def _whose(where: Sequence[str], columns: Columns) -> str:
-    return "" if len(where) == len(columns) else f" ({', '.join(where)})"
+def _whose(owners: Sequence[str], columns: Columns) -> str:
+    return "" if len(owners) == len(columns) else f" ({', '.join(owners)})"

@@ -39,44 +39,44 @@ def smoothness(walks: Sequence[Sequence[str]]) -> Iterator[Score]:
     for walk in walks:
         split = [words(text) for text in walk]
         steps = [edits(a, b) for a, b in pairwise(split)]
-        if whole := edits(split[0], split[-1]):
-            straight.append(whole / sum(steps))
+        if distance := edits(split[0], split[-1]):
+            straight.append(distance / sum(steps))
             longest.append(max(steps) / sum(steps))
     points = len(walks[0]) if walks else 0
-    left_out = f"; {len(walks) - len(straight)} of {len(walks)} walks end where they began and are left out"
-    more = left_out if len(straight) < len(walks) else ""
-    about = f"edits of words from end to end ÷ those of all steps, {points} points a walk; 1 is straight"
-    yield Score.mean("interpolation_smoothness", straight, about + more)
-    about = f"share of a walk's edits in its longest step; {1 / max(1, points - 1):.2f} if all are alike"
-    yield Score.mean("longest_step", longest, about + more)
+    exclusion = f"; {len(walks) - len(straight)} of {len(walks)} walks end where they began and are left out"
+    excluded = exclusion if len(straight) < len(walks) else ""
+    note = f"edits of words from end to end ÷ those of all steps, {points} points a walk; 1 is straight"
+    yield Score.mean("interpolation_smoothness", straight, note + excluded)
+    note = f"share of a walk's edits in its longest step; {1 / max(1, points - 1):.2f} if all are alike"
+    yield Score.mean("longest_step", longest, note + excluded)
 
 
-def drawn(walk: Sequence[str]) -> list[dict[str, Any]]:
-    """A walk to be drawn: of each text its pieces, each with the words' membership in the first text and the last, and
-    how many edits of words it is from them."""
+def with_distances(walk: Sequence[str]) -> list[dict[str, Any]]:
+    """A walk as reports draw it: of each text its pieces, each with whether its word is in the first text and the last,
+    and the edits of words from either."""
     split = [words(text) for text in walk]
     first, last = set(split[0]), set(split[-1])
     return [
         {
             "pieces": [{"text": p, "first": p.strip() in first, "last": p.strip() in last} for p in pieces(text)],
-            "from_first": edits(split[0], found),
-            "from_last": edits(found, split[-1]),
+            "from_first": edits(split[0], text_words),
+            "from_last": edits(text_words, split[-1]),
         }
-        for text, found in zip(walk, split, strict=True)
+        for text, text_words in zip(walk, split, strict=True)
     ]
 
 
 def pieces(text: str) -> list[str]:
     """The words of a text, each with the white space before it; what is after the last belongs to the last."""
-    starts, place = [], 0
+    starts, position = [], 0
     for word in words(text):
-        place = text.index(word, place) + len(word)
-        starts.append(place)
+        position = text.index(word, position) + len(word)
+        starts.append(position)
     ends = [*starts[:-1], len(text)] if starts else []
     return [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def pairs(count: int, most: int) -> list[tuple[int, int]]:
+def pairs(count: int, limit: int) -> list[tuple[int, int]]:
     """At most so many pairs of places in a list of `count`, none twice, by a fixed shuffle."""
     order = np.random.default_rng(1).permutation(count).tolist()
-    return [(order[2 * i], order[2 * i + 1]) for i in range(min(most, count // 2))]
+    return [(order[2 * i], order[2 * i + 1]) for i in range(min(limit, count // 2))]

@@ -16,6 +16,7 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from mezzotint.spec.metrics import CHARTED
 from mezzotint.training.charts import Chart, Line
 from mezzotint.training.folder import CONFIG, LOG, RESULTS, SAMPLES, WALKS
 
@@ -26,8 +27,6 @@ Record: TypeAlias = "Mapping[str, Json]"
 FILM = "film.json"
 POINTS = 400
 """A curve has at most so many points; more log lines are averaged in groups of equal number."""
-DRAWN = ("judge_nll", "entropy_words", "unseen_trigrams", "valid_share")
-"""The scores of a curve that get a chart: those that do not move with the size of the sample."""
 MINUTE, HOUR = 60, 3600
 
 
@@ -98,9 +97,9 @@ def loss_charts(log: Sequence[Record]) -> list[Chart]:
 
 
 def quality_charts(evidence: Evidence) -> list[Chart]:
-    """Scores against network evaluations, beside the data's own: those of `DRAWN`, or all where it has none of them."""
+    """Scores against network evaluations, beside the data's own: those of `CHARTED`, or all where it has none."""
     names = measured(evidence.curve)
-    return [_quality_chart(evidence, name) for name in [n for n in DRAWN if n in names] or names]
+    return [_quality_chart(evidence, name) for name in [n for n in CHARTED if n in names] or names]
 
 
 def walk_chart(walk: Sequence[Record]) -> Chart | None:

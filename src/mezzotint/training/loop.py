@@ -124,7 +124,7 @@ class Trainer:
         saved_at = time.monotonic()
         while self.fraction < 1:
             before, began = self.fraction, time.monotonic()
-            meter.add(self._update(batches))
+            meter.add(self.update(batches))
             now = time.monotonic()
             # Clocks differ, and what follows has to be the same everywhere.
             seconds, report_due, save_due = self.team.broadcast(
@@ -160,7 +160,7 @@ class Trainer:
             return self.spec.lr * max(fraction / self.spec.warmup, 0.02)
         return self.spec.lr * max(1 - fraction, 1e-3) / (1 - self.spec.warmup)
 
-    def _update(self, batches: Batches) -> list[Loss]:
+    def update(self, batches: Batches) -> list[Loss]:
         """One step of every player; returns each one's loss, summed over all parts of the batch."""
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
         self.lr_scales = self.system.schedule(self.fraction) if isinstance(self.system, Scheduled) else {}

@@ -7,12 +7,13 @@ says what would make it. The page loads nothing and runs nothing, and says so to
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import hexdigits
 
 from mezzotint.errors import RunError
+from mezzotint.spec.metrics import METRICS
 from mezzotint.training.charts import Chart, svg
 from mezzotint.training.evidence import (
     Evidence,
@@ -33,27 +34,6 @@ from mezzotint.training.strips import film, walks
 
 TEXTS = 8
 """So many texts are shown of each sample, the first ones."""
-
-MEANINGS: Mapping[str, str] = {
-    "bound_nats_per_token": "how surprising held-out text is, at most: nats a token",
-    "bound_bits_per_char": "the same, bits a character",
-    "judge_nll": "how surprising to the judge: nats a judge token",
-    "judge_nll_matched": "judge NLL at the data's own word entropy",
-    "mauve[judge]": "likeness of all texts to held-out ones, 0 to 1, as the judge sees them",
-    "perplexity": "e to the power of judge NLL",
-    "entropy_words": "variety of the words inside a text: nats",
-    "distinct_2": "distinct word pairs over word pairs of the sample",
-    "self_bleu": "how alike the texts are, 0 to 100",
-    "rep_4": "share of runs of four words that their text said before",
-    "words_mean": "words a text, mean",
-    "words_median": "words a text, median",
-    "duplicates": "share of texts equal to an earlier one",
-    "interpolation_smoothness": "how straight walks between texts are, 0 to 1",
-    "longest_step": "share of a walk's changes in its longest step",
-    "unseen_trigrams": "share of runs of three words that no training text has",
-    "copied": "share of texts that stand word for word in a training text",
-    "valid_share": "share of texts that the grammar accepts",
-}
 
 
 def report(folder: Path) -> Path:
@@ -188,7 +168,10 @@ def _scores(run: Evidence) -> str:
     by_place = {(score["name"], column(score)): score for score in run.scores}
     names = dict.fromkeys(score["name"] for score in run.scores)
     cells = [[_score(by_place.get((name, whose))) for whose in columns] for name in names]
-    rows = [[words(n), *row, escape(MEANINGS.get(n, ""))] for n, row in zip(names, cells, strict=True)]
+    rows = [
+        [words(n), *row, escape(METRICS[n].meaning if n in METRICS else "")]
+        for n, row in zip(names, cells, strict=True)
+    ]
     return table(["", *map(escape, columns), "what it is"], rows) + _notes(run.scores)
 
 

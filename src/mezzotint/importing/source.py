@@ -15,9 +15,9 @@ MODEL = files.MODEL
 INDEX = files.INDEX
 ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
-LARGEST = 16 << 20
+MAX_BYTES = 16 << 20
 """Bytes of a JSON file or of a pickle without its tensors; real ones have a few million at most."""
-LONGEST = 120
+MAX_NAME = 120
 """Characters of a name that are shown."""
 
 
@@ -36,7 +36,7 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """Of all files of weights."""
+        """Size of all files of weights."""
         return sum(path.stat().st_size for path in self.weights)
 
 
@@ -49,51 +49,51 @@ def check_source(path: str | Path, tokenizer: str | Path | None = None) -> Sourc
     config = read_object(folder / files.CONFIG) if (folder / files.CONFIG).exists() else None
     if config is not None and {"format", "system", "spec"} <= config.keys():
         raise RunError(f"{folder} is a run already, and needs no import; `mezzotint sample {folder}` writes with it")
-    weights = _of_folder(path) if path.is_dir() else (path,)
-    beside = folder / files.TOKENIZER
+    weights = _weight_files(path) if path.is_dir() else (path,)
+    tokenizer_path = folder / files.TOKENIZER
     if tokenizer is not None:
-        beside = tokenizer_file(tokenizer)
-    return Source(path, weights, _is_pickled(weights), config, beside if beside.exists() else None)
+        tokenizer_path = tokenizer_file(tokenizer)
+    return Source(path, weights, _is_pickled(weights), config, tokenizer_path if tokenizer_path.exists() else None)
 
 
 def tokenizer_file(path: str | Path) -> Path:
     """The tokenizer.json that a file or folder means; RunError where there is none."""
     path = Path(path)
-    found = path / files.TOKENIZER if path.is_dir() else path
-    if not found.is_file():
+    file = path / files.TOKENIZER if path.is_dir() else path
+    if not file.is_file():
         raise RunError(f"there is no tokenizer at {path}; name a tokenizer.json of Hugging Face, or its folder")
-    return found
+    return file
 
 
 def read_object(path: Path) -> Mapping[str, Any]:
     """The object in a JSON file from elsewhere; RunError if it holds anything else."""
     try:
-        if path.stat().st_size > LARGEST:
+        if path.stat().st_size > MAX_BYTES:
             raise RunError(f"{path} is too large for what it should be")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise RunError(f"{path} cannot be read: {e.strerror}") from None
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise RunError(f"{path} is damaged; expected JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise RunError(f"{path} is no object of settings; expected a JSON object")
-    return found
+    return value
 
 
-def shown(name: object) -> str:
+def printable(name: object) -> str:
     """A name out of a file, safe to print: nothing that a terminal would obey, and not too much of it."""
     text = str(name)
     text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+    return text if len(text) <= MAX_NAME else text[:MAX_NAME] + "…"
 
 
-def _of_folder(folder: Path) -> tuple[Path, ...]:
+def _weight_files(folder: Path) -> tuple[Path, ...]:
     if (folder / INDEX).exists():
         return _shards(folder)
     if (folder / MODEL).exists():
         return (folder / MODEL,)
     others = sorted(p.name for p in folder.iterdir() if p.suffix in (".ckpt", ".safetensors", ".pt", ".bin"))
-    named = f"name one of its files: {', '.join(map(shown, others[:5]))}" if others else "it holds no weights"
+    named = f"name one of its files: {', '.join(map(printable, others[:5]))}" if others else "it holds no weights"
     raise RunError(f"{folder} has no {MODEL}; {named}")
 
 
@@ -102,11 +102,11 @@ def _shards(folder: Path) -> tuple[Path, ...]:
     names = read_object(folder / INDEX).get("weight_map")
     if not isinstance(names, dict) or not names or not all(_is_plain(name) for name in names.values()):
         raise RunError(f"{folder / INDEX} is damaged; its weight_map should name .safetensors files of this folder")
-    found = tuple(folder / name for name in sorted(set(names.values())))
-    for path in found:
+    shards = tuple(folder / name for name in sorted(set(names.values())))
+    for path in shards:
         if not path.is_file():
             raise RunError(f"{path} is missing; {INDEX} lists it")
-    return found
+    return shards
 
 
 def _is_plain(name: object) -> bool:
@@ -121,8 +121,8 @@ def _is_pickled(weights: tuple[Path, ...]) -> bool:
     try:
         with first.open("rb") as file:
             head = file.read(9)
-    except OSError as e:
-        raise RunError(f"{first} cannot be read: {e.strerror}") from None
+    except OSError as error:
+        raise RunError(f"{first} cannot be read: {error.strerror}") from None
     if head[:1] == PICKLE and head[8:] != b"{":  # safetensors begin with eight bytes of length and JSON
         raise RunError(f"{first} is a pickle as torch wrote them before 1.6, which are not read; convert it first")
     return head[: len(ZIP)] == ZIP

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-TENSORS = frozenset(
+TENSOR_GLOBALS = frozenset(
     [
         "collections OrderedDict",
         "_codecs encode",  # how protocol 2 writes bytes
@@ -23,9 +23,9 @@ TENSORS = frozenset(
         ),
     ]
 )
-"""What torch's own reader makes of a file, as `module name`."""
+"""Globals that torch's own reader builds, as `module name`."""
 
-STOOD_IN = frozenset(
+STAND_IN_GLOBALS = frozenset(
     [
         *(f"__builtin__ {kind}" for kind in ("bool", "dict", "float", "int", "list", "long", "tuple", "unicode")),
         *(f"builtins {kind}" for kind in ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")),
@@ -46,10 +46,10 @@ STOOD_IN = frozenset(
         "typing Any",
     ]
 )
-"""What becomes a stand-in."""
+"""Globals that become a stand-in."""
 
-DICTIONARIES = frozenset(["collections defaultdict"])
-"""What becomes a plain dictionary, since it is filled like one."""
+DICT_GLOBALS = frozenset(["collections defaultdict"])
+"""Globals that become a plain dictionary, since they are filled like one."""
 
 _CONTAINERS = "MARK EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS EMPTY_SET"
 _TUPLES = "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3"
@@ -66,9 +66,9 @@ class StandIn:
     __slots__ = ("state",)
 
     def __new__(cls, *ignored: object) -> StandIn:
-        made = super().__new__(cls)
-        made.state = None
-        return made
+        instance = super().__new__(cls)
+        instance.state = None
+        return instance
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -83,8 +83,8 @@ class EmbeddedTokenizer(StandIn):
 def stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Every stand-in with the dotted name that it answers to, in the spelling of Python 3."""
     return [
-        *((_stand_in(name), _dotted(name)) for name in sorted(STOOD_IN)),
-        *((_dictionary, _dotted(name)) for name in sorted(DICTIONARIES)),
+        *((_stand_in(name), _dotted(name)) for name in sorted(STAND_IN_GLOBALS)),
+        *((_dictionary, _dotted(name)) for name in sorted(DICT_GLOBALS)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a configuration says of a network beside its weights, and the refusal of what is no masked diffusion model.
+"""Settings of a network from the configuration beside its weights; refuses what is no masked diffusion model.
 
 The names are those of the projects: kuleshov-group/mdlm, s-sahoo/duo, haoyangzheng-ai/didi-instruct, in a config.json
 of Hugging Face or in the hyper-parameters of a Lightning file. Models of other processes are published in the same
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mezzotint.errors import RunError
-from mezzotint.published.inert import StandIn
-from mezzotint.published.source import shown
+from mezzotint.importing.inert import StandIn
+from mezzotint.importing.source import printable
 
 Sections = tuple[tuple[str, ...], ...]
 TOP: Sections = ((), ("config",))
 ALGORITHM: Sections = (("algo",), ("config", "algo"))
 EVERYWHERE: Sections = (*TOP, ("model",), ("config", "model"), *ALGORITHM)
 """Where a setting can stand."""
-KINDS = (
+OTHER_MODELS = (
     ("duo", "a uniform-state diffusion model (DUO)"),
     ("udlm", "a uniform-state diffusion model (UDLM)"),
     ("sedd", "a score model (SEDD)"),
@@ -30,15 +30,15 @@ KINDS = (
     ("bd3lm", "a block diffusion model (BD3-LM)"),
     ("ar", "an autoregressive model"),
 )
-"""Names that models go by, and what they are."""
+"""Names of models of other processes, and what they are."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What is known of a network; None where nothing says it."""
 
-    told: bool = False
-    """Something says which process the weights are for."""
+    names_process: bool = False
+    """Whether anything says which process the weights are for."""
     heads: int | None = None
     length: int | None = None
     dropout: float | None = None
@@ -50,66 +50,65 @@ class Settings:
 
 
 def settings_of(config: object, where: str) -> Settings:
-    """What a configuration says; RunError if it says that this is no masked diffusion model that could be imported."""
-    found = _Reader(config, where)
-    told = _refuse_others(found)
-    dropout = found.one("dropout")
+    """The settings in a configuration; RunError if it is of a model that cannot be imported."""
+    lookup = _Lookup(config, where)
+    dropout = lookup.first("dropout")
     return Settings(
-        told=told,
-        heads=found.whole("n_heads", "heads", "num_heads"),
-        length=found.whole("model_length", "length"),
+        names_process=_refuse_others(lookup),
+        heads=lookup.positive_int("n_heads", "heads", "num_heads"),
+        length=lookup.positive_int("model_length", "length"),
         dropout=float(dropout) if isinstance(dropout, int | float) and 0 <= dropout < 1 else None,
-        time_conditioning=found.truth("time_conditioning"),
-        dim=found.whole("hidden_dim", "hidden_size"),
-        depth=found.whole("n_blocks"),
-        vocab=found.whole("vocab_size"),
+        time_conditioning=lookup.boolean("time_conditioning"),
+        dim=lookup.positive_int("hidden_dim", "hidden_size"),
+        depth=lookup.positive_int("n_blocks"),
+        vocab=lookup.positive_int("vocab_size"),
     )
 
 
-def _refuse_others(found: _Reader) -> bool:
+def _refuse_others(lookup: _Lookup) -> bool:
     """Whether anything says which process the weights are for; RunError where it is another than masking."""
-    kind = str(found.one("model_type", sections=TOP) or "")
-    algorithm = str(found.one("name", sections=ALGORITHM) or "")
-    words = set(re.split("[-_]", f"{kind}-{algorithm}".lower()))
-    parameters = found.one("parameterization")
-    process = found.one("diffusion")
-    for name, what in KINDS:
-        if name in words and (name != "bd3lm" or _blocks(found)):
-            raise found.refused(what)
-    if found.truth("causal") or found.truth("causal_attention") or found.one("backbone") == "ar":
-        raise found.refused("an autoregressive model")
+    kind = str(lookup.first("model_type", sections=TOP) or "")
+    algorithm = str(lookup.first("name", sections=ALGORITHM) or "")
+    name_parts = set(re.split("[-_]", f"{kind}-{algorithm}".lower()))
+    parameters = lookup.first("parameterization")
+    process = lookup.first("diffusion")
+    for name, model in OTHER_MODELS:
+        if name in name_parts and (name != "bd3lm" or _is_block_model(lookup)):
+            raise lookup.refusal(model)
+    if lookup.boolean("causal") or lookup.boolean("causal_attention") or lookup.first("backbone") == "ar":
+        raise lookup.refusal("an autoregressive model")
     if parameters not in (None, "subs"):
-        raise found.refused(f"a model of the parameterization '{shown(parameters)}'")
+        raise lookup.refusal(f"a model of the parameterization '{printable(parameters)}'")
     if process not in (None, "absorbing_state"):
-        raise found.refused(f"a model of the process '{shown(process)}'")
-    if _blocks(found):
-        raise found.refused("a block diffusion model (BD3-LM)")
-    theta = found.one("rope_theta")
+        raise lookup.refusal(f"a model of the process '{printable(process)}'")
+    if _is_block_model(lookup):
+        raise lookup.refusal("a block diffusion model (BD3-LM)")
+    theta = lookup.first("rope_theta")
     if theta not in (None, 10000):
-        raise RunError(f"{found.where} has rotary positions of base {shown(theta)}, and only 10000 is built here")
-    mask, vocab = found.whole("mask_index"), found.whole("vocab_size")
+        raise RunError(f"{lookup.where} has rotary positions of base {printable(theta)}, and only 10000 is built here")
+    mask, vocab = lookup.positive_int("mask_index"), lookup.positive_int("vocab_size")
     if mask is not None and vocab is not None and mask != vocab - 1:
         raise RunError(
-            f"{found.where} has the mask at {mask} of {vocab} tokens, inside its vocabulary; only models whose mask is "
-            "the last id can be imported"
+            f"{lookup.where} has the mask at {mask} of {vocab} tokens, inside its vocabulary; only models whose mask "
+            "is the last id can be imported"
         )
     return bool(kind or algorithm or parameters or process)
 
 
-def _blocks(found: _Reader) -> bool:
-    block, length = found.whole("block_size"), found.whole("model_length", "length")
+def _is_block_model(lookup: _Lookup) -> bool:
+    block, length = lookup.positive_int("block_size"), lookup.positive_int("model_length", "length")
     return block is not None and (length is None or block < length)
 
 
-class _Reader:
+class _Lookup:
     """Settings by name, wherever they stand; reads plain objects and the stand-ins of OmegaConf's containers."""
 
     def __init__(self, config: object, where: str) -> None:
         self.where = where
-        self._sections = {path: _descended(config, path) for path in EVERYWHERE}
+        self._sections = {path: _section(config, path) for path in EVERYWHERE}
 
-    def one(self, *names: str, sections: Sections = EVERYWHERE) -> object:
-        """The first that is there and is no container."""
+    def first(self, *names: str, sections: Sections = EVERYWHERE) -> object:
+        """The first value under any of the names that is no container."""
         for path in sections:
             for name in names:
                 value = _leaf(self._sections[path].get(name))
@@ -117,28 +116,28 @@ class _Reader:
                     return value
         return None
 
-    def whole(self, *names: str) -> int | None:
-        value = self.one(*names)
+    def positive_int(self, *names: str) -> int | None:
+        value = self.first(*names)
         if value is None:
             return None
         if type(value) is not int or not 0 < value < 2**31:
-            raise RunError(f"{self.where} has {names[0]} {shown(repr(value))}; expected a positive whole number")
+            raise RunError(f"{self.where} has {names[0]} {printable(repr(value))}; expected a positive whole number")
         return value
 
-    def truth(self, name: str) -> bool | None:
-        value = self.one(name)
+    def boolean(self, name: str) -> bool | None:
+        value = self.first(name)
         if value is None or type(value) is bool:
             return value
-        raise RunError(f"{self.where} has {name} {shown(repr(value))}; expected true or false")
+        raise RunError(f"{self.where} has {name} {printable(repr(value))}; expected true or false")
 
-    def refused(self, what: str) -> RunError:
+    def refusal(self, model: str) -> RunError:
         return RunError(
-            f"{self.where} says that this is {what}; it has the layout of a masked diffusion model, but sampling it as "
-            "one would write nonsense, and it cannot be imported yet"
+            f"{self.where} says that this is {model}; it has the layout of a masked diffusion model, but sampling it "
+            "as one would write nonsense, and it cannot be imported yet"
         )
 
 
-def _descended(value: object, path: tuple[str, ...]) -> Mapping[Any, object]:
+def _section(value: object, path: tuple[str, ...]) -> Mapping[Any, object]:
     for name in path:
         value = _content(value).get(name)
     return _content(value)

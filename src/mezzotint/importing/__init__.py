@@ -6,5 +6,5 @@ pickled.py     a Lightning .ckpt, read so that nothing in it can run
 settings.py    what a configuration says of a network, and refusals of what is no masked diffusion model
 weights.py     which set of weights is taken, and their names there and here
 tokenizer.py   a tokenizer of GPT-2's kind
-importing.py   all of it together
+checkpoint.py  all of it together
 """

@@ -1,4 +1,4 @@
-"""Which weights of a file are taken, and their names there and here.
+"""Which weights of a file are imported, and their names there and here.
 
 Names and order are those of the DiT in kuleshov-group/mdlm (Sahoo et al. 2024, arXiv:2406.07524), whose parameters
 map one to one to `net/transformer.py`. Names have to be equal exactly, and so have shapes.
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from mezzotint.errors import RunError
-from mezzotint.published.source import shown
+from mezzotint.importing.source import printable
 
 EMA = "ema"
 RAW = "raw"
-SETS = (EMA, RAW)
+WEIGHT_SETS = (EMA, RAW)
 PREFIX = re.compile(r"((?:backbone|student_ema|model|_orig_mod)\.)+")
 IGNORED = (
     (re.compile(r"teacher\..*"), "the teacher, which writing does not need"),
@@ -35,7 +35,7 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 @dataclass(frozen=True)
 class Shape:
-    """What the shapes of the weights say of the network."""
+    """The sizes of the network, as the shapes of its weights have them."""
 
     vocab: int
     """Tokens, the mask among them."""
@@ -45,11 +45,11 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The set of weights that is taken."""
+class WeightSet:
+    """The set of weights that is imported."""
 
-    which: str
-    """In words."""
+    label: str
+    """Which set it is, for the report."""
     tensors: Mapping[str, Tensor]
     """By their published names, prefixes gone."""
     ignored: Mapping[str, str]
@@ -59,45 +59,49 @@ class Chosen:
 
 
 @dataclass
-class _Set:
+class _NamedTensors:
     """Tensors of one kind by their names without prefixes."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    whole: list[str] = field(default_factory=list)
+    full_names: list[str] = field(default_factory=list)
     """Their names with prefixes."""
 
 
 @dataclass
-class _Sorted:
+class _Groups:
     """The tensors of a file by what they are."""
 
-    raw: _Set = field(default_factory=_Set)
-    ema: _Set = field(default_factory=_Set)
+    raw: _NamedTensors = field(default_factory=_NamedTensors)
+    ema: _NamedTensors = field(default_factory=_NamedTensors)
     ignored: dict[str, str] = field(default_factory=dict)
     frequencies: Tensor | None = None
 
 
-def choose(tensors: Mapping[str, Any], averages: Sequence[Any] | None, asked: str | None, where: str) -> Chosen:
-    """The averaged weights where there are some, else the raw ones; or the ones `asked` for.
+def select_weights(
+    tensors: Mapping[str, Any], averages: Sequence[Any] | None, requested: str | None, where: str
+) -> WeightSet:
+    """The averaged weights where there are some, else the raw ones; or the `requested` ones.
 
     `averages` is the list `ema.shadow_params` of a Lightning file, in the order of the raw parameters. A student's own
     `student_ema.*` comes before it. RunError where the file lacks the set that was asked for.
     """
-    found = _sorted(tensors, where)
-    if not found.raw.tensors and not found.ema.tensors:
+    groups = _group(tensors, where)
+    if not groups.raw.tensors and not groups.ema.tensors:
         raise RunError(f"{where} holds no weights of a network")
-    if asked == RAW or (asked is None and not found.ema.tensors and averages is None):
-        if not found.raw.tensors:
+    if requested == RAW or (requested is None and not groups.ema.tensors and averages is None):
+        if not groups.raw.tensors:
             raise RunError(f"{where} has averaged weights only; leave --weights out")
-        unused = dict.fromkeys(found.ema.whole, "an averaged weight, and the raw ones were taken")
-        return Chosen("raw" if asked == RAW else "only", found.raw.tensors, found.ignored | unused, found.frequencies)
-    if found.ema.tensors:
-        unused = dict.fromkeys(found.raw.whole, "a raw weight, and the averaged ones were taken")
-        return Chosen("averaged (student_ema)", found.ema.tensors, found.ignored | unused, found.frequencies)
+        unused = dict.fromkeys(groups.ema.full_names, "an averaged weight, and the raw ones were taken")
+        return WeightSet(
+            "raw" if requested == RAW else "only", groups.raw.tensors, groups.ignored | unused, groups.frequencies
+        )
+    if groups.ema.tensors:
+        unused = dict.fromkeys(groups.raw.full_names, "a raw weight, and the averaged ones were taken")
+        return WeightSet("averaged (student_ema)", groups.ema.tensors, groups.ignored | unused, groups.frequencies)
     if averages is None:
         raise RunError(f"{where} has one set of weights and does not call it averaged; leave --weights out")
-    chosen = _in_order(found.raw.tensors, averages, where)
-    return Chosen("averaged (ema)", chosen, found.ignored, found.frequencies)
+    averaged = _in_order(groups.raw.tensors, averages, where)
+    return WeightSet("averaged (ema)", averaged, groups.ignored, groups.frequencies)
 
 
 def shape_of(tensors: Mapping[str, Tensor], where: str) -> Shape:
@@ -111,24 +115,24 @@ def shape_of(tensors: Mapping[str, Tensor], where: str) -> Shape:
     return Shape(vocab=table.shape[0], dim=table.shape[1], depth=depth, condition=time.shape[0])
 
 
-def ours(tensors: Mapping[str, Tensor], shape: Shape, most: int, where: str) -> dict[str, Tensor]:
-    """The tensors under our names, in float32; RunError unless names and shapes are exactly those of such a network.
+def convert(tensors: Mapping[str, Tensor], shape: Shape, file_bytes: int, where: str) -> dict[str, Tensor]:
+    """The tensors in float32 under our names; RunError unless names and shapes are exactly those of such a network.
 
-    `most` is the number of bytes in the file, more than which no set of weights can have.
+    `file_bytes` is the size of the file, which no set of weights can exceed.
     """
     expected = layout(shape)
     missing = [name for name in expected if name not in tensors]
-    left_over = [name for name in tensors if name not in expected]
-    if missing or left_over:
-        there = f"{len(expected) - len(missing)} are there"
+    unexpected = [name for name in tensors if name not in expected]
+    if missing or unexpected:
+        present = f"{len(expected) - len(missing)} are there"
         raise RunError(
             f"{where} does not hold this network: of the {len(expected)} weights that {shape.depth} blocks have, "
-            f"{there}, {_listed('missing', missing)}, {_listed('left over', left_over)}"
+            f"{present}, {_summary('missing', missing)}, {_summary('left over', unexpected)}"
         )
     for name, (_, size) in expected.items():
         if tuple(tensors[name].shape) != size:
             raise RunError(f"{where} has {name} of shape {list(tensors[name].shape)}, expected {list(size)}")
-    if sum(t.numel() * t.element_size() for t in tensors.values()) > most:
+    if sum(t.numel() * t.element_size() for t in tensors.values()) > file_bytes:
         raise RunError(f"{where} is damaged: its weights claim more numbers than the file has room for")
     copied = {theirs: tensors[theirs].detach().to(torch.float32, copy=True).contiguous() for theirs in expected}
     for theirs, tensor in copied.items():
@@ -171,7 +175,7 @@ def layout(shape: Shape) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def heads_of(frequencies: Tensor | None, dim: int, where: str) -> int | None:
-    """How many heads the rotary buffer says that there are; RunError if it is of another base than 10000."""
+    """The number of heads by the rotary buffer; None without one, RunError if its base is not 10000."""
     if frequencies is None:
         return None
     half = frequencies.numel()
@@ -189,25 +193,25 @@ def never_predicts_mask(tensors: Mapping[str, Tensor]) -> bool:
     return not bool(row.any()) and math.isclose(float(bias), 0)
 
 
-def _sorted(tensors: Mapping[str, Any], where: str) -> _Sorted:
-    found = _Sorted()
-    for whole, tensor in tensors.items():
-        prefix = match[0] if (match := PREFIX.match(whole)) else ""
-        name = whole.removeprefix(prefix)
+def _group(tensors: Mapping[str, Any], where: str) -> _Groups:
+    groups = _Groups()
+    for full_name, tensor in tensors.items():
+        prefix = match[0] if (match := PREFIX.match(full_name)) else ""
+        name = full_name.removeprefix(prefix)
         reason = next((reason for pattern, reason in IGNORED if pattern.fullmatch(name)), None)
         if reason is not None:
-            found.ignored[shown(whole)] = reason
+            groups.ignored[printable(full_name)] = reason
             if name == "rotary_emb.inv_freq" and _is_plain(tensor):
-                found.frequencies = tensor
+                groups.frequencies = tensor
             continue
         if not _is_plain(tensor):
-            raise RunError(f"{where} has something else than a tensor of numbers at {shown(whole)}")
-        kind = found.ema if "student_ema." in prefix else found.raw
-        if name in kind.tensors:
-            raise RunError(f"{where} has {shown(name)} twice, under two prefixes; it is not clear which is meant")
-        kind.tensors[name] = tensor
-        kind.whole.append(shown(whole))
-    return found
+            raise RunError(f"{where} has something else than a tensor of numbers at {printable(full_name)}")
+        group = groups.ema if "student_ema." in prefix else groups.raw
+        if name in group.tensors:
+            raise RunError(f"{where} has {printable(name)} twice, under two prefixes; it is not clear which is meant")
+        group.tensors[name] = tensor
+        group.full_names.append(printable(full_name))
+    return groups
 
 
 def _in_order(raw: Mapping[str, Tensor], averages: Sequence[Any], where: str) -> dict[str, Tensor]:
@@ -227,13 +231,13 @@ def _is_plain(value: object) -> TypeGuard[Tensor]:
     )
 
 
-def _listed(what: str, names: Sequence[str]) -> str:
+def _summary(kind: str, names: Sequence[str]) -> str:
     if not names:
-        return f"none {what}"
-    return f"{len(names)} {what} ({', '.join(_some(names))})"
+        return f"none {kind}"
+    return f"{len(names)} {kind} ({', '.join(_first_names(names))})"
 
 
-def _some(names: Sequence[str]) -> Iterator[str]:
-    yield from map(shown, names[:3])
+def _first_names(names: Sequence[str]) -> Iterator[str]:
+    yield from map(printable, names[:3])
     if len(names) > 3:
         yield "…"

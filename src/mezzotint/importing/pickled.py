@@ -21,34 +21,34 @@ import torch
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from mezzotint.errors import RunError
-from mezzotint.published.inert import DICTIONARIES, OPCODES, STOOD_IN, TENSORS, stand_ins
-from mezzotint.published.source import LARGEST, shown
+from mezzotint.importing.inert import DICT_GLOBALS, OPCODES, STAND_IN_GLOBALS, TENSOR_GLOBALS, stand_ins
+from mezzotint.importing.source import MAX_BYTES, printable
 
-FIXED = "2.10"
+SAFE_TORCH = "2.10"
 """Before this version of torch a file could corrupt memory even under weights_only=True (CVE-2026-24747)."""
-ADMITTED = TENSORS | STOOD_IN | DICTIONARIES
+ADMITTED = TENSOR_GLOBALS | STAND_IN_GLOBALS | DICT_GLOBALS
 
 
 def read_pickled(path: Path) -> Mapping[str, Any]:
     """What a checkpoint written by torch.save holds; RunError for anything that is no harmless checkpoint."""
-    if torch.__version__ < FIXED:
+    if torch.__version__ < SAFE_TORCH:
         raise RunError(
             f"{path} is a pickled file, and torch {torch.__version__} reads those unsafely; update it to 2.10 or later"
         )
-    _check(path, _pickle_in(path))
+    _check_pickle(path, _pickle_in(path))
     try:
         with _only_stand_ins(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch finds strange is refused, or does not matter
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as e:  # a damaged or hostile file can fail in any way
         raise RunError(f"{path} is damaged: torch cannot read it ({type(e).__name__})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise RunError(f"{path} holds no weights by name; expected what torch.save writes of a state dict")
-    return entries(found)
+    return entries(content)
 
 
 def entries(value: object) -> dict[str, Any]:
-    """What a dictionary out of a pickle has under names, whatever attributes the file gave it; of others nothing."""
+    """The named entries of an unpickled dictionary, whatever attributes the file gave it; none of anything else."""
     return {k: v for k, v in dict.items(value) if isinstance(k, str)} if isinstance(value, dict) else {}
 
 
@@ -56,19 +56,19 @@ def _pickle_in(path: Path) -> bytes:
     """The pickle in a zip of torch's, which stores everything as it is."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            names = [entry.filename for entry in entries]
-            pickles = [entry for entry in entries if entry.filename.split("/")[1:] == ["data.pkl"]]
-            plain = len(set(names)) == len(names) and all(e.compress_type == zipfile.ZIP_STORED for e in entries)
-            scripted = any(name.endswith("/constants.pkl") for name in names)
-            if len(pickles) != 1 or not plain or scripted or pickles[0].file_size > LARGEST:
+            members = archive.infolist()
+            names = [member.filename for member in members]
+            pickles = [member for member in members if member.filename.split("/")[1:] == ["data.pkl"]]
+            is_plain = len(set(names)) == len(names) and all(m.compress_type == zipfile.ZIP_STORED for m in members)
+            is_script = any(name.endswith("/constants.pkl") for name in names)
+            if len(pickles) != 1 or not is_plain or is_script or pickles[0].file_size > MAX_BYTES:
                 raise RunError(f"{path} is a zip, but no checkpoint: it does not hold what torch.save writes")
             return archive.read(pickles[0])
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as e:
-        raise RunError(f"{path} is damaged or cut short ({shown(e)}); fetch it again") from None
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise RunError(f"{path} is damaged or cut short ({printable(error)}); fetch it again") from None
 
 
-def _check(path: Path, pickled: bytes) -> None:
+def _check_pickle(path: Path, pickled: bytes) -> None:
     """RunError unless every opcode and global is admitted. Takes the pickle apart; nothing of it is executed."""
     end: int | None = None
     try:
@@ -76,13 +76,13 @@ def _check(path: Path, pickled: bytes) -> None:
             if opcode.name not in OPCODES:
                 raise RunError(f"{path} is refused: torch writes no {opcode.name}, which its pickle uses")
             if opcode.name == "GLOBAL" and argument not in ADMITTED:
-                name = shown(str(argument).replace(" ", "."))
+                name = printable(str(argument).replace(" ", "."))
                 raise RunError(
                     f"{path} is refused: it names {name}, which weights do not need, and nothing of it was run; "
                     "ask for the weights as safetensors"
                 )
-    except ValueError as e:
-        raise RunError(f"{path} is damaged: its pickle breaks off ({shown(e)})") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: its pickle breaks off ({printable(error)})") from None
     if end != len(pickled) - 1:
         raise RunError(f"{path} is damaged: something follows its pickle")
 

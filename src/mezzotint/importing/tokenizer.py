@@ -22,12 +22,12 @@ def tokenizer_from(text: str, where: str, size: int) -> Tokenizer:
         # MDLM's code adds a token for padding, which has the mask's id and is never used.
         values["added_tokens"] = [token for token in values.get("added_tokens") or () if int(token["id"]) < size]
         names = {*values["model"]["vocab"], *(token["content"] for token in values["added_tokens"])}
-        found = Tokenizer.parse(json.dumps(values), where, ENDOFTEXT if ENDOFTEXT in names else None)
-    except UsageError as e:
-        raise RunError(str(e)) from None
+        tokenizer = Tokenizer.parse(json.dumps(values), where, ENDOFTEXT if ENDOFTEXT in names else None)
+    except UsageError as error:
+        raise RunError(str(error)) from None
     except Exception:  # the library raises bare Exception for every kind of damage
         raise RunError(f"{where} is damaged or is no tokenizer.json") from None
-    if found.size != size:
-        inside = "; is the mask one of them?" if found.size > size else ""
-        raise RunError(f"{where} has {found.size:,} tokens, and the weights are for {size:,} and the mask{inside}")
-    return found
+    if tokenizer.size != size:
+        hint = "; is the mask one of them?" if tokenizer.size > size else ""
+        raise RunError(f"{where} has {tokenizer.size:,} tokens, and the weights are for {size:,} and the mask{hint}")
+    return tokenizer
