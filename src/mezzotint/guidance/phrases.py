@@ -89,12 +89,12 @@ def place_phrase(part: Contains, canvas: Canvas, odds: Tensor, u: Tensor) -> Can
     start_odds = [_start_odds(phrase, odds) for phrase in part.phrases]
     cumulative = torch.cat(start_odds, 1).cumsum(1)
     total = cumulative[:, -1]
-    lacking = ~part.holds(canvas.ids, replace(canvas, real=canvas.given)) & (total > 0)
+    is_missing = ~part.holds(canvas.ids, replace(canvas, real=canvas.given)) & (total > 0)
     start = torch.searchsorted(cumulative, (u.to(total) * total)[:, None], right=True)[:, 0].clamp(
         max=cumulative.shape[1] - 1
     )
     ids, given = canvas.ids.clone(), canvas.given.clone()
-    for row in lacking.nonzero()[:, 0].tolist():
+    for row in is_missing.nonzero()[:, 0].tolist():
         number, first = divmod(int(start[row]), L)
         phrase = part.phrases[number]
         ids[row, first : first + len(phrase)] = torch.tensor(phrase, device=ids.device)
