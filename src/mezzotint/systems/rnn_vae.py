@@ -97,7 +97,7 @@ class RNNVAE:
         x_BLD = self.net.embed(before)
         x_BLD = x_BLD if seen is None else x_BLD * seen[..., None]
         z = z.to(x_BLD.dtype)
-        y_BLD, _ = self.net.writer(x_BLD, z, self.net.writer.begun(z))
+        y_BLD, _ = self.net.writer(x_BLD, z, self.net.writer.initial_memory(z))
         logits = self.net.logits(y_BLD[rows, positions])
         nll = F.cross_entropy(logits, batch.ids[rows, positions], reduction="none")
         return torch.zeros(batch.ids.shape, dtype=nll.dtype, device=nll.device).index_put((rows, positions), nll)
@@ -132,7 +132,7 @@ class RNNVAE:
         z = self.prior(rng.at("latent")) if request.latent is None else request.latent
         z = z.to(net.embed.weight)
         forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=canvas.ids.device)
-        held = [(z, net.writer.begun(z))]
+        held = [(z, net.writer.initial_memory(z))]
 
         def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
             z, (state, cell) = held[0]
