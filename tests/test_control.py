@@ -22,7 +22,7 @@ from mezzotint.rng import Rng
 from mezzotint.sampler.drive import drive
 from mezzotint.sampler.gaussian import GaussianStep, ancestral
 from mezzotint.sampler.reveal import Reveal
-from mezzotint.sampler.steered import Steered, steered
+from mezzotint.sampler.steered import Steered, steer
 from mezzotint.settings import Settings
 from mezzotint.spec.diffusion_lm import DiffusionLMSpec
 from mezzotint.spec.mdlm import MDLMSpec
@@ -141,7 +141,7 @@ def test_certain_and_impossible_odds_have_finite_slopes():
         assert bool(slope.isfinite().all())
 
 
-def said(p: torch.Tensor):
+def denoiser_of(p: torch.Tensor):
     """A denoiser of those odds, whatever the state, and a count of its calls."""
 
     def denoise(noised, cond, previous=None, at=None):
@@ -157,7 +157,7 @@ def test_a_composition_is_the_weighted_sum_and_asks_the_denoiser_once():
     p, canvas = odds(), blank(2, L)
     parts = [Contains(phrases=((1,),), weight=2.0), Pinned(words={1: 0}, weight=0.5)]
     judge = Classified(log_p=lambda view: view.noised.z.flatten(1).sum(1).double(), weight=3.0)
-    denoise, noised = said(p), Noised(torch.ones(2, L, 1), torch.ones(2))
+    denoise, noised = denoiser_of(p), Noised(torch.ones(2, L, 1), torch.ones(2))
     total = Constraints([*parts, judge], hard=False).loss(denoise)(noised, canvas)
     expected = -2 * parts[0].log_chance(view(p)) - 0.5 * parts[1].log_chance(view(p)) - 3 * L
     assert torch.allclose(total, expected) and denoise.calls == 1
@@ -167,9 +167,9 @@ def test_a_composition_is_the_weighted_sum_and_asks_the_denoiser_once():
 
 def test_hard_means_leave_soft_ones_only_what_they_do_not_see_to():
     pinned, wanted = Pinned(words={1: 0}), Contains(phrases=((1,),))
-    assert Constraints([pinned, Forbidden(ids=(1,)), Length(tokens=2)]).loss(said(odds())) is None
-    assert Constraints([pinned, wanted]).loss(said(odds())) is not None
-    assert Constraints([pinned, wanted], soft=False).loss(said(odds())) is None
+    assert Constraints([pinned, Forbidden(ids=(1,)), Length(tokens=2)]).loss(denoiser_of(odds())) is None
+    assert Constraints([pinned, wanted]).loss(denoiser_of(odds())) is not None
+    assert Constraints([pinned, wanted], soft=False).loss(denoiser_of(odds())) is None
     canvas = Constraints([pinned], hard=False).canvas(blank(1, L), V)
     assert not bool(canvas.given.any())
 
@@ -226,8 +226,8 @@ def test_blocks_and_walks_without_noise_are_refused():
         settled_request(Request(blank(1, L), control=control, block=2), V)
     walk = GaussianStep(Gaussian(SqrtVariance()), ancestral, torch.zeros(1, L, 2))
     with pytest.raises(CapabilityError, match="ddim"):
-        steered(walk, said(odds()), Request(blank(1, L), control=control, decoder=Decoder.DDIM))
-    assert steered(walk, said(odds()), Request(blank(1, L))) is walk
+        steer(walk, denoiser_of(odds()), Request(blank(1, L), control=control, decoder=Decoder.DDIM))
+    assert steer(walk, denoiser_of(odds()), Request(blank(1, L))) is walk
 
 
 # ---- updates of a state ----------------------------------------------------------------------------------------------
@@ -244,7 +244,9 @@ class Slope:
         return (noised.z * self.slope).flatten(1).sum(1)
 
 
-def walked(steering: Steering, s: float = 0.4, moves: int = 1, cost: Slope | None = None, canvas: Canvas | None = None):
+def moved_by(
+    steering: Steering, s: float = 0.4, moves: int = 1, cost: Slope | None = None, canvas: Canvas | None = None
+):
     """A state after some steps with updates less the same without, and the cost that was followed."""
     g = torch.Generator().manual_seed(0)
     estimate, slope = (torch.randn(2, L, 2, dtype=torch.float64, generator=g) for _ in range(2))
@@ -255,46 +257,48 @@ def walked(steering: Steering, s: float = 0.4, moves: int = 1, cost: Slope | Non
         _, state = step.begin(canvas, torch.tensor([1.0, s], dtype=torch.float64), Rng(0, [0, 1]))
         for move in range(moves):
             to = torch.full((2,), s * 0.9**move, dtype=torch.float64)
-            denoise = lambda *asked: Prediction(torch.zeros(2, L, V), estimate)  # noqa: E731
+            denoise = lambda *read_ids: Prediction(torch.zeros(2, L, V), estimate)  # noqa: E731
             state = step(denoise, state, to, canvas, Rng(0, [0, 1], f"{move}"))
         ends.append(state.noised.z)
     return ends[0] - ends[1], cost
 
 
 def test_sign_updates_move_every_number_by_exactly_the_rate():
-    moved, cost = walked(Steering(updates=3, rate=0.125, fluency=0.0))
+    moved, cost = moved_by(Steering(updates=3, rate=0.125, fluency=0.0))
     assert torch.allclose(moved, -3 * 0.125 * cost.slope.sign(), atol=1e-12) and cost.calls == 3
 
 
 def test_a_lasting_adagrad_takes_steps_that_shrink():
-    moved, cost = walked(Steering(update=Update.ADAGRAD, updates=3, rate=0.1, fluency=0.0))
+    moved, cost = moved_by(Steering(update=Update.ADAGRAD, updates=3, rate=0.1, fluency=0.0))
     assert torch.allclose(moved, -0.1 * (1 + 2**-0.5 + 3**-0.5) * cost.slope.sign(), atol=1e-8)
 
 
 def test_fluency_pulls_back_to_the_mean_of_the_step():
     # With no slope but fluency's, one step of Bayes does nothing, and signs go to the mean.
     nothing = Slope(torch.zeros(2, L, 2, dtype=torch.float64))
-    still, _ = walked(Steering(update=Update.BAYES), cost=nothing)
+    still, _ = moved_by(Steering(update=Update.BAYES), cost=nothing)
     assert not bool(still.any())
-    back, _ = walked(Steering(updates=1, rate=0.01, fluency=1.0), cost=Slope(torch.zeros(2, L, 2, dtype=torch.float64)))
+    back, _ = moved_by(
+        Steering(updates=1, rate=0.01, fluency=1.0), cost=Slope(torch.zeros(2, L, 2, dtype=torch.float64))
+    )
     assert torch.allclose(back.abs(), torch.full_like(back, 0.01))
-    away, cost = walked(Steering(updates=1, rate=0.01, fluency=1e9))
+    away, cost = moved_by(Steering(updates=1, rate=0.01, fluency=1e9))
     assert torch.allclose(away, back) and not torch.allclose(away, -0.01 * cost.slope.sign())
 
 
 def test_bayes_moves_by_the_variance_times_the_slope():
-    moved, cost = walked(Steering(update=Update.BAYES, updates=2))
+    moved, cost = moved_by(Steering(update=Update.BAYES, updates=2))
     process, t, s = Gaussian(SqrtVariance()), *(torch.tensor([v], dtype=torch.float64) for v in (1.0, 0.4))
     _, deviation = process.posterior(Noised(torch.zeros(1, 1, 1), t), torch.zeros(1, 1, 1, dtype=torch.float64), s)
     assert torch.allclose(moved, -(float(deviation) ** 2) * cost.slope)
 
 
 def test_the_last_steps_the_early_ones_and_what_is_given_are_left_alone():
-    assert walked(Steering(t_min=0.5))[1].calls == 0 and walked(Steering(t_max=0.3))[1].calls == 0
-    assert walked(Steering(t_min=0.0), s=0.0)[1].calls == 0
+    assert moved_by(Steering(t_min=0.5))[1].calls == 0 and moved_by(Steering(t_max=0.3))[1].calls == 0
+    assert moved_by(Steering(t_min=0.0), s=0.0)[1].calls == 0
     canvas = blank(2, L)
     canvas.given[:, 1] = True
-    moved, _ = walked(Steering(), canvas=canvas)
+    moved, _ = moved_by(Steering(), canvas=canvas)
     assert not bool(moved[:, 1].any()) and bool(moved[:, 0].all())
 
 
@@ -340,11 +344,11 @@ def test_guided_walks_with_the_exact_classifier_follow_bayes_rule(case):
     assert chi_square_p(kept, law(lambda t: True)) < 1e-6
 
 
-def masked(parts, rows: int = 1500, steps: int = 500, p=None, **how) -> tuple[Counter, torch.Tensor, Constraints]:
+def masked(parts, rows: int = 1500, steps: int = 500, p=None, **options) -> tuple[Counter, torch.Tensor, Constraints]:
     """Texts of independent positions, written under masks one token at a time."""
-    p, control = (odds(1) if p is None else p).expand(rows, -1, -1), Constraints(parts, **how)
+    p, control = (odds(1) if p is None else p).expand(rows, -1, -1), Constraints(parts, **options)
     canvas = control.canvas(blank(rows, L), V)
-    denoise = control.guided(control.excluding(said(p)), V)
+    denoise = control.guided(control.excluding(denoiser_of(p)), V)
     process = Absorbing(LogLinear(), V)
     *_, last = drive(denoise, Reveal(process), canvas, steps, Rng(0, range(rows)), torch.zeros(rows, dtype=torch.int64))
     return Counter(map(tuple, last.ids.tolist())), last.ids, control
@@ -412,15 +416,15 @@ def test_the_slope_says_which_tokens_a_classifier_is_asked_of():
 @pytest.mark.parametrize(("wanted", "written"), [(1, {1}), (2, {0, 1})])
 def test_a_classifier_is_not_asked_of_tokens_that_are_next_to_impossible(wanted, written):
     """Of a place's tokens those more than nine nats behind the likeliest are neither asked of nor written."""
-    p, asked = odds(1), set()
+    p, read_ids = odds(1), set()
     p[0, 0] = torch.tensor([1.0, 1e-3, 1e-6, 1e-6]).double().log().softmax(-1)
 
     def read(view: View) -> torch.Tensor:
-        asked.update(view.noised.z[:, 0].tolist())
+        read_ids.update(view.noised.z[:, 0].tolist())
         return torch.where(view.noised.z[:, 0] == wanted, 0.0, -40.0).double()
 
     found, _, _ = masked([Classified(log_p=read)], rows=60, p=p, steering=Steering(strength=1.0))
-    assert asked == {0, 1, V} and {text[0] for text in found} <= written
+    assert read_ids == {0, 1, V} and {text[0] for text in found} <= written
     assert wanted != 1 or {text[0] for text in found} == {1}
 
 
@@ -436,16 +440,16 @@ def test_a_token_put_into_a_state_changes_one_place_of_what_is_read():
     p, table = odds(2).float(), torch.randn(V, 5, generator=torch.Generator().manual_seed(2))
     z = torch.tensor([[V, 1, V], [V, V, V]])
     p[0, 1] = torch.tensor([0.0, 1, 0, 0])
-    whole = View(Noised(z, torch.tensor([0.6, 0.9])), blank(2, L), lambda: p)
+    base = View(Noised(z, torch.tensor([0.6, 0.9])), blank(2, L), lambda: p)
     rows, places, ids = torch.tensor([1, 0, 1]), torch.tensor([2, 0, 0]), torch.tensor([3, 2, 0])
-    filled = Filled(whole, rows, places, ids)
+    filled = Filled(base, rows, places, ids)
     assert filled.noised.z.tolist() == [[V, V, 3], [2, 1, V], [0, V, V]] and filled.noised.t.tolist() == [
         pytest.approx(t) for t in (0.9, 0.6, 0.9)
     ]
     assert torch.allclose(filled.weighted(table), filled.odds @ table)
     changed = (filled.odds != p[rows]).any(-1).nonzero().tolist()
     assert changed == [[0, 2], [1, 0], [2, 0]] and filled.odds[torch.arange(3), places, ids].tolist() == [1, 1, 1]
-    assert torch.allclose(whole.weighted(table), p @ table), "what is kept of the state was written over"
+    assert torch.allclose(base.weighted(table), p @ table), "what is kept of the state was written over"
 
 
 def test_composed_constraints_hold_together_under_masks():
@@ -463,30 +467,32 @@ SYSTEMS = {"mdlm": (MDLM, MDLMSpec), "diffusion-lm": (DiffusionLM, DiffusionLMSp
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_systems_keep_to_lengths_pins_and_bans_whatever_they_learned(name):
     kind, spec_of = SYSTEMS[name]
-    made = kind(spec_of(vocab=9, canvas=8, ending=Ending.FILL, net=TransformerSpec(dim=16, depth=1, heads=2)), None)
-    made.initialise(0)
+    system = kind(spec_of(vocab=9, canvas=8, ending=Ending.FILL, net=TransformerSpec(dim=16, depth=1, heads=2)), None)
+    system.initialise(0)
     parts = [Length(tokens=5, end=0, pad=1), Pinned(words={1: 4}), Forbidden(ids=(3, 6)), Contains(phrases=((8,),))]
     control, canvas = Constraints(parts), blank(12, 8)
-    *_, last = made.sample(Request(canvas, steps=20, forbidden=(2,), control=control))
+    *_, last = system.sample(Request(canvas, steps=20, forbidden=(2,), control=control))
     length, pinned, banned, wanted = (part.holds(last.ids, canvas) for part in parts)
     assert bool(length.all()) and bool(pinned.all()) and bool(banned.all())
     assert not bool((last.ids == 2).any())
-    *_, plain = made.sample(Request(canvas, steps=20, forbidden=(2,), control=Constraints(parts, soft=False)))
+    *_, plain = system.sample(Request(canvas, steps=20, forbidden=(2,), control=Constraints(parts, soft=False)))
     before = parts[3].holds(plain.ids, canvas)
     if name == "mdlm":  # where a word stands is drawn first, by one evaluation
         assert bool(wanted.all()) and bool(before.all()) and bool((last.nfe <= 6).all())
     else:  # untrained, it says the same of any state: there is nothing to follow
         # Three updates in each of 19 steps that end at 0.05 or above, each with an evaluation of its own.
         assert last.nfe.tolist() == [20 + 3 * 19] * 12 and plain.nfe.tolist() == [20] * 12
-    *_, alone = made.sample(Request(canvas.rows(slice(3, 4)), steps=20, forbidden=(2,), control=control))
+    *_, alone = system.sample(Request(canvas.rows(slice(3, 4)), steps=20, forbidden=(2,), control=control))
     assert torch.equal(alone.ids[0], last.ids[3])
 
 
 def test_a_system_refuses_what_cannot_be_before_any_work():
-    made = MDLM(MDLMSpec(vocab=9, canvas=8, ending=Ending.LENGTH, net=TransformerSpec(dim=16, depth=1, heads=2)), None)
+    system = MDLM(
+        MDLMSpec(vocab=9, canvas=8, ending=Ending.LENGTH, net=TransformerSpec(dim=16, depth=1, heads=2)), None
+    )
     parts = [Length(tokens=3), *(Contains(phrases=((i,),)) for i in range(7))]
     with pytest.raises(UsageError, match="3 free tokens has no room for 7"):
-        made.sample(Request(blank(1, 5), control=Constraints(parts)))
+        system.sample(Request(blank(1, 5), control=Constraints(parts)))
 
 
 # ---- phrases ---------------------------------------------------------------------------------------------------------
@@ -497,8 +503,8 @@ def test_places_of_what_is_contained_are_drawn_by_the_odds_and_always_kept():
     part, rows = Contains(phrases=((1,), (2, 3))), 3000
     p, control = odds(1).expand(rows, -1, -1), Constraints([part])
     mask, process = V, Absorbing(LogLinear(), V)
-    canvas = control.place_words(blank(rows, L), said(p), mask, Rng(0, range(rows)))
-    denoise = control.guided(control.excluding(said(p)), mask)
+    canvas = control.place_words(blank(rows, L), denoiser_of(p), mask, Rng(0, range(rows)))
+    denoise = control.guided(control.excluding(denoiser_of(p)), mask)
     *_, last = drive(denoise, Reveal(process), canvas, 1, Rng(1, range(rows)), torch.zeros(rows, dtype=torch.int64))
     assert bool(part.holds(last.ids, blank(rows, L)).all())
     times = {
@@ -514,9 +520,11 @@ def test_places_of_what_is_contained_are_drawn_by_the_odds_and_always_kept():
 def test_what_is_there_already_gets_no_second_place():
     canvas = Constraints([Pinned(words={1: 2})]).canvas(blank(4, L), V)
     control = Constraints([Contains(phrases=((2,), (3,)))])
-    assert torch.equal(control.place_words(canvas, said(odds(4)), V, Rng(0, range(4))).given, canvas.given)
+    assert torch.equal(control.place_words(canvas, denoiser_of(odds(4)), V, Rng(0, range(4))).given, canvas.given)
     assert not bool(
-        Constraints(control.parts, hard=False).place_words(blank(4, L), said(odds(4)), V, Rng(0, range(4))).given.any()
+        Constraints(control.parts, hard=False)
+        .place_words(blank(4, L), denoiser_of(odds(4)), V, Rng(0, range(4)))
+        .given.any()
     )
 
 
@@ -542,12 +550,14 @@ def test_phrases_leave_each_other_room_and_make_up_nothing_that_is_forbidden():
     """Two pairs in a text of four tokens stand side by side, and never so that a third pair comes to stand."""
     pairs, rows = [Contains(phrases=((1, 2),)), Contains(phrases=((3, 0),))], 400
     control, even = Constraints([*pairs, Absent(phrases=((2, 3),))]), torch.full((rows, 4, V), 1 / V).double()
-    canvas = control.place_words(blank(rows, 4), said(even), V, Rng(0, range(rows)))
+    canvas = control.place_words(blank(rows, 4), denoiser_of(even), V, Rng(0, range(rows)))
     assert set(map(tuple, canvas.ids.tolist())) == {(3, 0, 1, 2)} and bool(canvas.given.all())
-    without = Constraints(pairs).place_words(blank(rows, 4), said(even), V, Rng(0, range(rows)))
+    without = Constraints(pairs).place_words(blank(rows, 4), denoiser_of(even), V, Rng(0, range(rows)))
     assert set(map(tuple, without.ids.tolist())) == {(3, 0, 1, 2), (1, 2, 3, 0)}
     two = Constraints([Pinned(words={0: 2})]).canvas(blank(rows, 4), V)
-    behind = Constraints([pairs[1], Absent(phrases=((2, 3),))]).place_words(two, said(even), V, Rng(0, range(rows)))
+    behind = Constraints([pairs[1], Absent(phrases=((2, 3),))]).place_words(
+        two, denoiser_of(even), V, Rng(0, range(rows))
+    )
     assert [i for i, given in enumerate(behind.given[0].tolist()) if given] == [0, 2, 3]
 
 

@@ -116,32 +116,36 @@ def noisy(rows: int = 3, length: int = 2) -> View:
 
 
 def test_all_that_can_be_told_has_probability_one():
-    told, view = reader(), noisy()
-    fields = [told.says("a", value).log_p(view).exp() for value in ("x", "y")]
-    assert torch.allclose(sum(fields) + told.field(view, "a")[:, 0].exp(), torch.ones(3).double())
-    tags = [told.parts_of_speech(pair).log_p(view).exp() for pair in itertools.product("DNV", repeat=2)]
+    classifiers, view = reader(), noisy()
+    fields = [classifiers.says("a", value).log_p(view).exp() for value in ("x", "y")]
+    assert torch.allclose(sum(fields) + classifiers.field(view, "a")[:, 0].exp(), torch.ones(3).double())
+    tags = [classifiers.parts_of_speech(pair).log_p(view).exp() for pair in itertools.product("DNV", repeat=2)]
     assert torch.allclose(sum(tags), torch.ones(3).double())
     every = []
     for chart in itertools.product(((), ("NP",), ("S", "NP")), repeat=3):
         spans = tuple(
             (*place, one) for place, held in zip(((0, 2), (0, 1), (1, 2)), chart, strict=True) for one in held
         )
-        every.append(told.tree(2, spans).log_p(view).exp())
+        every.append(classifiers.tree(2, spans).log_p(view).exp())
     assert torch.allclose(sum(every), torch.ones(3).double())
     # A phrase holds where it is one of several labels of the same words.
-    said = told.phrases(view)[:, 0, 1].exp()
-    assert torch.allclose(told.span((0, 2, "NP")).log_p(view).exp(), said[:, 1] + said[:, 2])
-    assert torch.allclose(told.span((0, 2, "S")).log_p(view).exp(), said[:, 2])
+    said = classifiers.phrases(view)[:, 0, 1].exp()
+    assert torch.allclose(classifiers.span((0, 2, "NP")).log_p(view).exp(), said[:, 1] + said[:, 2])
+    assert torch.allclose(classifiers.span((0, 2, "S")).log_p(view).exp(), said[:, 2])
     assert len(view.cache) == 1
 
 
 def test_padding_changes_nothing():
-    told, wide = reader(), noisy(2, 6)
+    classifiers, wide = reader(), noisy(2, 6)
     real = torch.arange(6) < torch.tensor([[6], [4]])
     canvas = mezzotint.Canvas(torch.zeros(2, 6).long(), torch.zeros_like(real), real, torch.arange(2))
     wide = View(wide.noised, canvas, lambda: torch.empty(0))
     narrow = View(Noised(wide.noised.z[1:, :4], wide.noised.t[1:]), blank(1, 4), lambda: torch.empty(0))
-    for part in (told.says("a", "x"), told.span((1, 3, "NP")), told.parts_of_speech(["D", "N", "V", "V"])):
+    for part in (
+        classifiers.says("a", "x"),
+        classifiers.span((1, 3, "NP")),
+        classifiers.parts_of_speech(["D", "N", "V", "V"]),
+    ):
         assert torch.allclose(part.log_p(wide)[1:], part.log_p(narrow), atol=1e-5)
 
 
@@ -185,11 +189,11 @@ def test_a_trained_classifier_says_what_bayes_rule_says_of_noisy_texts():
         (loss.total / loss.count).backward()
         optimiser.step()
     oracle = GaussianOracle(TEXTS, WEIGHTS, space.vectors.detach(), process)
-    told = Classifiers(net, labels, lesson.clean)
+    classifiers = Classifiers(net, labels, lesson.clean)
     for t in (0.05, 0.2, 0.5, 0.95):
         view = lesson.view(batch, torch.full((len(ids),), t).double(), Rng(9, range(len(ids))))
         exact = oracle.posterior(Noised(view.noised.z.double(), view.noised.t), canvas.free)[:, :2].sum(1)
-        off = float((told.says("x", "1").log_p(view).exp().detach() - exact).abs().mean())
+        off = float((classifiers.says("x", "1").log_p(view).exp().detach() - exact).abs().mean())
         blind = float((5 / 8 - exact).abs().mean())
         assert off < max(0.35 * blind, 0.09), t
 
@@ -217,14 +221,14 @@ def test_what_one_word_says_is_learned_wherever_it_stands():
         (loss.total / loss.count).backward()
         optimiser.step()
     view = lesson.view(batch, torch.full((128,), 0.02).double(), Rng(1, range(128)))
-    told = lesson.reader(labels)
-    assert float((told.field(view, "x").argmax(-1) == batch.labels["fields"][:, 0]).double().mean()) > 0.95
+    classifiers = lesson.reader(labels)
+    assert float((classifiers.field(view, "x").argmax(-1) == batch.labels["fields"][:, 0]).double().mean()) > 0.95
     # What a word says has a slope, by which a state can be moved towards it.
     noised = view.noised.z.clone().requires_grad_()
     seen = View(Noised(noised, torch.full((128,), 0.5).double()), batch, lambda: torch.empty(0))
-    (slope,) = torch.autograd.grad(told.says("x", "1").log_p(seen).sum(), noised)
+    (slope,) = torch.autograd.grad(classifiers.says("x", "1").log_p(seen).sum(), noised)
     before, after = (
-        told.says("x", "1").log_p(View(Noised(z, seen.noised.t), batch, lambda: torch.empty(0))).mean().item()
+        classifiers.says("x", "1").log_p(View(Noised(z, seen.noised.t), batch, lambda: torch.empty(0))).mean().item()
         for z in (noised, noised + 0.1 * slope.sign())
     )
     assert after > before + 0.5
@@ -300,8 +304,8 @@ def test_a_text_is_as_long_as_its_condition_lets_expect(runs, name, monkeypatch)
     every = list(range(law.least, law.longest + 1))
     u = [float(each) for each in Rng(7, range(40)).at("length").uniform()]
 
-    def lengths(**how):
-        samples = run.generate(40, steps=2, seed=7, wanted=Wanted(says=(("what", "pub"),)), **how)
+    def lengths(**options):
+        samples = run.generate(40, steps=2, seed=7, wanted=Wanted(says=(("what", "pub"),)), **options)
         return [len(sample.ids) for sample in samples], [sample.nfe for sample in samples]
 
     for strength in (0.0, 2.0):
@@ -328,11 +332,11 @@ def test_many_lengths_are_asked_of_evenly_and_the_rest_lies_between():
         return View(Noised(canvas.ids, torch.ones(len(lengths))), canvas, lambda: torch.empty(0))
 
     slope = Classified(log_p=lambda view: -0.01 * view.canvas.real.sum(1), weight=2.0)
-    leaned, asked = tilted_lengths(law, [slope, slope], begun, 3.0)
+    tilted, asked = tilted_lengths(law, [slope, slope], begun, 3.0)
     assert asked == len(seen) == 32 and (seen[0], seen[-1]) == (9, 200)
     assert max(b - a for a, b in itertools.pairwise(seen)) <= 7
     for n in range(10, 201):
-        assert leaned.log_prob(n) - leaned.log_prob(n - 1) == pytest.approx(-0.12, rel=1e-5)
+        assert tilted.log_prob(n) - tilted.log_prob(n - 1) == pytest.approx(-0.12, rel=1e-5)
 
 
 def test_classifiers_are_kept_with_what_they_are_and_how_right_they_were(runs, tmp_path):
@@ -364,7 +368,7 @@ def test_what_classifiers_find_in_a_finished_text_is_said(runs, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("how", "sentence"),
+    ("options", "sentence"),
     [
         ({"says": (("what", "pub"), ("what", "river"))}, "both"),
         ({"pos": ("DET", "NOUN"), "length": 3}, "2 and 3"),
@@ -373,9 +377,9 @@ def test_what_classifiers_find_in_a_finished_text_is_said(runs, monkeypatch):
         ({"tree": (2, ((0, 2, "S"),)), "spans": ((0, 1, "NP"),)}, "the tree has no NP"),
     ],
 )
-def test_what_contradicts_itself_is_refused(how, sentence):
+def test_what_contradicts_itself_is_refused(options, sentence):
     with pytest.raises(UsageError, match=sentence):
-        Wanted(**how)
+        Wanted(**options)
 
 
 @pytest.mark.parametrize("name", ["qe", "mdlm"])
@@ -452,7 +456,9 @@ def test_marks_of_the_tokenizer_are_no_words_that_could_be_meant(runs):
 def test_the_command_masks_again_and_says_when_that_could_help(runs, capsys, monkeypatch):
     asked = []
     stream = mezzotint.Run.stream
-    monkeypatch.setattr(mezzotint.Run, "stream", lambda run, n, **how: asked.append(how) or stream(run, n, **how))
+    monkeypatch.setattr(
+        mezzotint.Run, "stream", lambda run, n, **options: asked.append(options) or stream(run, n, **options)
+    )
     wanted = ["control", str(runs["mdlm"].folder), "--pos", "DET NOUN NOUN NOUN PUNCT", "-n", "2", "--steps", "3"]
     assert main(wanted) == 0
     assert "--remask 0.2 --steps 64 writes words anew" in capsys.readouterr()[1]
@@ -488,8 +494,8 @@ def test_gold_annotation_of_the_bundled_corpus():
 def test_qe_cdlm_trains_its_own_classifiers_where_the_texts_are_annotated(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path / "cache"))
     root = runs["qe"].folder.parent
-    how = {"max_steps": 3, "settings": SETTINGS | {"width": "4"}}
-    records = list(mezzotint.train("qe-cdlm", [root / "annotated.jsonl"], out=tmp_path / "told", **how))
+    options = {"max_steps": 3, "settings": SETTINGS | {"width": "4"}}
+    records = list(mezzotint.train("qe-cdlm", [root / "annotated.jsonl"], out=tmp_path / "told", **options))
     assert any("tags of held-out texts told right" in (record.note or "") for record in records)
     card = json.loads((tmp_path / "told" / "control.json").read_text())
     assert card["training"]["max_steps"] == 1
@@ -532,8 +538,8 @@ def test_a_run_that_writes_from_left_to_right_is_led_by_what_it_has_begun(runs, 
             return (odds.double() + 1e-9).log()
 
         patch.setattr(Classifiers, "field", sure)
-        led = run.generate(6, wanted=Wanted(says=(("what", "pub"),)))
-        assert all(sample.ids[0] == said and sample.unmet == () for sample in led)
+        guided = run.generate(6, wanted=Wanted(says=(("what", "pub"),)))
+        assert all(sample.ids[0] == said and sample.unmet == () for sample in guided)
 
 
 def test_a_length_is_led_to_where_classifiers_tell_ends_and_kept_where_there_are_none(runs, tmp_path, monkeypatch):
@@ -541,11 +547,11 @@ def test_a_length_is_led_to_where_classifiers_tell_ends_and_kept_where_there_are
     asked, ends = [], Classifiers.ends
     monkeypatch.setattr(Classifiers, "ends", lambda self, view: asked.append(view) or ends(self, view))
     wanted = {"wanted": Wanted(length=4), "steps": 2}
-    for how, led in (({}, True), ({"soft": False}, False), ({"hard": False}, True)):
+    for options, guided in (({}, True), ({"soft": False}, False), ({"hard": False}, True)):
         asked.clear()
-        texts = runs["ar"].generate(3, **wanted, **how)
-        assert bool(asked) == led, how
-        assert how == {"hard": False} or [len(sample.ids) for sample in texts] == [4, 4, 4]
+        texts = runs["ar"].generate(3, **wanted, **options)
+        assert bool(asked) == guided, options
+        assert options == {"hard": False} or [len(sample.ids) for sample in texts] == [4, 4, 4]
     folder = shutil.copytree(runs["ar"].folder, tmp_path / "untold")
     for kept in folder.glob("control.*"):
         kept.unlink()
@@ -597,16 +603,16 @@ def test_what_is_chosen_is_the_best_of_its_candidates_read_by_themselves(runs):
 
 
 @pytest.mark.parametrize(
-    ("how", "sentence"),
+    ("options", "sentence"),
     [
         ({"choose": "bets"}, "did you mean 'best'"),
         ({"choose": "best", "candidates": 0}, "at least 1"),
         ({"choose": "mbr", "wanted": Wanted()}, "nothing is wanted"),
     ],
 )
-def test_what_cannot_be_chosen_by_is_refused(runs, how, sentence):
+def test_what_cannot_be_chosen_by_is_refused(runs, options, sentence):
     with pytest.raises(UsageError, match=sentence):
-        runs["mdlm"].generate(1, **{"wanted": Wanted(length=3), **how})
+        runs["mdlm"].generate(1, **{"wanted": Wanted(length=3), **options})
 
 
 def test_the_chosen_text_misses_least_and_then_is_the_surest_or_the_most_like_the_others():

@@ -131,13 +131,13 @@ def test_spread_every_position_has_the_reveal_time_of_the_process():
 def test_a_threshold_that_nothing_reaches_is_confidence_order(oracle):
     for steps in (2, 3, 50):
         plain = write(oracle, Ordered(PROCESS, confidence), blank(500, 3), steps)
-        never = write(oracle, Ordered(PROCESS, confidence, enough=1.01), blank(500, 3), steps)
+        never = write(oracle, Ordered(PROCESS, confidence, threshold=1.01), blank(500, 3), steps)
         assert torch.equal(plain.ids, never.ids) and torch.equal(plain.nfe, never.nfe)
     assert never.nfe.tolist() == [3] * 500
 
 
 def test_a_threshold_that_everything_reaches_writes_all_at_once_from_marginals(oracle):
-    first, frame = frames(oracle, Ordered(PROCESS, confidence, enough=0.0), blank(8000, 3), steps=50)
+    first, frame = frames(oracle, Ordered(PROCESS, confidence, threshold=0.0), blank(8000, 3), steps=50)
     assert frame.nfe.tolist() == [1] * 8000 and frame.done and not first.done
     p = oracle(Noised(torch.full((1, 3), VOCAB), torch.ones(1)), blank(1, 3)).logits.exp()[0]
     law = {k: float(p[0, k[0]] * p[1, k[1]] * p[2, k[2]]) for k in product(range(VOCAB), repeat=3)}
@@ -146,7 +146,7 @@ def test_a_threshold_that_everything_reaches_writes_all_at_once_from_marginals(o
 
 def test_what_is_certain_is_written_together_and_rows_end_when_they_are_done(oracle):
     """With sureness 1 only what follows from the visible is written beside the surest token, so the law stays exact."""
-    seen = frames(oracle, Ordered(PROCESS, confidence, enough=1.0 - 1e-9), blank(8000, 3), steps=50)
+    seen = frames(oracle, Ordered(PROCESS, confidence, threshold=1.0 - 1e-9), blank(8000, 3), steps=50)
     last = seen[-1]
     assert chi_square_p(counts(last.ids), oracle.law()) > 1e-3
     assert set(last.nfe.tolist()) == {2, 3} and last.done and len(seen) == 4
@@ -165,7 +165,7 @@ def test_a_row_ahead_of_the_schedule_is_told_the_time_of_its_masks():
 
     for process, time in ((Absorbing(LogLinear(), 2), 0.5), (Absorbing(Cosine(), 2), 2 / 3)):
         told.clear()
-        seen = frames(denoise, Ordered(process, confidence, enough=0.9), blank(1, 10), steps=1000)
+        seen = frames(denoise, Ordered(process, confidence, threshold=0.9), blank(1, 10), steps=1000)
         assert told[0] == 1 and told[1] == pytest.approx(time, abs=2e-3) and len(told) == 6 == len(seen) - 1
         assert [float(f.t[0]) for f in seen[:-1]] == pytest.approx(told, abs=2e-3) and float(seen[-1].t[0]) == 0
 
@@ -174,7 +174,7 @@ def test_the_threshold_keeps_to_the_steps_asked_for():
     canvas = blank(4, 12)
     denoise = fixed(*[[0.5, 0.3, 0.2]] * 12)
     for steps in (1, 3, 5):
-        assert write(denoise, Ordered(PROCESS, confidence, enough=0.9), canvas, steps).nfe.tolist() == [steps] * 4
+        assert write(denoise, Ordered(PROCESS, confidence, threshold=0.9), canvas, steps).nfe.tolist() == [steps] * 4
 
 
 # -- remasking --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mezzotint.net.transformer import placed
+from mezzotint.net.transformer import position_vectors
 from mezzotint.objective.chain import chain_bound
 from mezzotint.objective.offset import LengthHead, candidate_lengths, length_nll
 from mezzotint.process.gaussian import Gaussian, RescaledVariance, SqrtVariance
@@ -235,7 +235,7 @@ def test_the_norm_stands_where_it_is_said_to(norm: EmbedNorm) -> None:
     made.net(z, z, at(500), real, memory)
     weight = made.net.decoder.norm_in.weight if norm is EmbedNorm.INPUT else torch.ones(16)
     # Places are added behind the norm, where nothing that is loud can drown them.
-    rows = (entered[0] - placed(made.net.decoder.positions, entered[0], real, 0)) / weight
+    rows = (entered[0] - position_vectors(made.net.decoder.positions, entered[0], real, 0)) / weight
     assert torch.allclose(rows.square().mean(-1), torch.ones(1, 3).double(), atol=1e-3) == (norm is EmbedNorm.INPUT)
     table = made.net.space.vectors
     if norm is EmbedNorm.TABLE:

@@ -74,7 +74,7 @@ class Exact:
         return {text: w / sum(kept.values()) for text, w in kept.items()}
 
 
-def written(exact: Exact, processor: LogitsProcessor | None, rows: int, canvas: Canvas | None = None) -> Counter[Text]:
+def sample(exact: Exact, processor: LogitsProcessor | None, rows: int, canvas: Canvas | None = None) -> Counter[Text]:
     """Texts by the loop that writes for users."""
     before = torch.empty(rows, 0, dtype=torch.int64)
 
@@ -85,8 +85,8 @@ def written(exact: Exact, processor: LogitsProcessor | None, rows: int, canvas: 
         return exact.logits(before).float()
 
     canvas = canvas or free([L] * rows, list(range(rows)), PAD)
-    how = {"start": END, "end": END, "pad": PAD, "temperature": 1.0, "top_p": 1.0, "spaced": None}
-    *_, last = write(next_logits, canvas, Rng(0, range(rows)), processor=processor, **how)
+    options = {"start": END, "end": END, "pad": PAD, "temperature": 1.0, "top_p": 1.0, "spaced": None}
+    *_, last = write(next_logits, canvas, Rng(0, range(rows)), processor=processor, **options)
     return Counter(tuple(i for i in row if i not in (END, PAD)) for row in last.ids.tolist())
 
 
@@ -121,11 +121,11 @@ def test_the_samples_of_the_loop_follow_it(what):
     processor = Constraints([Classified(log_p=log_p)], Steering(strength=1.0), hard=False).logits_processor(
         canvas, END, V
     )
-    found = written(exact, processor, rows)
+    found = sample(exact, processor, rows)
     assert chi_square_p(found, exact.law(SAYS[what])) > 1e-3
     # Unguided, the corpus itself: the test can tell the two apart.
     assert chi_square_p(found, exact.law()) < 1e-6
-    assert chi_square_p(written(exact, None, rows), exact.law()) > 1e-3
+    assert chi_square_p(sample(exact, None, rows), exact.law()) > 1e-3
 
 
 @pytest.mark.parametrize("hard", [True, False])
@@ -144,7 +144,7 @@ def test_a_length_that_is_followed_is_bayes_rule_where_its_ends_are_told_exactly
     control = Constraints([Length(tokens=2, end=END, ends=ends)], Steering(strength=1.0), hard=hard)
     canvas = control.canvas(free([L] * rows, list(range(rows)), PAD), V, (PAD,))
     assert canvas.ids.shape[1] == (2 if hard else L)
-    found = written(exact, control.logits_processor(canvas, END, V), rows, canvas)
+    found = sample(exact, control.logits_processor(canvas, END, V), rows, canvas)
     assert chi_square_p(found, exact.law(lambda text: len(text) == 2)) > 1e-3
 
 
@@ -174,7 +174,7 @@ def test_hard_means_bar_the_end_before_a_length_and_the_last_word_of_a_phrase():
     control = Constraints([Length(tokens=2, end=END), Absent(phrases=((2, 3), (4, 4)))], soft=False)
     canvas = control.canvas(free([L] * rows, list(range(rows)), PAD), V, (PAD,))
     assert canvas.ids.shape == (rows, 2)
-    found = written(exact, control.logits_processor(canvas, END, V), rows, canvas)
+    found = sample(exact, control.logits_processor(canvas, END, V), rows, canvas)
     assert set(found) == {(2, 4), (3, 2), (4, 3)}
 
 

@@ -183,7 +183,7 @@ def test_few_combinations_are_drawn_from_the_softmax_of_their_weights():
 
 @pytest.mark.parametrize("room", [99, 6])
 def test_too_many_are_drawn_gap_by_gap_given_the_other_gaps(monkeypatch, room):
-    monkeypatch.setattr(choosing, "MOST", 4)
+    monkeypatch.setattr(choosing, "MAX_COMBINATIONS", 4)
     choose, asked = chooser(SKEWED, SKEWED_GAPS, room)
     choices = drawn(choose, 1000)
     assert len(asked) == len(set(asked))
@@ -209,7 +209,7 @@ def test_more_than_64_combinations_are_not_weighed_together():
 
 @pytest.mark.parametrize("most", [64, 5])
 def test_temperature_zero_takes_the_best_and_a_row_is_itself_in_any_batch(monkeypatch, most):
-    monkeypatch.setattr(choosing, "MOST", most)
+    monkeypatch.setattr(choosing, "MAX_COMBINATIONS", most)
     best = max(SKEWED, key=lambda key: SKEWED[key])
     if most == 64:
         assert {choice.lengths for choice in drawn(chooser(SKEWED, SKEWED_GAPS)[0], 9, temperature=0)} == {best}

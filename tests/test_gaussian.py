@@ -9,7 +9,7 @@ import torch
 
 from mezzotint.objective.chain import chain_bound
 from mezzotint.process.gaussian import (
-    FARTHEST,
+    MIN_EVIDENCE,
     CosineVariance,
     FlooredCosineVariance,
     Gaussian,
@@ -198,7 +198,7 @@ def test_evidence_is_as_exact_where_networks_are_cast():
     noised = process.corrupt(e[[0, 3]][None], times(0.7), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = process.evidence(noised, e)
-    assert torch.equal(cast, process.evidence(noised, e)) and float(cast.min()) > FARTHEST
+    assert torch.equal(cast, process.evidence(noised, e)) and float(cast.min()) > MIN_EVIDENCE
 
 
 def test_evidence_ends_where_numbers_would_become_denormal():
@@ -206,7 +206,7 @@ def test_evidence_ends_where_numbers_would_become_denormal():
     noised = process.corrupt(e[[0, 3]][None], times(0.001), torch.ones(1, 2, dtype=torch.bool), Rng(0, [0]))
     evidence = process.evidence(noised, e)[0]
     assert evidence.argmax(-1).tolist() == [0, 3] and float(evidence.amax()) == 0
-    assert float(evidence.amin()) == FARTHEST
+    assert float(evidence.amin()) == MIN_EVIDENCE
 
 
 def test_a_factor_divides_the_signal_to_noise_by_its_square():

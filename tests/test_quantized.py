@@ -37,11 +37,11 @@ def row(*numbers: float) -> torch.Tensor:
 
 def test_the_rules_on_given_numbers():
     below_one = PowersOfTwo(0, 4)
-    assert below_one.most == 0.9375
+    assert below_one.largest == 0.9375
     assert below_one(row(0.01, 0.3, 0.36, 0.8, -1.5)).tolist() == [[0.0078125, 0.25, 0.5, 0.9375, -0.9375]]
     assert below_one(row(0.0, 1e-30)).tolist() == [[0.0, 2.0**-100]]
     assert PowersOfTwo(4, 0)(row(0.8, -1.5, 3, 20)).tolist() == [[1, -2, 4, 8]]
-    assert PowersOfTwo(8, 8).most == 128 + 1 - 2**-8
+    assert PowersOfTwo(8, 8).largest == 128 + 1 - 2**-8
     given = row(0.1, -0.2, 0.9, -1.0)
     assert Ternary()(given)[0].tolist() == pytest.approx([0, 0, 0.95, -0.95])
     assert Binary()(row(-3, -0.1, 0, 0.2)).tolist() == [[-1, -1, 0, 1]]

@@ -10,7 +10,7 @@ import torch
 import mezzotint
 from mezzotint import CapabilityError, RunError, UsageError
 from mezzotint.cli.main import main
-from mezzotint.net.quantized import FEW, Kept
+from mezzotint.net.quantized import FEW, AlreadyQuantized
 from mezzotint.spec.quantize import Few
 from mezzotint.training.checkpoint import named
 from tests.trained import few
@@ -54,7 +54,7 @@ def test_eight_bits_are_off_by_half_a_level_at_most(runs, tmp_path):
 def test_what_has_few_values_already_keeps_them(runs, tmp_path):
     runs["qe"].quantize("int8", tmp_path / "small")
     ours, theirs = runs["qe"].system.net.body.enter, mezzotint.load(tmp_path / "small").system.net.body.enter
-    assert isinstance(theirs.quantizer, Kept)
+    assert isinstance(theirs.quantizer, AlreadyQuantized)
     assert torch.equal(theirs.weight, ours.quantizer.values(ours.weight))
 
 

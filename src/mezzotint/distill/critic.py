@@ -19,7 +19,7 @@ from mezzotint.distill.divergence import row_means
 from mezzotint.net.conditioning import TimeEmbedding
 from mezzotint.net.transformer import Trunk
 from mezzotint.process.absorbing import Absorbing
-from mezzotint.sampler.subs import in_frame, places
+from mezzotint.sampler.subs import add_frame, num_positions
 from mezzotint.spec.mdlm import MDLMSpec
 from mezzotint.types import Canvas, Noised
 
@@ -49,7 +49,7 @@ class CriticNet(Trunk):
     """Token ids to a logit at each position; the last `learning` blocks and the head have gradients."""
 
     def __init__(self, spec: MDLMSpec, learning: int) -> None:
-        super().__init__(spec.net, places(spec))
+        super().__init__(spec.net, num_positions(spec))
         dim, width = spec.net.dim, spec.net.condition
         self.vocab = spec.vocab
         self.embed = nn.Embedding(spec.vocab + 1, spec.net.factor or dim)
@@ -107,7 +107,7 @@ class Critic:
 
     def logits(self, noised: Noised, cond: Canvas, soft: tuple[tuple[Tensor, Tensor], Tensor] | None = None) -> Tensor:
         """(B, L) log-odds of the reference; `soft` as in `CriticNet.forward`, for masked pairs."""
-        z, real = in_frame(noised.z, cond.real, self.spec)
+        z, real = add_frame(noised.z, cond.real, self.spec)
         if self.spec.frame >= 0 and soft is not None:
             (rows, positions), token_logits = soft
             soft = (rows, positions + 1), token_logits

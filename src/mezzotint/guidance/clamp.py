@@ -25,11 +25,11 @@ def clamp(denoise: Denoiser, vectors_VD: Tensor, read: Callable[[Tensor], Tensor
     ) -> Prediction:
         prediction = denoise(noised, cond, previous)
         assert prediction.estimate is not None
-        forbidden = prediction.logits.isneginf()
+        is_forbidden = prediction.logits.isneginf()
         # |x - e|^2 falls as this rises.
         nearness = prediction.estimate @ vectors_VD.mT - (vectors_VD**2).sum(-1) / 2
-        estimate = vectors_VD[nearness.masked_fill(forbidden, -inf).argmax(-1)]
-        logits = prediction.logits if read is None else read(estimate).masked_fill(forbidden, -inf)
+        estimate = vectors_VD[nearness.masked_fill(is_forbidden, -inf).argmax(-1)]
+        logits = prediction.logits if read is None else read(estimate).masked_fill(is_forbidden, -inf)
         return replace(prediction, logits=logits if at is None else logits[at], estimate=estimate)
 
     return clamped

@@ -159,9 +159,7 @@ class Classifiers:
         def of_finished(read: Callable[[View], Tensor]) -> Callable[[Tensor, Canvas], Tensor]:
             return torch.no_grad()(lambda ids, canvas: read(self._finished_view(ids, canvas)))
 
-        return Classified(
-            log_p=log_p, judge=of_finished(judge), chance=of_finished(log_p), name=name, words=words,
-        )  # fmt: skip
+        return Classified(log_p=log_p, judge=of_finished(judge), chance=of_finished(log_p), name=name, words=words)
 
     def _finished_view(self, ids: Tensor, canvas: Canvas) -> View:
         """The view of a finished text: without noise, at t = 0."""

@@ -19,7 +19,7 @@ from mezzotint.errors import UsageError
 from mezzotint.process.truncated import UNWRITTEN
 from mezzotint.types import Canvas, Noised
 
-LEAST = 1e-300
+MIN_P = 1e-300
 """Probabilities are clamped to at least this, with no slope below."""
 
 
@@ -116,11 +116,11 @@ class Length(Constraint):
             return _resized(canvas, self.tokens)
         if self.tokens > width:
             raise UsageError(f"a text of {self.tokens} tokens does not fit a canvas of {width}")
-        behind = torch.arange(width, device=canvas.ids.device) >= self.tokens
-        ids = torch.full_like(canvas.ids, self.pad).index_fill(1, behind.nonzero()[:1, 0], self.end)
-        if bool((canvas.given & behind & (canvas.ids != ids)).any()):
+        is_beyond = torch.arange(width, device=canvas.ids.device) >= self.tokens
+        ids = torch.full_like(canvas.ids, self.pad).index_fill(1, is_beyond.nonzero()[:1, 0], self.end)
+        if bool((canvas.given & is_beyond & (canvas.ids != ids)).any()):
             raise UsageError(f"what is given reaches beyond the length {self.tokens}")
-        return replace(canvas, ids=torch.where(behind, ids, canvas.ids), given=canvas.given | behind)
+        return replace(canvas, ids=torch.where(is_beyond, ids, canvas.ids), given=canvas.given | is_beyond)
 
     def banned(self, canvas: Canvas) -> tuple[Tensor, tuple[int, ...]] | None:
         """End and padding before that length."""
@@ -149,9 +149,9 @@ class Length(Constraint):
     def _log_p_length(self, view: View, log_p: Tensor, end: int) -> Tensor:
         """(B,): log p that the text goes on at every open place before that length, and ends there."""
         z, tokens = view.noised.z, self.tokens
-        closed = (z[:, :tokens] == end).any(1) | ((z[:, tokens] != UNWRITTEN) & (z[:, tokens] != end))
+        is_impossible = (z[:, :tokens] == end).any(1) | ((z[:, tokens] != UNWRITTEN) & (z[:, tokens] != end))
         open_log_p = log_p.masked_fill((z != UNWRITTEN)[..., None], 0.0)
-        return (open_log_p[:, :tokens, 0].sum(1) + open_log_p[:, tokens, 1]).masked_fill(closed, -inf)
+        return (open_log_p[:, :tokens, 0].sum(1) + open_log_p[:, tokens, 1]).masked_fill(is_impossible, -inf)
 
     def holds(self, ids: Tensor, canvas: Canvas) -> Tensor:
         if self.end is None:
@@ -159,8 +159,8 @@ class Length(Constraint):
         is_closing = torch.isin(
             ids, torch.tensor([i for i in (self.end, self.pad) if i is not None], device=ids.device)
         )
-        ended = ids[:, self.tokens] == self.end if self.tokens < ids.shape[1] else torch.ones_like(is_closing[:, 0])
-        return ~is_closing[:, : self.tokens].any(1) & ended
+        is_ended = ids[:, self.tokens] == self.end if self.tokens < ids.shape[1] else torch.ones_like(is_closing[:, 0])
+        return ~is_closing[:, : self.tokens].any(1) & is_ended
 
     def _inside(self, ids: Tensor) -> Tensor:
         return (torch.arange(ids.shape[1], device=ids.device) < self.tokens).expand(ids.shape)
@@ -222,4 +222,4 @@ class Classified(Constraint):
 
 def log(p: Tensor) -> Tensor:
     """log p, clamped, with a finite slope everywhere."""
-    return p.clamp(min=LEAST).log()
+    return p.clamp(min=MIN_P).log()

@@ -50,9 +50,9 @@ class Constraints:
     def _refuse_given(self, canvas: Canvas) -> None:
         """UsageError where a token is given or pinned where it is forbidden."""
         for where, ids in filter(None, (part.banned(canvas) for part in self.parts)):
-            wrong = where & canvas.given & torch.isin(canvas.ids, torch.tensor(ids, device=canvas.ids.device))
-            if bool(wrong.any()):
-                place = int(wrong.any(0).nonzero()[0])
+            conflict = where & canvas.given & torch.isin(canvas.ids, torch.tensor(ids, device=canvas.ids.device))
+            if bool(conflict.any()):
+                place = int(conflict.any(0).nonzero()[0])
                 raise UsageError(
                     f"the token that is given or pinned at position {place} is forbidden; drop one of the two"
                 )

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.types import Canvas, Denoiser, Noised, Prediction, Steering
 
-LEAST = 0.01
+MIN_FACTOR = 0.01
 """The least factor by which the slope of a classifier, an approximation, changes the odds of a token."""
 ZERO = 1e-9
 """A ratio of probabilities below this is zero."""
@@ -133,5 +133,5 @@ def _gain(
         (slope,) = torch.autograd.grad(log_chance.sum(), leaf)
     change = slope - (slope * p_KV).sum(-1, keepdim=True)
     if not part.is_multilinear:
-        return part.weight * change.clamp(min=LEAST - 1).log1p()
+        return part.weight * change.clamp(min=MIN_FACTOR - 1).log1p()
     return part.weight * torch.where(change > ZERO - 1, change.clamp(min=ZERO - 1).log1p(), -inf)

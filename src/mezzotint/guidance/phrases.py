@@ -96,9 +96,9 @@ def place_phrase(
     certain = torch.nn.functional.one_hot(canvas.ids, odds.shape[-1]).to(odds)
     odds = torch.where(canvas.given[..., None], certain, odds) * canvas.real[..., None]
     start_odds = torch.cat([_start_odds(phrase, odds) for phrase in part.phrases], 1)
-    lacking = ~part.holds(canvas.ids, replace(canvas, real=canvas.given))
+    is_missing = ~part.holds(canvas.ids, replace(canvas, real=canvas.given))
     ids, given = canvas.ids.clone(), canvas.given.clone()
-    for row in lacking.nonzero()[:, 0].tolist():
+    for row in is_missing.nonzero()[:, 0].tolist():
         places: Sequence[int] = start_odds[row].nonzero()[:, 0].tolist()
         if absent or later:
             places = _allowed_starts(places, part, canvas.rows(slice(row, row + 1)), later, absent)

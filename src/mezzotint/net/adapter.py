@@ -1,4 +1,4 @@
-"""What is added to the blocks of a network that stays as it is: bottleneck adapters, and keys and values.
+"""What is added to the blocks of a frozen network: bottleneck adapters, and keys and values.
 
 Parallel adapters: He et al. 2022, "Towards a unified view of parameter-efficient transfer learning", arXiv:2110.04366,
 §3; in AdaVAE (Tu et al. 2022, arXiv:2205.05862) they read the residual stream before its norm. Bottleneck: Houlsby et
@@ -25,16 +25,15 @@ class Adapter(nn.Module):
         self.up = nn.Linear(width, dim)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Silent at first: what is added is zero until it is trained.
+        """Zero output at first.
 
         Departure: in the authors' code GPT-2's own initialisation overwrites this one, so that both layers begin normal
         of width 0.02.
         """
         with torch.no_grad():
             self.down.weight.normal_(0, 0.02, generator=generator)
-            self.up.weight.normal_(
-                0, 0, generator=generator
-            )  # zeros, drawn: what follows has the numbers it always had
+            # Zeros, but drawn: later draws from the generator stay the same.
+            self.up.weight.normal_(0, 0, generator=generator)
             self.down.bias.zero_()
             self.up.bias.zero_()
 
@@ -45,7 +44,7 @@ class Adapter(nn.Module):
 
 @dataclass(frozen=True)
 class Graft:
-    """What one block is given: an adapter beside its second branch, or beside both, and a slot for its attention."""
+    """Additions to one block: an adapter beside its second branch, or beside both, and a slot for its attention."""
 
     adapter: Adapter | None = None
     slot: Slot | None = None

@@ -30,7 +30,7 @@ class Rotary:
         self.sin = torch.cat([-angle.sin(), angle.sin()], dim=-1).to(like.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (..., L, E), turned by its positions."""
+        """x (..., L, E), rotated by its positions."""
         first, second = x.chunk(2, dim=-1)
         return x * self.cos + torch.cat([second, first], dim=-1) * self.sin
 
@@ -40,7 +40,7 @@ class Cache:
 
     `vectors` (B, L, D) holds the token vectors, for a network that mixes neighbours.
     Lowering `length` forgets the positions from there on. A network that looks both ways may use one too: what comes
-    new then sees what is kept and itself, but what is kept is not computed again in its light.
+    new then sees what is cached and itself, but what is cached is not computed anew.
     """
 
     def __init__(self, depth: int) -> None:
@@ -71,7 +71,7 @@ class Cache:
         values[:, :, self.length : end] = v
         return keys[:, :, :end], values[:, :, :end]
 
-    def preceded(self, x_BLD: Tensor, count: int) -> Tensor:
+    def with_preceding(self, x_BLD: Tensor, count: int) -> Tensor:
         """x (B, n, D) with the `count` token vectors before it, zeros where there were none."""
         if self.vectors is None:
             B, n, D = x_BLD.shape
@@ -82,11 +82,11 @@ class Cache:
 
     def of(self, rows: Tensor) -> Cache:
         """A copy with only some rows."""
-        part = Cache(len(self.keys))
-        part.length, part.capacity = self.length, self.capacity
-        part.keys, part.values, part.vectors = list(self.keys), list(self.values), self.vectors
-        part.rows(rows)
-        return part
+        copy = Cache(len(self.keys))
+        copy.length, copy.capacity = self.length, self.capacity
+        copy.keys, copy.values, copy.vectors = list(self.keys), list(self.values), self.vectors
+        copy.rows(rows)
+        return copy
 
     def rows(self, rows: Tensor) -> None:
         """Keep only some rows."""
@@ -128,7 +128,7 @@ Slot = tuple[Tensor, Tensor]
 INHIBITION = "inhibition"
 """The name of the gates on queries and keys."""
 THRESHOLD = 0.3
-"""Of the greatest number for a gate of a position, what has to be reached to open it."""
+"""The share of a position's greatest gate input that opens a gate."""
 
 
 class Attention(nn.Module):
@@ -160,11 +160,11 @@ class Attention(nn.Module):
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD)
         if self.inhibition is not None:
-            said = self.inhibition(x_BLD).view(B, L, 2, D)
-            gates = 1 + F.gelu(said - THRESHOLD * said.amax(-1, keepdim=True))
+            gate_logits = self.inhibition(x_BLD).view(B, L, 2, D)
+            gates = 1 + F.gelu(gate_logits - THRESHOLD * gate_logits.amax(-1, keepdim=True))
             qkv = torch.cat([qkv[..., : 2 * D] * gates.flatten(2), qkv[..., 2 * D :]], dim=-1)
         qkv = qkv.view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        # Under autocast the turned ones come out wider than v, and the kernel is chosen by their type.
+        # Under autocast rotated ones come out wider than v, and the kernel is chosen by their type.
         q, k = (qkv[:2] if rotary is None else rotary(qkv[:2]).to(qkv.dtype)).unbind(0)
         v = qkv[2]
         if cache is not None:

@@ -1,4 +1,4 @@
-"""Weights of few values as codes of few bits, and back to the very same numbers.
+"""Quantised weights as codes of few bits, without loss.
 
 What quantisation is for in QE-CDLM (Kang et al. 2024, arXiv:2402.10107): a code of one or two bits for each weight,
 and a scale for each row where rows have values of their own.
@@ -14,7 +14,7 @@ from torch import Tensor
 from mezzotint.net.quantized import Quantizer
 
 MOST_BITS = 8
-"""Codes of more bits are not packed: a table of so many values is no smaller than most weights."""
+"""Codes of more bits are not packed: their table of values would be no smaller than most weights."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class CodedMatrix:
     values: Tensor
     """(K,): what the codes stand for."""
     scales: Tensor | None
-    """(R, 1): by what each row's values are multiplied."""
+    """(R, 1): the factor of each row's values."""
     shape: tuple[int, int]
 
     @property
     def bits(self) -> int:
-        """Of one code."""
-        return _bits(len(self.values))
+        """Bits of one code."""
+        return _code_bits(len(self.values))
 
     @property
     def size(self) -> int:
@@ -42,8 +42,8 @@ class CodedMatrix:
 
     def unpack(self) -> Tensor:
         """(R, C): the weights, bit for bit those that were packed."""
-        at = torch.arange(0, 8, self.bits, dtype=torch.uint8, device=self.codes.device)
-        codes = (self.codes[:, None] >> at) & (2**self.bits - 1)
+        shifts = torch.arange(0, 8, self.bits, dtype=torch.uint8, device=self.codes.device)
+        codes = (self.codes[:, None] >> shifts) & (2**self.bits - 1)
         codes = codes.flatten()[: self.shape[0] * self.shape[1]].view(self.shape)
         values = self.values[codes.long()]
         return values if self.scales is None else self.scales * values
@@ -57,14 +57,14 @@ def pack(w_RC: Tensor, quantizer: Quantizer) -> CodedMatrix | None:
     values, codes = units.unique(return_inverse=True)
     if len(values) > 2**MOST_BITS:
         return None
-    bits = _bits(len(values))
-    each = 8 // bits
-    flat = torch.nn.functional.pad(codes.flatten(), (0, -codes.numel() % each)).view(-1, each)
-    at = bits * torch.arange(each, device=flat.device)
+    bits = _code_bits(len(values))
+    per_byte = 8 // bits
+    flat = torch.nn.functional.pad(codes.flatten(), (0, -codes.numel() % per_byte)).view(-1, per_byte)
+    shifts = bits * torch.arange(per_byte, device=flat.device)
     rows, columns = w_RC.shape
-    return CodedMatrix((flat << at).sum(-1).to(torch.uint8), values, scales, (rows, columns))
+    return CodedMatrix((flat << shifts).sum(-1).to(torch.uint8), values, scales, (rows, columns))
 
 
-def _bits(values: int) -> int:
-    """The least of 1, 2, 4 and 8 bits that tell so many values apart."""
+def _code_bits(values: int) -> int:
+    """The least of 1, 2, 4 and 8 bits that can number so many values."""
     return next(bits for bits in (1, 2, 4, 8) if values <= 2**bits)

@@ -1,4 +1,4 @@
-"""How a network is told the time: sinusoids, a small network, and scales and shifts of the norms (adaLN).
+"""Time conditioning: sinusoids, a small network, and scales and shifts of the norms (adaLN).
 
 Source: Peebles and Xie 2022 (DiT), arXiv:2212.09748, §3.2, in the form of the MDLM network.
 """

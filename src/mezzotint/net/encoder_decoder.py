@@ -1,4 +1,4 @@
-"""An encoder, and a decoder that looks at what it read: Vaswani et al. 2017, arXiv:1706.03762, §3.
+"""An encoder, and a decoder with cross-attention to it: Vaswani et al. 2017, arXiv:1706.03762, §3.
 
 Norms stand behind the sums, as there, or in front of the branches (Xiong et al. 2020, arXiv:2002.04745). The decoder
 looks back, or both ways. Its keys and values of the source are computed once, whatever is written from it.
@@ -14,25 +14,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mezzotint.net.attention import Attention, Cache, Rotary, attend, visibility
-from mezzotint.net.transformer import Neighbours, Norm, placed, places
+from mezzotint.net.transformer import Neighbours, Norm, position_table, position_vectors
 from mezzotint.spec.encoder_decoder import EncoderDecoderSpec, NormPlace
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a decoder sees of a source: keys and values (B, H, S, E) of each layer, and the bias that hides padding."""
+    """A source as a decoder sees it: keys and values (B, H, S, E) of each layer, and the bias that hides padding."""
 
-    held: tuple[tuple[Tensor, Tensor], ...]
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
     bias: Tensor | None
 
     def rows(self, rows: Tensor) -> Memory:
-        """Of some rows, in the order asked for."""
-        held = tuple((k[rows], v[rows]) for k, v in self.held)
-        return Memory(held, None if self.bias is None else self.bias[rows])
+        """The memory of some rows, in that order."""
+        keys_values = tuple((k[rows], v[rows]) for k, v in self.keys_values)
+        return Memory(keys_values, None if self.bias is None else self.bias[rows])
 
 
 class Crossing(nn.Module):
-    """Attention from a text to its source, without biases."""
+    """Cross-attention from a text to its source, without biases."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -41,16 +41,16 @@ class Crossing(nn.Module):
         self.kv = nn.Linear(dim, 2 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def held(self, states_BSD: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(self, states_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, S, E) of a source."""
         B, S, D = states_BSD.shape
         k, v = self.kv(states_BSD).view(B, S, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         return k, v
 
-    def forward(self, x_BLD: Tensor, held: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
+    def forward(self, x_BLD: Tensor, keys_values: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
         B, L, D = x_BLD.shape
         q = self.q(x_BLD).view(B, L, self.heads, D // self.heads).transpose(1, 2)
-        out: Tensor = self.out(attend(q, *held, bias).transpose(1, 2).reshape(B, L, D))
+        out: Tensor = self.out(attend(q, *keys_values, bias).transpose(1, 2).reshape(B, L, D))
         return out
 
 
@@ -76,14 +76,14 @@ class Layer(nn.Module):
         bias: Tensor | None,
         memory: Memory | None,
         cache: Cache | None,
-        place: int,
+        index: int,
     ) -> Tensor:
-        x_BLD = self._around(self.norm1, x_BLD, lambda h: self.attention(h, rotary, bias, cache, place))
+        x_BLD = self._around(self.norm1, x_BLD, lambda h: self.attention(h, rotary, bias, cache, index))
         crossing = self.crossing
         if crossing is not None and self.norm2 is not None:
             assert memory is not None, "a decoder needs something to look at"
-            seen, hidden = memory.held[place], memory.bias
-            x_BLD = self._around(self.norm2, x_BLD, lambda h: crossing(h, seen, hidden))
+            keys_values, source_bias = memory.keys_values[index], memory.bias
+            x_BLD = self._around(self.norm2, x_BLD, lambda h: crossing(h, keys_values, source_bias))
         return self._around(self.norm3, x_BLD, lambda h: self.down(F.gelu(self.up(h))))
 
     def _around(self, norm: Norm, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
@@ -105,7 +105,7 @@ class Stack(nn.Module):
         super().__init__()
         self.spec = spec
         self.causal = causal
-        self.positions = places(spec.positions, length, spec.dim)
+        self.positions = position_table(spec.positions, length, spec.dim)
         self.neighbours = Neighbours(spec.dim, spec.neighbours, causal) if spec.neighbours else None
         self.norm_in = Norm(spec.dim) if normed else None
         self.layers = nn.ModuleList(Layer(spec, crosses) for _ in range(spec.depth))
@@ -113,7 +113,7 @@ class Stack(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Matrices as Glorot and Bengio 2010 have them; before pre-norms, 1/sqrt(2 depth) of that into the sum."""
-        shrunk = ("out.weight", "down.weight") if self.norm is not None else ()
+        scaled_names = ("out.weight", "down.weight") if self.norm is not None else ()
         with torch.no_grad():
             for name, p in self.named_parameters():
                 if name.startswith("neighbours"):
@@ -126,7 +126,7 @@ class Stack(nn.Module):
                     # Queries, keys and values share a matrix, and are apart in the formula.
                     rows = self.spec.dim if name.endswith("kv.weight") else p.shape[0]
                     std = (2 / (rows + p.shape[1])) ** 0.5 / (
-                        (2 * self.spec.depth) ** 0.5 if name.endswith(shrunk) else 1
+                        (2 * self.spec.depth) ** 0.5 if name.endswith(scaled_names) else 1
                     )
                     p.normal_(0, std, generator=generator)
 
@@ -139,21 +139,21 @@ class Stack(nn.Module):
             x_BLD = self.neighbours(x_BLD, real, cache)
         x_BLD = x_BLD if self.norm_in is None else self.norm_in(x_BLD)
         if self.positions is not None:
-            x_BLD = x_BLD + placed(self.positions, x_BLD, real, first)
+            x_BLD = x_BLD + position_vectors(self.positions, x_BLD, real, first)
         x_BLD = F.dropout(x_BLD, self.spec.dropout, self.training) if self.spec.dropout else x_BLD
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
         bias = visibility(real, self.causal, L, x_BLD, first)
-        for place, layer in enumerate(self.layers):
-            x_BLD = layer(x_BLD, rotary, bias, memory, cache, place)
+        for index, layer in enumerate(self.layers):
+            x_BLD = layer(x_BLD, rotary, bias, memory, cache, index)
         if cache is not None:
             cache.length += L
         return x_BLD if self.norm is None else self.norm(x_BLD)
 
     def recall(self, states_BSD: Tensor, real: Tensor | None) -> Memory:
-        """What this decoder sees of a source whose encoder said `states`; real (B, S) hides padding."""
+        """The memory of a source from its encoder's `states`; real (B, S) hides padding."""
         crossings = [layer.crossing for layer in self.layers if isinstance(layer, Layer)]
-        held = tuple(crossing.held(states_BSD) for crossing in crossings if crossing is not None)
-        return Memory(held, visibility(real, False, 1, states_BSD))
+        keys_values = tuple(crossing.keys_values(states_BSD) for crossing in crossings if crossing is not None)
+        return Memory(keys_values, visibility(real, False, 1, states_BSD))
 
 
 class EncoderDecoder(nn.Module):
@@ -174,19 +174,19 @@ class EncoderDecoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Fresh weights; vectors of tokens enter with variance 1, and leave logits of about that."""
+        """Fresh weights; vectors of tokens enter with variance 1, and logits have about that."""
         with torch.no_grad():
             self.embed.weight.normal_(0, self.spec.dim**-0.5, generator=generator)
         self.encoder.initialise(generator)
         self.decoder.initialise(generator)
 
     def encode(self, ids_BS: Tensor, real: Tensor) -> Tensor:
-        """What the encoder says of each position of a source, (B, S, D)."""
+        """The encoder's states of a source, (B, S, D)."""
         states: Tensor = self.encoder(self._enter(ids_BS), real)
         return states
 
     def read(self, ids_BS: Tensor, real: Tensor) -> Memory:
-        """What the decoder sees of a source."""
+        """The decoder's memory of a source."""
         return self.decoder.recall(self.encode(ids_BS, real), real)
 
     def forward(

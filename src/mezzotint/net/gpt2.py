@@ -40,8 +40,8 @@ def read_gpt2(name: str | Path) -> Transformer:
         from transformers import AutoConfig, GPT2LMHeadModel
     except ImportError:
         raise UsageError(f"GPT-2 is read by transformers, which is not installed; {EXTRA} installs it") from None
-    words: Any = import_module("transformers.utils.logging")  # without annotations
-    words.disable_progress_bar()
+    logging: Any = import_module("transformers.utils.logging")  # without annotations
+    logging.disable_progress_bar()
     try:
         config: Any = AutoConfig.from_pretrained(name)
         if config.model_type != "gpt2":
@@ -52,14 +52,14 @@ def read_gpt2(name: str | Path) -> Transformer:
         model = GPT2LMHeadModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError) as error:
         if os.path.isdir(name):
-            raise RunError(f"{name} holds no GPT-2 that can be read ({_line(error)})") from None
-        raise HubError(f"{name} cannot be had from the hub ({_line(error)})") from None
+            raise RunError(f"{name} holds no GPT-2 that can be read ({_first_line(error)})") from None
+        raise HubError(f"{name} cannot be had from the hub ({_first_line(error)})") from None
     return from_transformers(model.state_dict(), config)
 
 
 def spec_of(config: Any) -> TransformerSpec:
-    """Our spec of a GPT2Config; UsageError for variants that our blocks are not."""
-    odd = {
+    """Our spec of a GPT2Config; UsageError for variants that our blocks do not cover."""
+    unsupported = {
         "activation_function": config.activation_function != "gelu_new",
         "n_inner": config.n_inner not in (None, 4 * config.n_embd),
         "layer_norm_epsilon": config.layer_norm_epsilon != 1e-5,
@@ -67,9 +67,9 @@ def spec_of(config: Any) -> TransformerSpec:
         "scale_attn_weights": not config.scale_attn_weights,
         "add_cross_attention": config.add_cross_attention,
     }
-    if found := [name for name, holds in odd.items() if holds]:
+    if names := [name for name, holds in unsupported.items() if holds]:
         raise UsageError(
-            f"this GPT-2 has a {found[0]} of its own ({getattr(config, found[0])}), which is not built here"
+            f"this GPT-2 has a {names[0]} of its own ({getattr(config, names[0])}), which is not built here"
         )
     return TransformerSpec(
         dim=config.n_embd, depth=config.n_layer, heads=config.n_head, gelu=Gelu.TANH, tied=True, rotary=False,
@@ -78,24 +78,24 @@ def spec_of(config: Any) -> TransformerSpec:
 
 
 def from_transformers(state: dict[str, Tensor], config: Any) -> Transformer:
-    """Our network with the weights of a GPT2LMHeadModel; RunError unless every one has its place."""
+    """Our network with the weights of a GPT2LMHeadModel; RunError unless they match one to one."""
     spec = spec_of(config)
     net = Transformer(spec, config.vocab_size, config.vocab_size, config.n_positions)
     theirs = {name.removeprefix("transformer."): tensor for name, tensor in state.items()}
     head = theirs.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, theirs["wte.weight"]):
         raise UsageError("this GPT-2 has an output layer of its own; only tied ones are built here")
-    ours = renamed(theirs, spec.depth)
-    wanted = net.state_dict()
-    if ours.keys() != wanted.keys() or any(ours[name].shape != wanted[name].shape for name in ours):
+    ours = rename_weights(theirs, spec.depth)
+    expected = net.state_dict()
+    if ours.keys() != expected.keys() or any(ours[name].shape != expected[name].shape for name in ours):
         raise RunError("these weights are not those that GPT-2 of this configuration has")
     net.load_state_dict(ours)
     return net
 
 
-def renamed(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
-    """The weights that GPT-2 has, under our names; others, such as masks kept as buffers, are left out."""
-    found = {
+def rename_weights(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """GPT-2's weights under our names; other entries, such as masks kept as buffers, are left out."""
+    weights = {
         "embed.weight": state["wte.weight"],
         "positions": state["wpe.weight"][None],
         "head.norm.weight": state["ln_f.weight"],
@@ -104,10 +104,10 @@ def renamed(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
     for i in range(depth):
         for theirs, ours, transposed in NORM_AND_LINEAR:
             weight = state[f"h.{i}.{theirs}.weight"]
-            found[f"blocks.{i}.{ours}.weight"] = weight.T.contiguous() if transposed else weight
-            found[f"blocks.{i}.{ours}.bias"] = state[f"h.{i}.{theirs}.bias"]
-    return found
+            weights[f"blocks.{i}.{ours}.weight"] = weight.T.contiguous() if transposed else weight
+            weights[f"blocks.{i}.{ours}.bias"] = state[f"h.{i}.{theirs}.bias"]
+    return weights
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]

@@ -1,7 +1,7 @@
 """A transformer between two projections: noisy vectors in, vectors out, the time added at the entrance.
 
 Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, App. B and its code. The three projections are made by a
-function, so that they can be made of something else.
+function, so that others can take their place.
 Departure: the blocks are ours (pre-norm, rotary, neighbours mixed at the entrance, no dropout); BERT's, which the
 paper's code takes, have their norms behind and learned places.
 """
@@ -27,9 +27,9 @@ Project = Callable[[int, int, int, type[nn.Module]], nn.Module]
 """(inputs, hidden, outputs, nonlinearity) -> a map of vectors (..., inputs) to vectors (..., outputs)."""
 
 
-def two_layers(inputs: int, hidden: int, outputs: int, bend: type[nn.Module]) -> nn.Module:
+def two_layers(inputs: int, hidden: int, outputs: int, nonlinearity: type[nn.Module]) -> nn.Module:
     """Linear, nonlinear, linear: the paper's."""
-    return nn.Sequential(nn.Linear(inputs, hidden), bend(), nn.Linear(hidden, outputs))
+    return nn.Sequential(nn.Linear(inputs, hidden), nonlinearity(), nn.Linear(hidden, outputs))
 
 
 class ProjectedTransformer(Trunk):
@@ -45,7 +45,7 @@ class ProjectedTransformer(Trunk):
         self.leave = project(spec.dim, spec.dim, width if out is None else out, nn.Tanh)
 
     def initialise(self, generator: torch.Generator) -> Self:
-        """As every trunk; linear layers of the projections keep the size of what they are given."""
+        """As every trunk; linear layers of the projections keep the variance of their inputs."""
         super().initialise(generator)
         for part in (self.enter, self.time, self.leave):
             for layer in part.modules():
@@ -59,5 +59,5 @@ class ProjectedTransformer(Trunk):
         dtype = self.norm.weight.dtype
         clock = self.time(sinusoids(t * CLOCK, FEATURES).to(dtype))
         h_BLD = self.through(self.enter(z_BLW.to(dtype)) + clock[:, None], None, real)
-        said: Tensor = self.leave(self.norm(h_BLD))
-        return said.to(z_BLW.dtype)
+        out: Tensor = self.leave(self.norm(h_BLD))
+        return out.to(z_BLW.dtype)

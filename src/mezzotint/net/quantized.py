@@ -1,4 +1,4 @@
-"""Weights of few values: each is kept in full and rounded where it is used; gradients pass as if it were not.
+"""Quantised weights: stored in full and rounded where they are used, with straight-through gradients.
 
 Sources: Kang et al. 2024 (QE-CDLM), arXiv:2402.10107, as its code has them; straight-through gradients: Bengio et al.
 2013, arXiv:1308.3432; binary: Courbariaux et al. 2016, arXiv:1602.02830; ternary: Li et al. 2016 (TWN),
@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from mezzotint.net.projected import Project
 from mezzotint.spec.quantize import Few, Kind, QuantizeSpec
 
-FACTOR = 0.7
-"""TWN: weights within this share of a row's mean size become zero."""
+TERNARY_THRESHOLD = 0.7
+"""TWN: weights below this share of a row's mean size become zero."""
 
 
 class Quantizer(ABC):
@@ -70,18 +70,18 @@ class Binary(Quantizer):
 
 
 class Ternary(Quantizer):
-    """-a, 0 or a in each row: 0 within FACTOR of the row's mean size, a the mean size of the others (TWN)."""
+    """-a, 0 or a in each row: 0 within TERNARY_THRESHOLD of its mean size, a the mean size of the others (TWN)."""
 
     def values(self, w_RC: Tensor) -> Tensor:
-        return self.scales(w_RC) * torch.where(self._kept(w_RC), w_RC.sign(), 0.0)
+        return self.scales(w_RC) * torch.where(self._is_nonzero(w_RC), w_RC.sign(), 0.0)
 
     def scales(self, w_RC: Tensor) -> Tensor:
-        kept = self._kept(w_RC)
-        return (w_RC.abs() * kept).sum(-1, keepdim=True) / kept.sum(-1, keepdim=True).clamp(min=1)
+        is_nonzero = self._is_nonzero(w_RC)
+        return (w_RC.abs() * is_nonzero).sum(-1, keepdim=True) / is_nonzero.sum(-1, keepdim=True).clamp(min=1)
 
     @staticmethod
-    def _kept(w_RC: Tensor) -> Tensor:
-        return w_RC.abs() > FACTOR * w_RC.abs().mean(-1, keepdim=True)
+    def _is_nonzero(w_RC: Tensor) -> Tensor:
+        return w_RC.abs() > TERNARY_THRESHOLD * w_RC.abs().mean(-1, keepdim=True)
 
 
 class PowersOfTwo(Quantizer):
@@ -91,11 +91,11 @@ class PowersOfTwo(Quantizer):
     """
 
     def __init__(self, whole: int, fraction: int) -> None:
-        self.most = (2.0 ** (whole - 1) if whole > 0 else 0.0) + sum(2.0**-k for k in range(1, fraction + 1))
+        self.largest = (2.0 ** (whole - 1) if whole > 0 else 0.0) + sum(2.0**-k for k in range(1, fraction + 1))
 
     def values(self, w_RC: Tensor) -> Tensor:
         power = torch.exp2(w_RC.abs().log2().round())
-        return (w_RC.sign() * power).nan_to_num(0.0).clamp(-self.most, self.most)
+        return (w_RC.sign() * power).nan_to_num(0.0).clamp(-self.largest, self.largest)
 
 
 class Octaves(Quantizer):
@@ -120,15 +120,15 @@ class Levels(Quantizer):
         self.levels = levels
 
     def values(self, w_RC: Tensor) -> Tensor:
-        least, most = w_RC.amin(), w_RC.amax()
-        step = (most - least) / (self.levels - 1)
+        lowest, greatest = w_RC.amin(), w_RC.amax()
+        step = (greatest - lowest) / (self.levels - 1)
         if float(step) == 0:
             return w_RC.clone()
-        return least + ((w_RC - least) / step).round() * step
+        return lowest + ((w_RC - lowest) / step).round() * step
 
 
-class Kept(Quantizer):
-    """What is there already: weights that come from codes, which a second rounding could move by a last digit."""
+class AlreadyQuantized(Quantizer):
+    """The identity, for weights that come from codes: a second rounding could move them by a last digit."""
 
     def values(self, w_RC: Tensor) -> Tensor:
         return w_RC.clone()
@@ -157,7 +157,7 @@ def quantizer_of(spec: QuantizeSpec) -> Quantizer:
 
 
 class QuantizedLinear(nn.Linear):
-    """A linear layer whose weights have few values; its bias has any."""
+    """A linear layer with quantised weights and a bias that is not."""
 
     def __init__(self, inputs: int, outputs: int, quantizer: Quantizer) -> None:
         super().__init__(inputs, outputs)
@@ -180,9 +180,9 @@ class QuantizedLinear(nn.Linear):
 def projections(linear: Callable[[int, int], nn.Linear], layers: int) -> Project:
     """Projections of one layer or of two with a nonlinearity between, each made by `linear(inputs, outputs)`."""
 
-    def project(inputs: int, hidden: int, outputs: int, bend: type[nn.Module]) -> nn.Module:
+    def project(inputs: int, hidden: int, outputs: int, nonlinearity: type[nn.Module]) -> nn.Module:
         if layers == 1:
             return linear(inputs, outputs)
-        return nn.Sequential(linear(inputs, hidden), bend(), linear(hidden, outputs))
+        return nn.Sequential(linear(inputs, hidden), nonlinearity(), linear(hidden, outputs))
 
     return project

@@ -1,4 +1,4 @@
-"""Recurrent networks for texts: one whose last state stands for what it read, one that writes, told of a latent.
+"""Recurrent networks for texts: an encoder by its last state, and a decoder conditioned on a latent.
 
 Long short-term memory: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with the gate that forgets
 (Gers et al. 2000), as torch.nn.LSTM has it. Reader and writer: Bowman et al. 2016, arXiv:1511.06349, §3; the latent
@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from mezzotint.spec.rnn_vae import RecurrentSpec
 
 Memory = tuple[Tensor, Tensor]
-"""Each layer's state and cell, (N, B, R) both: all that a network knows of what it has gone through."""
+"""Each layer's state and cell, both (N, B, R)."""
 
 
 class RecurrentReader(nn.Module):
     """Vectors of tokens (B, L, D) to the state (B, R) at the last real position of each row.
 
-    Every row has a real position, and padding comes behind them: so it is read too late to be in the state, and need
-    not be hidden.
+    Every row has a real position, and padding comes after them: it cannot reach that state, and need not be hidden.
     """
 
     def __init__(self, spec: RecurrentSpec) -> None:
@@ -48,22 +47,22 @@ class RecurrentWriter(nn.Module):
         self.lstm = nn.LSTM(spec.dim + latent, spec.hidden, spec.depth, batch_first=True)
         self.leave = nn.Linear(spec.hidden, spec.dim)
 
-    def begun(self, z_BZ: Tensor) -> Memory:
+    def initial_memory(self, z_BZ: Tensor) -> Memory:
         """The memory before the first token."""
         cells = self.begin(z_BZ).unflatten(1, (self.depth, -1)).transpose(0, 1).contiguous()
         return cells.tanh(), cells
 
     def forward(self, x_BLD: Tensor, z_BZ: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """Also the memory after the last of these tokens, for those that come next."""
-        beside = z_BZ[:, None].expand(-1, x_BLD.shape[1], -1)
-        states_BLR, memory = self.lstm(torch.cat([x_BLD, beside], dim=2), memory)
+        """Also the memory after the last of these tokens."""
+        latents = z_BZ[:, None].expand(-1, x_BLD.shape[1], -1)
+        states_BLR, memory = self.lstm(torch.cat([x_BLD, latents], dim=2), memory)
         return self.leave(states_BLR), memory
 
 
 def initialise(lstm: nn.LSTM, generator: torch.Generator) -> None:
-    """Fresh weights: uniform within 1/sqrt(R), as torch draws them, and nothing forgotten at first.
+    """Fresh weights: uniform within 1/sqrt(R), as torch draws them, and a forget gate open at first.
 
-    A bias of 1 at the gate that forgets: Jozefowicz et al. 2015, "An empirical exploration of recurrent network
+    A bias of 1 at the forget gate: Jozefowicz et al. 2015, "An empirical exploration of recurrent network
     architectures". Gates stand in torch's order: in, forget, cell, out.
     """
     R = lstm.hidden_size

@@ -1,4 +1,4 @@
-"""A transformer over vectors: what is known of each position, side by side, to what is said of it.
+"""A transformer over vectors: concatenated streams of each position to its outputs.
 
 Source: Strudel et al. 2022 (SED), arXiv:2211.04236, §3: the streams are concatenated by feature and projected, the time
 is added, and a linear layer reads the result.

@@ -1,7 +1,7 @@
 """The transformer under every system: pre-norm, bias-free norms, optionally modulated by the time.
 
 With `condition`, tanh-GELU, an untied head and one more output for the mask it is the DiT of MDLM (Sahoo et al. 2024,
-arXiv:2406.07524, App. C; parameter names map one to one). Logits are computed only where they are wanted.
+arXiv:2406.07524, App. C; parameter names map one to one). Logits are computed only where requested.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Head(nn.Module):
 
 
 class Neighbours(nn.Module):
-    """Token vectors plus a depthwise convolution of them: what stands beside a token is known before any attention.
+    """Token vectors plus a depthwise convolution of them, before any attention.
 
     So et al. 2021 (Primer), arXiv:2109.08668, §4, has such convolutions behind every projection. One at the entrance is
     enough to leave the plateau of word frequencies in a fraction of the steps (docs/log.md): attention has to learn
@@ -117,39 +117,39 @@ class Neighbours(nn.Module):
         self.after = width - 1 - self.before
 
     def forward(self, x_BLD: Tensor, real: Tensor | None, cache: Cache | None) -> Tensor:
-        """Padding counts as nothing; with a cache, its last tokens stand before the new ones."""
-        seen = x_BLD if real is None else x_BLD * real[..., None].to(x_BLD.dtype)
-        seen = F.pad(seen, (0, 0, self.before, 0)) if cache is None else cache.preceded(seen, self.before)
-        seen = F.pad(seen, (0, 0, 0, self.after))
-        return x_BLD + F.conv1d(seen.mT, self.weight.to(seen.dtype), groups=self.weight.shape[0]).mT
+        """Padding counts as zeros; with a cache, its last tokens stand before the new ones."""
+        padded = x_BLD if real is None else x_BLD * real[..., None].to(x_BLD.dtype)
+        padded = F.pad(padded, (0, 0, self.before, 0)) if cache is None else cache.with_preceding(padded, self.before)
+        padded = F.pad(padded, (0, 0, 0, self.after))
+        return x_BLD + F.conv1d(padded.mT, self.weight.to(padded.dtype), groups=self.weight.shape[0]).mT
 
 
-def places(kind: Positions, length: int, dim: int) -> nn.Parameter | None:
+def position_table(kind: Positions, length: int, dim: int) -> nn.Parameter | None:
     """Vectors of positions counted from the start and, for EDGES, from the end: (1 or 2, length, dim)."""
-    counted = {Positions.NONE: 0, Positions.START: 1, Positions.EDGES: 2}[kind]
-    return nn.Parameter(torch.zeros(counted, length, dim)) if counted else None
+    tables = {Positions.NONE: 0, Positions.START: 1, Positions.EDGES: 2}[kind]
+    return nn.Parameter(torch.zeros(tables, length, dim)) if tables else None
 
 
-def placed(vectors: Tensor, x_BLD: Tensor, real: Tensor | None, first: int = 0) -> Tensor:
+def position_vectors(vectors: Tensor, x_BLD: Tensor, real: Tensor | None, first: int = 0) -> Tensor:
     """The vectors (1 or 2, length, D) of the positions of x, (L, D) or (B, L, D), the first of them being `first`."""
     B, L, _ = x_BLD.shape
-    counted = vectors[0, first : first + L]
+    from_start = vectors[0, first : first + L]
     if len(vectors) == 1:
-        return counted
-    ends = real.sum(1, keepdim=True) if real is not None else torch.full((B, 1), L, device=x_BLD.device)
-    from_end = (ends - 1 - torch.arange(L, device=x_BLD.device)).clamp(min=0)
-    return counted + vectors[1][from_end]
+        return from_start
+    lengths = real.sum(1, keepdim=True) if real is not None else torch.full((B, 1), L, device=x_BLD.device)
+    from_end = (lengths - 1 - torch.arange(L, device=x_BLD.device)).clamp(min=0)
+    return from_start + vectors[1][from_end]
 
 
 class Trunk(nn.Module):
-    """What the networks share between their entrance and their exit: places, neighbours and blocks."""
+    """What the networks share between their entrance and their exit: positions, neighbours and blocks."""
 
     def __init__(self, spec: TransformerSpec, length: int) -> None:
         super().__init__()
         self.spec = spec
-        self.positions = places(spec.positions, length, spec.dim)
-        mixed = spec.neighbours
-        self.neighbours = Neighbours(spec.dim, mixed, spec.causal) if mixed else None
+        self.positions = position_table(spec.positions, length, spec.dim)
+        width = spec.neighbours
+        self.neighbours = Neighbours(spec.dim, width, spec.causal) if width else None
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
 
     def initialise(self, generator: torch.Generator) -> Self:
@@ -186,11 +186,11 @@ class Trunk(nn.Module):
         if self.neighbours is not None:
             x_BLD = self.neighbours(x_BLD, real, cache)
         if self.positions is not None:
-            x_BLD = x_BLD + placed(self.positions, x_BLD, real, first)
+            x_BLD = x_BLD + position_vectors(self.positions, x_BLD, real, first)
         rotary = Rotary(self.spec.dim // self.spec.heads, L, x_BLD, first) if self.spec.rotary else None
         bias = visibility(real, self.spec.causal if causal is None else causal, L, x_BLD, first)
-        given: Sequence[Graft | None] = [None] * self.spec.depth if grafts is None else grafts
-        for i, (block, graft) in enumerate(zip(self.blocks, given, strict=False)):
+        all_grafts: Sequence[Graft | None] = [None] * self.spec.depth if grafts is None else grafts
+        for i, (block, graft) in enumerate(zip(self.blocks, all_grafts, strict=False)):
             x_BLD = block(x_BLD, condition, rotary, bias, cache, i, graft)
         if cache is not None:
             cache.length += L

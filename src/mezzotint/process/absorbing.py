@@ -26,20 +26,20 @@ class Absorbing:
 
     def corrupt(self, z0: Tensor, t: Tensor, free: Tensor, rng: Rng) -> Noised:
         """z0 (B, L) with each free position masked with probability survival(t), t (B,): all of them at t = 1."""
-        noise = _numbers(free, rng)
-        hidden = free & (noise < self.survival(t)[:, None])
-        return Noised(z0.masked_fill(hidden, self.mask), t)
+        uniforms = _uniforms(free, rng)
+        is_masked = free & (uniforms < self.survival(t)[:, None])
+        return Noised(z0.masked_fill(is_masked, self.mask), t)
 
     def corrupt_count(self, z0: Tensor, count: Tensor, free: Tensor, rng: Rng) -> Noised:
         """z0 (B, L) with exactly count (B,) of each row's free positions masked, every choice equally likely.
 
-        The time returned is the share masked, for networks that are not told it: a number of masks has no time.
+        The time returned is the share masked, for networks without time conditioning: a number of masks has no time.
         """
-        noise = _numbers(free, rng).masked_fill(~free, 2.0)
-        rank = noise.argsort(dim=1).argsort(dim=1)
-        hidden = free & (rank < count[:, None])
+        uniforms = _uniforms(free, rng).masked_fill(~free, 2.0)
+        rank = uniforms.argsort(dim=1).argsort(dim=1)
+        is_masked = free & (rank < count[:, None])
         t = count.double() / free.sum(1).clamp(min=1)
-        return Noised(z0.masked_fill(hidden, self.mask), t)
+        return Noised(z0.masked_fill(is_masked, self.mask), t)
 
     def prior(self, canvas: Canvas) -> Noised:
         """The state at t = 1: the mask at every free position, the canvas elsewhere."""
@@ -55,7 +55,7 @@ class Absorbing:
         return 1 - (1 - self.schedule.alpha(s)) / (1 - self.schedule.alpha(t))
 
 
-def _numbers(free: Tensor, rng: Rng) -> Tensor:
-    """(B, L) float64 in [0, 1): the k-th free position of a row has its k-th number, wherever it stands."""
-    place = (free.cumsum(1) - 1).clamp(min=0)
-    return rng.uniform(free.shape[1]).to(free.device).gather(1, place)
+def _uniforms(free: Tensor, rng: Rng) -> Tensor:
+    """(B, L) float64 in [0, 1): the k-th free position of a row has its k-th number."""
+    rank = (free.cumsum(1) - 1).clamp(min=0)
+    return rng.uniform(free.shape[1]).to(free.device).gather(1, rank)

@@ -15,23 +15,23 @@ from torch import Tensor
 from mezzotint.rng import Rng
 from mezzotint.types import Canvas, Noised
 
-LEAST = 1e-8
+MIN_SHARE = 1e-8
 """The smallest alpha^2. Departure: the published chains cap their last beta at 0.999 instead, which leaves about this
 much (2e-9 of SED's cosine)."""
-CAP = 0.999
+MAX_BETA = 0.999
 """The greatest variance of a step in the published chains."""
 
-FARTHEST = -50.0
+MIN_EVIDENCE = -50.0
 """Evidence below the best by more than 50 nats counts as that much. Odds any smaller are denormal numbers somewhere on
 their way back, with which a processor multiplies five times as slowly."""
 
 
 class Variance(ABC):
-    """How much of the data's variance is left at a time: abar of the papers."""
+    """The share of the data's variance left at a time: abar of the papers."""
 
     @abstractmethod
     def share(self, t: Tensor) -> Tensor:
-        """alpha^2 at times t in (0, 1], before it is kept within [LEAST, 1]."""
+        """alpha^2 at times t in (0, 1], before it is clamped to [MIN_SHARE, 1]."""
 
 
 class CosineVariance(Variance):
@@ -57,29 +57,30 @@ class FlooredCosineVariance(Variance):
 
     def __init__(self, beta1: float = 2e-3, steps: int = 1000) -> None:
         t = torch.arange(steps + 1, dtype=torch.float64) / steps
-        share = torch.cos((t + 0.008) / (1 + 0.008) * math.pi / 2) ** 2
-        beta = (1 - share[1:] / share[:-1]).clamp(beta1, CAP)
+        offset = 0.008  # Nichol and Dhariwal 2021
+        share = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+        beta = (1 - share[1:] / share[:-1]).clamp(beta1, MAX_BETA)
         self.log_share = torch.cat([torch.zeros(1, dtype=torch.float64), (1 - beta).log().cumsum(0)])
 
     def share(self, t: Tensor) -> Tensor:
         table = self.log_share.to(t.device)
-        place = t.double() * (len(table) - 1)
-        low = place.floor().long().clamp(0, len(table) - 2)
-        return torch.lerp(table[low], table[low + 1], place - low).exp().to(t.dtype)
+        position = t.double() * (len(table) - 1)
+        low = position.floor().long().clamp(0, len(table) - 2)
+        return torch.lerp(table[low], table[low + 1], position - low).exp().to(t.dtype)
 
 
 class SqrtVariance(Variance):
     """(1 - sqrt(t + s)) / (1 - sqrt(s)): Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, App. A, as its code has it.
 
     The paper's formula has no denominator: it begins at variance sqrt(s) instead of 0. The last of `steps` steps would
-    end below zero; it adds the variance CAP instead.
+    end below zero; it adds the variance MAX_BETA instead.
     """
 
     offset = 1e-4
     """s of the formula."""
 
     def __init__(self, steps: int = 2000) -> None:
-        self.least = (1 - CAP) * float(self._formula(torch.tensor(1 - 1 / steps, dtype=torch.float64)))
+        self.least = (1 - MAX_BETA) * float(self._formula(torch.tensor(1 - 1 / steps, dtype=torch.float64)))
 
     def share(self, t: Tensor) -> Tensor:
         return self._formula(t).clamp(min=self.least)
@@ -103,7 +104,7 @@ class RescaledVariance(Variance):
         self.factor = factor
 
     def share(self, t: Tensor) -> Tensor:
-        share, square = self.variance.share(t).clamp(LEAST, 1.0), self.factor**2
+        share, square = self.variance.share(t).clamp(MIN_SHARE, 1.0), self.factor**2
         return share / (square - (square - 1) * share)
 
 
@@ -121,7 +122,7 @@ class Gaussian:
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at times t of any shape; exactly 1 and sigma0 at t = 0. Sigma has the factor in it."""
-        share = self.variance.share(t.double()).clamp(LEAST, 1.0)
+        share = self.variance.share(t.double()).clamp(MIN_SHARE, 1.0)
         share = torch.where(t > 0, share, torch.ones_like(share))
         return share.sqrt(), (self.factor**2 * (1 - share) + self.sigma0**2 * share).sqrt()
 
@@ -130,11 +131,10 @@ class Gaussian:
         return float(self.alpha_sigma(torch.tensor(1 / steps, dtype=torch.float64))[1])
 
     def centre(self, noised: Noised, z0: Tensor) -> Tensor:
-        """E[e | z_t] from E[z_0 | z_t] (B, L, D), where z_0 = e + sigma0 eps: the noise of z_0 that z_t shows is taken
-        off."""
+        """E[e | z_t] from E[z_0 | z_t] (B, L, D), where z_0 = e + sigma0 eps, less the noise of z_0 that z_t shows."""
         alpha, sigma = self.wide(noised.t, z0)
-        shown = alpha * self.sigma0**2 / sigma**2
-        return (z0 - shown * noised.z) / (1 - alpha * shown)
+        gain = alpha * self.sigma0**2 / sigma**2
+        return (z0 - gain * noised.z) / (1 - alpha * gain)
 
     def signal_to_noise(self, t: Tensor) -> Tensor:
         """alpha^2 / sigma^2 at times t > 0."""
@@ -164,15 +164,15 @@ class Gaussian:
     def evidence(self, noised: Noised, vectors_VD: Tensor) -> Tensor:
         """(B, L, V): log N(z_t; alpha e, sigma^2) of every vector e of the table, less the greatest of its position.
 
-        At least FARTHEST. In full also where networks are cast: divided by a small sigma^2, lost digits are nats.
+        At least MIN_EVIDENCE. In full also where networks are cast: divided by a small sigma^2, lost digits are nats.
         """
         alpha, sigma = self.wide(noised.t, noised.z)
         with torch.autocast(noised.z.device.type, enabled=False):
             products = noised.z @ vectors_VD.mT
         density = (alpha * products - alpha**2 / 2 * (vectors_VD**2).sum(-1)) / sigma**2
-        return (density - density.amax(-1, keepdim=True)).clamp(min=FARTHEST)
+        return (density - density.amax(-1, keepdim=True)).clamp(min=MIN_EVIDENCE)
 
     def wide(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma of times (B,) as (B, 1, 1), to be multiplied with states like `like`."""
+        """alpha and sigma of times (B,) as (B, 1, 1), of the type and device of `like`."""
         alpha, sigma = self.alpha_sigma(t)
         return alpha[:, None, None].to(like), sigma[:, None, None].to(like)

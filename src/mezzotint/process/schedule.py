@@ -29,7 +29,7 @@ class Schedule(ABC):
         return -self.slope(t) / (1 - self.alpha(t))
 
     def sigma(self, t: Tensor) -> Tensor:
-        """-log alpha: the noise level, as MDLM tells it to a network (App. C)."""
+        """-log alpha: the noise level, which MDLM feeds to its network (App. C)."""
         return -self.alpha(t).log()
 
 

@@ -27,32 +27,32 @@ class Uniform:
 
     def corrupt(self, z0: Tensor, t: Tensor, free: Tensor, rng: Rng) -> Noised:
         """z0 (B, L) with each free position kept with probability alpha(t), t (B,), else any id of the vocabulary."""
-        noise = rng.at("whether").uniform(z0.shape[1]).to(z0.device)
-        anew = free & (noise >= self.schedule.alpha(t)[:, None])
-        return Noised(torch.where(anew, self._anything(z0, rng), z0), t)
+        uniforms = rng.at("whether").uniform(z0.shape[1]).to(z0.device)
+        is_replaced = free & (uniforms >= self.schedule.alpha(t)[:, None])
+        return Noised(torch.where(is_replaced, self._random_ids(z0, rng), z0), t)
 
     def prior(self, canvas: Canvas, rng: Rng) -> Noised:
         """The state at t = 1: any id of the vocabulary at every free position, the canvas elsewhere."""
         t = torch.ones(len(canvas.ids), dtype=torch.float64, device=canvas.ids.device)
-        return Noised(torch.where(canvas.free, self._anything(canvas.ids, rng), canvas.ids), t)
+        return Noised(torch.where(canvas.free, self._random_ids(canvas.ids, rng), canvas.ids), t)
 
-    def _anything(self, like: Tensor, rng: Rng) -> Tensor:
+    def _random_ids(self, like: Tensor, rng: Rng) -> Tensor:
         return (rng.at("what").uniform(like.shape[1]) * self.vocab).long().to(like.device)
 
     def posterior(self, p_KV: Tensor, z_K: Tensor, t_K: Tensor, s_K: Tensor) -> Tensor:
         """(K, V): q(z_s | z_t, x) for tokens z at times t, s < t, with the odds p (K, V) of the clean token for x.
 
-        q(z_t | z_s) q(z_s | x), summed to one: both are a token kept, or any token.
+        q(z_t | z_s) q(z_s | x), normalised: each keeps the token or draws any.
         """
-        alpha_t, alpha_s = (self.schedule.alpha(each)[:, None].to(p_KV) for each in (t_K, s_K))
-        kept = alpha_t / alpha_s
-        before = alpha_s * p_KV + (1 - alpha_s) / self.vocab
-        after = ((1 - kept) / self.vocab).expand_as(before).scatter_add(1, z_K[:, None], kept)
-        joint = before * after
+        alpha_t, alpha_s = (self.schedule.alpha(time)[:, None].to(p_KV) for time in (t_K, s_K))
+        alpha_ts = alpha_t / alpha_s
+        q_s = alpha_s * p_KV + (1 - alpha_s) / self.vocab
+        likelihood = ((1 - alpha_ts) / self.vocab).expand_as(q_s).scatter_add(1, z_K[:, None], alpha_ts)
+        joint = q_s * likelihood
         return joint / joint.sum(1, keepdim=True)
 
     def divergence(self, p_KV: Tensor, z_K: Tensor, x_K: Tensor, t_K: Tensor) -> Tensor:
-        """(K,) float64 nats per unit of time: how fast the reverse process of the odds p parts from that of token x.
+        """(K,) float64 nats per unit of time: how fast the reverse process of odds p diverges from that of token x.
 
         The Kullback-Leibler divergence of q(z_s | z_t, p) from q(z_s | z_t, x) over t - s, as s goes to t: what the
         bound integrates. In the Rao-Blackwellised form of Duo nothing but p is a vector. Written out it is
@@ -65,19 +65,19 @@ class Uniform:
         noise = 1 - alpha
         q_KV = V * alpha[:, None].to(p_KV) * p_KV + noise[:, None].to(p_KV)  # V q(z_t = j | p)
         log_q = q_KV.log()
-        log_qz, log_qx = (log_q.gather(1, each[:, None])[:, 0].double() for each in (z_K, x_K))
+        log_qz, log_qx = (log_q.gather(1, ids[:, None])[:, 0].double() for ids in (z_K, x_K))
         log_rho = log_q.sum(1, dtype=torch.float64) - V * log_qz
         clean = V * alpha + noise
         odds = clean / noise  # of the clean token against any other, given x
-        hit = (
+        terms = (
             (V - 1) / odds * -odds.log() - log_rho / odds - V / clean,
             odds * odds.log() - log_rho - (odds - 1) * (log_qx - log_qz) - V / noise,
         )
-        summed = torch.where(z_K == x_K, *hit) + V * (-log_qz).exp()
-        return -self.schedule.slope(t_K) / (V * alpha) * summed
+        total = torch.where(z_K == x_K, *terms) + V * (-log_qz).exp()
+        return -self.schedule.slope(t_K) / (V * alpha) * total
 
     def remainder(self) -> float:
         """Nats a free token: the divergence of the prior from q(z_1 | x), whatever x is; alpha(1) is not quite 0."""
         alpha = float(self.schedule.alpha(torch.ones((), dtype=torch.float64)))
-        kept = torch.tensor([alpha + (1 - alpha) / self.vocab, (1 - alpha) / self.vocab], dtype=torch.float64)
-        return float((kept * (self.vocab * kept).log() * torch.tensor([1, self.vocab - 1])).sum())
+        q = torch.tensor([alpha + (1 - alpha) / self.vocab, (1 - alpha) / self.vocab], dtype=torch.float64)
+        return float((q * (self.vocab * q).log() * torch.tensor([1, self.vocab - 1])).sum())

@@ -1,7 +1,7 @@
 """Ancestral sampling of absorbing noise as published: a draw at every masked position at every grid step.
 
 Source: Sahoo et al. 2024 (MDLM), arXiv:2406.07524, eq. 7 and §4 ("ddpm"). Kept for one reason: with float32 Gumbel
-noise it reproduces the sharpened samples of older tables. Same law as `reveal` up to that rounding, at many times
+noise it reproduces the sharpened samples of older tables. Same law as `p_reveal` up to that rounding, at many times
 its cost.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.sampler.masks import ask, write
+from mezzotint.sampler.masks import masked_logits, write_tokens
 from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Denoiser, Noised
 
@@ -38,17 +38,17 @@ class LegacyAncestral:
         masked = cond.free & (z == self.process.mask)
         if not bool(masked.any()):
             return replace(state, noised=Noised(z, s))
-        rows, positions, logits = ask(denoise, state.noised, cond, masked)
+        rows, positions, logits = masked_logits(denoise, state.noised, cond, masked)
         p_KV = tilt(logits, self.temperature, self.top_p)
-        reveal = self.process.hazard(t, s)[rows, None].float()
-        q = torch.cat([p_KV * reveal, 1 - reveal], dim=1)
-        noise = self._noise(rng, rows, positions, q.shape[1]).to(z.device)
-        ids = (q / (1e-10 - (noise + 1e-10).log())).argmax(-1)
-        shown = ids != self.process.mask
-        return write(state, (rows[shown], positions[shown]), ids[shown], p_KV[shown], s)
+        p_reveal = self.process.hazard(t, s)[rows, None].float()
+        p_KW = torch.cat([p_KV * p_reveal, 1 - p_reveal], dim=1)
+        uniforms = self._uniforms(rng, rows, positions, p_KW.shape[1]).to(z.device)
+        drawn = (p_KW / (1e-10 - (uniforms + 1e-10).log())).argmax(-1)
+        is_token = drawn != self.process.mask
+        return write_tokens(state, (rows[is_token], positions[is_token]), drawn[is_token], p_KV[is_token], s)
 
     @staticmethod
-    def _noise(rng: Rng, rows: Tensor, positions: Tensor, width: int) -> Tensor:
+    def _uniforms(rng: Rng, rows: Tensor, positions: Tensor, count: int) -> Tensor:
         """(K, width) float32 uniforms on the grid of 2^-24 that torch.rand has: the largest is what cuts the tail."""
-        u = rng.at("gumbel").pairs(rows.tolist(), positions.tolist()).uniform(width)
+        u = rng.at("gumbel").pairs(rows.tolist(), positions.tolist()).uniform(count)
         return ((u * 2**24).floor() * 2**-24).float()

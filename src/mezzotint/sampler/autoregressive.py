@@ -1,4 +1,4 @@
-"""Writing from left to right, one token a call, with keys and values kept (Radford et al. 2019, GPT-2).
+"""Left-to-right sampling, one token a call, with a key/value cache (Radford et al. 2019, GPT-2).
 
 One uniform number a position, so a row's text does not depend on the batch it is written in. Rows that have ended leave
 the batch.
@@ -21,7 +21,7 @@ from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Frame, LogitsProcessor, Request
 
 Next = Callable[[Tensor, Tensor], Tensor]
-"""(rows still being written (R,) of the last call's rows, their new tokens (R, n)) -> logits (R, V) of what follows."""
+"""(which of the last call's rows go on (R,), their new tokens (R, n)) -> logits (R, V) of the next token."""
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def write(
     """Frames of a canvas whose given positions are a prefix, the same number in every row.
 
     Every row starts after the symbol `start`. A row stops after `end`, or at its last real position if `end` is None.
-    `spaced` (V,) serves the canvas's demands on first tokens; `processor` knows what else is wanted.
+    `spaced` (V,) serves the canvas's demands on first tokens; `processor` changes the logits before they are tempered.
     Frame.t is the share of the canvas not yet written.
     """
     B, L = canvas.ids.shape
@@ -53,28 +53,28 @@ def write(
     known, confidence = canvas.given.clone(), canvas.given.float()
     calls = torch.zeros(B, dtype=torch.int64)
     rows = torch.arange(B, device=device)
-    keep = rows
-    fresh = torch.cat([ids.new_full((B, 1), start), ids[:, :prefix]], dim=1)
-    for place in range(prefix, L):
-        logits = next_logits(keep, fresh)
+    kept_rows = rows
+    new_ids = torch.cat([ids.new_full((B, 1), start), ids[:, :prefix]], dim=1)
+    for position in range(prefix, L):
+        logits = next_logits(kept_rows, new_ids)
         if spaced is not None:
-            logits = canvas.respect_spacing(logits, spaced, (rows, torch.full_like(rows, place)))
+            logits = canvas.respect_spacing(logits, spaced, (rows, torch.full_like(rows, position)))
         if processor is not None:
-            logits = processor(logits, rows, ids[rows, :place])
+            logits = processor(logits, rows, ids[rows, :position])
         p_KV = tilt(logits, temperature, top_p)
-        drawn = inverse_cdf(p_KV, u[rows, place])
-        ids[rows, place] = drawn
-        known[rows, place] = True
-        confidence[rows, place] = p_KV.gather(1, drawn[:, None])[:, 0]
+        next_ids = inverse_cdf(p_KV, u[rows, position])
+        ids[rows, position] = next_ids
+        known[rows, position] = True
+        confidence[rows, position] = p_KV.gather(1, next_ids[:, None])[:, 0]
         calls[rows.cpu()] += 1
-        going = canvas.real[rows, place + 1] if place + 1 < L else torch.zeros_like(drawn, dtype=torch.bool)
+        goes_on = canvas.real[rows, position + 1] if position + 1 < L else torch.zeros_like(rows, dtype=torch.bool)
         if end is not None:
-            going &= drawn != end
-        keep = going.nonzero()[:, 0]
-        rows, fresh = rows[keep], drawn[keep, None]
+            goes_on &= next_ids != end
+        kept_rows = goes_on.nonzero()[:, 0]
+        rows, new_ids = rows[kept_rows], next_ids[kept_rows, None]
         done = len(rows) == 0
         yield Frame(
-            place + 1 - prefix, L - prefix, torch.full((B,), 1 - (place + 1) / L, dtype=torch.float64),
+            position + 1 - prefix, L - prefix, torch.full((B,), 1 - (position + 1) / L, dtype=torch.float64),
             ids.clone(), known.clone(), confidence.clone(), calls.clone(), done,
         )  # fmt: skip
         if done:

@@ -1,4 +1,4 @@
-"""Beam search: of all prefixes one token longer, the likeliest few go on.
+"""Beam search: of all extensions by one token, the likeliest prefixes go on.
 
 Source: Sutskever et al. 2014, arXiv:1409.3215, §3.2. A text that ends within the beam is finished; a row is done once
 it has as many finished texts as the beam is wide, as in fairseq (Ott et al. 2019, arXiv:1904.01038). Finished texts are
@@ -18,25 +18,25 @@ from mezzotint.sampler.autoregressive import Next
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text that the search found."""
+    """A text, finished or a prefix."""
 
     ids: list[int]
-    """Its tokens, the end symbol among them unless the room ended first."""
+    """Its tokens, with the end symbol unless the room ended first."""
     log_p: list[float]
-    """Nats, of each of them."""
+    """The log-probability of each token, in nats."""
 
     def score(self, penalty: float) -> float:
-        """What it is ranked by."""
+        """The length-normalised log-probability by which texts are ranked."""
         return sum(self.log_p) / float(len(self.ids) ** penalty)
 
 
 @dataclass
-class _Row:
+class _RowSearch:
     """One row's search."""
 
-    place: int
+    index: int
     prefixes: list[Hypothesis]
-    """What its beams stand for; fewer than the beam is wide where no more have a chance."""
+    """The unfinished hypotheses; fewer than the beam is wide where no more are possible."""
     totals: list[float]
     """Their log p."""
     finished: list[Hypothesis] = field(default_factory=list)
@@ -54,61 +54,63 @@ def beam_search(
     penalty: float = 1.0,
     device: torch.device | str = "cpu",
 ) -> tuple[list[list[Hypothesis]], Tensor]:
-    """The best `width` hypotheses of each row, best first, and how many symbols each row was asked for (rows,).
+    """The best `width` hypotheses of each row, best first, and the number of calls of each row (rows,).
 
-    `next_logits` (see `autoregressive`) is asked for `width` prefixes a row, side by side; texts have at most `room`
-    symbols. Fewer hypotheses come back only where fewer texts have a chance at all.
+    `next_logits` (see `autoregressive`) is called with `width` prefixes a row, side by side; texts have at most `room`
+    symbols. Fewer hypotheses come back only where fewer texts are possible at all.
     """
-    all_rows = [_Row(row, [Hypothesis([], [])], [0.0]) for row in range(rows)]
+    all_rows = [_RowSearch(row, [Hypothesis([], [])], [0.0]) for row in range(rows)]
     live, calls = all_rows, torch.zeros(rows, dtype=torch.int64)
-    keep = torch.arange(rows * width, device=device)
-    fresh = torch.full((rows * width, 1), start, device=device)
-    for place in range(room):
-        log_p = next_logits(keep, fresh).log_softmax(-1).double().view(len(live), width, -1)
+    kept_rows = torch.arange(rows * width, device=device)
+    new_ids = torch.full((rows * width, 1), start, device=device)
+    for position in range(room):
+        log_p = next_logits(kept_rows, new_ids).log_softmax(-1).double().view(len(live), width, -1)
         totals = torch.full((len(live), width), -math.inf, dtype=torch.float64)
         for i, row in enumerate(live):
-            calls[row.place] += 1
+            calls[row.index] += 1
             totals[i, : len(row.totals)] = torch.tensor(row.totals, dtype=torch.float64)
-        grown = (totals.to(device)[..., None] + log_p).flatten(1)
-        # Each prefix has one way to end: among twice the width, as many go on as the beam is wide.
-        best, where = grown.topk(min(2 * width, grown.shape[1]))
+        extended = (totals.to(device)[..., None] + log_p).flatten(1)
+        # Each prefix can end in one way: among twice the width, at least `width` go on.
+        best_totals, flat_ids = extended.topk(min(2 * width, extended.shape[1]))
         parents = [
-            _advance(row, best_row, where_row, log_p.shape[-1], end, width, last=place == room - 1)
-            for row, best_row, where_row in zip(live, best.tolist(), where.tolist(), strict=True)
+            _advance(row, row_totals, row_flat_ids, log_p.shape[-1], end, width, last=position == room - 1)
+            for row, row_totals, row_flat_ids in zip(live, best_totals.tolist(), flat_ids.tolist(), strict=True)
         ]
-        going = [i for i, row in enumerate(live) if row.prefixes and len(row.finished) < width]
-        if not going:
+        active = [i for i, row in enumerate(live) if row.prefixes and len(row.finished) < width]
+        if not active:
             break
-        keep = torch.tensor([i * width + parent for i in going for parent in _filled(parents[i], width)], device=device)
-        live = [live[i] for i in going]
-        last = [_filled([prefix.ids[-1] for prefix in row.prefixes], width) for row in live]
-        fresh = torch.tensor(last, device=device).view(-1, 1)
+        kept_rows = torch.tensor(
+            [i * width + parent for i in active for parent in _padded(parents[i], width)], device=device
+        )
+        live = [live[i] for i in active]
+        last_ids = [_padded([prefix.ids[-1] for prefix in row.prefixes], width) for row in live]
+        new_ids = torch.tensor(last_ids, device=device).view(-1, 1)
     for row in all_rows:
         row.finished.sort(key=lambda hypothesis: -hypothesis.score(penalty))
     return [row.finished[:width] for row in all_rows], calls
 
 
 def _advance(
-    row: _Row, totals: list[float], where: list[int], vocab: int, end: int, width: int, *, last: bool
+    row: _RowSearch, totals: list[float], flat_ids: list[int], vocab: int, end: int, width: int, *, last: bool
 ) -> list[int]:
-    """Put the best continuations in the place of a row's prefixes, and aside what is finished; returns the parents."""
-    parents, prefixes, kept = list[int](), list[Hypothesis](), list[float]()
-    for rank, (total, place) in enumerate(zip(totals, where, strict=True)):
-        parent, token = divmod(place, vocab)
+    """Replace a row's prefixes by the best extensions, collect finished ones, and return the parents."""
+    parents, prefixes, new_totals = list[int](), list[Hypothesis](), list[float]()
+    for rank, (total, flat_id) in enumerate(zip(totals, flat_ids, strict=True)):
+        parent, token = divmod(flat_id, vocab)
         if total == -math.inf or len(prefixes) == width:
             break
-        before = row.prefixes[parent]
-        grown = Hypothesis([*before.ids, token], [*before.log_p, total - row.totals[parent]])
+        prefix = row.prefixes[parent]
+        extended = Hypothesis([*prefix.ids, token], [*prefix.log_p, total - row.totals[parent]])
         if token != end and not last:
             parents.append(parent)
-            prefixes.append(grown)
-            kept.append(total)
+            prefixes.append(extended)
+            new_totals.append(total)
         elif rank < width:
-            row.finished.append(grown)
-    row.prefixes, row.totals = prefixes, kept
+            row.finished.append(extended)
+    row.prefixes, row.totals = prefixes, new_totals
     return parents
 
 
-def _filled(values: list[int], width: int) -> list[int]:
-    """As many as the beam is wide: those that are missing have no chance, and their content is never used."""
+def _padded(values: list[int], width: int) -> list[int]:
+    """The values padded to the beam's width; what fills it has probability zero and is never used."""
     return values + values[:1] * (width - len(values))

@@ -19,16 +19,16 @@ def inverse_cdf(p_KV: Tensor, u_K: Tensor) -> Tensor:
     K, V = p_KV.shape
     blocks = -(-V // BLOCK)
     padded = torch.nn.functional.pad(p_KV, (0, blocks * BLOCK - V)).view(K, blocks, BLOCK)
-    upto = padded.sum(-1, dtype=torch.float64).cumsum(-1)
-    goal = (u_K.to(p_KV.device) * upto[:, -1])[:, None]
-    block = torch.searchsorted(upto, goal, right=True).clamp(max=blocks - 1)
-    before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inner = padded.gather(1, block[..., None].expand(K, 1, BLOCK))[:, 0].cumsum(-1, dtype=torch.float64)
-    place = torch.searchsorted(inner, goal - before, right=True)
-    return _with_mass(p_KV, (block * BLOCK + place.clamp(max=BLOCK - 1))[:, 0].clamp(max=V - 1))
+    cumulative = padded.sum(-1, dtype=torch.float64).cumsum(-1)
+    target = (u_K.to(p_KV.device) * cumulative[:, -1])[:, None]
+    block = torch.searchsorted(cumulative, target, right=True).clamp(max=blocks - 1)
+    preceding = torch.where(block > 0, cumulative.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inner_cumulative = padded.gather(1, block[..., None].expand(K, 1, BLOCK))[:, 0].cumsum(-1, dtype=torch.float64)
+    offset = torch.searchsorted(inner_cumulative, target - preceding, right=True)
+    return _replace_impossible(p_KV, (block * BLOCK + offset.clamp(max=BLOCK - 1))[:, 0].clamp(max=V - 1))
 
 
-def _with_mass(p_KV: Tensor, ids_K: Tensor) -> Tensor:
-    """Rounding at the last edge of a block can end on an id of probability zero; the most likely one stands in."""
-    empty = p_KV.gather(1, ids_K[:, None])[:, 0] == 0
-    return torch.where(empty, p_KV.argmax(-1), ids_K) if bool(empty.any()) else ids_K
+def _replace_impossible(p_KV: Tensor, ids_K: Tensor) -> Tensor:
+    """The ids, or the most likely one where rounding at the edge of a block ended on an id of probability zero."""
+    is_impossible = p_KV.gather(1, ids_K[:, None])[:, 0] == 0
+    return torch.where(is_impossible, p_KV.argmax(-1), ids_K) if bool(is_impossible.any()) else ids_K

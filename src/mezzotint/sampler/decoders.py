@@ -1,4 +1,4 @@
-"""Which step rule stands behind each name that a person can ask for: the one table.
+"""The step rule of each decoder over masks: the one table.
 
 The rules' sources are named in their own files (Sahoo et al. 2024 and later).
 """
@@ -23,7 +23,7 @@ RULES: Mapping[Decoder, Callable[[Absorbing, Request], Step]] = {
     Decoder.CONFIDENCE: lambda p, r: Ordered(p, confidence, r.temperature, r.top_p),
     Decoder.MARGIN: lambda p, r: Ordered(p, margin, r.temperature, r.top_p),
     Decoder.ENTROPY: lambda p, r: Ordered(p, certainty, r.temperature, r.top_p),
-    Decoder.THRESHOLD: lambda p, r: Ordered(p, confidence, r.temperature, r.top_p, enough=r.threshold),
+    Decoder.THRESHOLD: lambda p, r: Ordered(p, confidence, r.temperature, r.top_p, threshold=r.threshold),
     Decoder.REMASK: lambda p, r: Remask(p, capped(r.strength), r.temperature, r.top_p),
     Decoder.REMASK_RESCALED: lambda p, r: Remask(p, rescaled(r.strength), r.temperature, r.top_p),
     Decoder.MASK_PREDICT: lambda p, r: MaskPredict(p, r.temperature, r.top_p),
@@ -32,5 +32,5 @@ RULES: Mapping[Decoder, Callable[[Absorbing, Request], Step]] = {
 
 
 def rule(process: Absorbing, request: Request) -> Step:
-    """The step rule that a request asks for, over masks."""
+    """The step rule of a request, over masks."""
     return RULES[request.decoder](process, request)

@@ -18,9 +18,9 @@ from mezzotint.types import Canvas, Denoiser, Frame, Noised, Prediction
 
 @dataclass(frozen=True)
 class Grid:
-    """Where each row goes, call by call: from t[n] to s[n], both (N, B) float64. A row with s = t rests.
+    """The times of each row, call by call: from t[n] to s[n], both (N, B) float64. A row with s = t rests.
 
-    A rule that can be done sooner than planned says so in `State.done`.
+    A rule that ends sooner than planned sets `State.done`.
     """
 
     t: Tensor
@@ -29,7 +29,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class State:
-    """A step rule's view of what is written: known, confidence (B, L); `memory` is the rule's own.
+    """The state of a generation: known, confidence (B, L); `memory` is the step rule's own.
 
     `ids` (B, L) is the text so far where the state itself is no text.
     """
@@ -40,7 +40,7 @@ class State:
     memory: object = None
     ids: Tensor | None = None
     done: bool = False
-    """No row has anything left to do, whatever is left of the grid."""
+    """No row has anything left to do, even if grid steps are left."""
 
 
 class Step(Protocol):
@@ -72,7 +72,7 @@ class Counted:
         return self.denoise(noised, cond, previous, at)
 
     def charge(self, cond: Canvas, evaluations: int) -> None:
-        """Counts evaluations of another network, in those of this one, for the rows of a canvas."""
+        """Count evaluations of another network, in units of this one's, for the rows of a canvas."""
         self.calls[self.order[torch.searchsorted(self.index, cond.index)]] += evaluations
 
 

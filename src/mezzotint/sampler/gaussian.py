@@ -22,49 +22,55 @@ from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Prediction, Reque
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the denoiser said at time t (B,): an estimate (B, L, D) of the clean state."""
+    """A denoiser's estimate (B, L, D) of the clean state, made at time t (B,)."""
 
     value: Tensor
     t: Tensor
 
 
 Solver = Callable[[Gaussian, Noised, Tensor, Estimate, "Estimate | None", Rng], Tensor]
-"""(process, state at t, s, estimate at t, the estimate before it, rng) -> state (B, L, D) at s."""
+"""(process, state at t, s, estimate at t, the previous estimate, rng) -> state (B, L, D) at s."""
 
 
 def ancestral(
     process: Gaussian,
     noised: Noised,
     s: Tensor,
-    now: Estimate,
-    before: Estimate | None,
+    estimate: Estimate,
+    previous: Estimate | None,
     rng: Rng,
     temperature: float = 1.0,
 ) -> Tensor:
     """A draw from q(z_s | z_t, estimate), which is also DDIM with eta = 1. On a grid coarser than training's this is
-    the strided ancestral step. `temperature` times the deviation is what is added; 0 takes the mean."""
-    mean, deviation = process.posterior(noised, now.value, s)
+    the strided ancestral step. The noise is scaled by `temperature`; 0 takes the mean."""
+    mean, deviation = process.posterior(noised, estimate.value, s)
     return mean + temperature * deviation * rng.at("noise").normal(*mean.shape[1:]).to(mean)
 
 
-def ddim(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, before: Estimate | None, rng: Rng) -> Tensor:
+def ddim(
+    process: Gaussian, noised: Noised, s: Tensor, estimate: Estimate, previous: Estimate | None, rng: Rng
+) -> Tensor:
     """The same noise at a lower level: no randomness after the prior (DDIM with eta = 0)."""
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = (process.wide(t, now.value) for t in (noised.t, s))
-    return alpha_s * now.value + sigma_s / sigma_t * (noised.z - alpha_t * now.value)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = (process.wide(t, estimate.value) for t in (noised.t, s))
+    return alpha_s * estimate.value + sigma_s / sigma_t * (noised.z - alpha_t * estimate.value)
 
 
-def multistep(process: Gaussian, noised: Noised, s: Tensor, now: Estimate, before: Estimate | None, rng: Rng) -> Tensor:
-    """DPM-Solver++(2M): ddim with the estimate carried on along log alpha/sigma from the last two.
+def multistep(
+    process: Gaussian, noised: Noised, s: Tensor, estimate: Estimate, previous: Estimate | None, rng: Rng
+) -> Tensor:
+    """DPM-Solver++(2M): ddim with the estimate extrapolated along log alpha/sigma from the last two.
 
     The last step to t = 0 is of first order, as is the first: log alpha/sigma is infinite at the end.
     """
-    if before is None or bool((s == 0).any()):
-        return ddim(process, noised, s, now, before, rng)
-    ends = (before.t, noised.t, s)
-    earlier, here, there = (torch.log(a / b) for a, b in (process.wide(t, now.value) for t in ends))
-    ahead = (there - here) / (here - earlier).clamp(min=1e-6) / 2
-    carried = Estimate((1 + ahead) * now.value - ahead * before.value, now.t)
-    return ddim(process, noised, s, carried, before, rng)
+    if previous is None or bool((s == 0).any()):
+        return ddim(process, noised, s, estimate, previous, rng)
+    points = (previous.t, noised.t, s)
+    lambda_previous, lambda_t, lambda_s = (
+        torch.log(a / b) for a, b in (process.wide(t, estimate.value) for t in points)
+    )
+    weight = (lambda_s - lambda_t) / (lambda_t - lambda_previous).clamp(min=1e-6) / 2
+    extrapolated = Estimate((1 + weight) * estimate.value - weight * previous.value, estimate.t)
+    return ddim(process, noised, s, extrapolated, previous, rng)
 
 
 SOLVERS: Mapping[Decoder, Solver] = {
@@ -75,9 +81,9 @@ SOLVERS: Mapping[Decoder, Solver] = {
 
 
 def solver(request: Request, name: str) -> Solver:
-    """The solver that a request asks for of the system `name`, which says vectors and has no odds of tokens.
+    """The solver of a request to the system `name`, which predicts vectors and has no odds of tokens.
 
-    Temperature is how much of the ancestral step's noise is added.
+    Temperature scales the ancestral step's noise.
     """
     if request.top_p != 1 or (request.temperature != 1 and request.decoder is not Decoder.EXACT):
         raise CapabilityError(
@@ -90,16 +96,16 @@ def solver(request: Request, name: str) -> Solver:
 
 @dataclass(frozen=True)
 class GaussianMemory:
-    """What a walk remembers: its last estimate, and what the denoiser wants to be told next."""
+    """A walk's last estimate, and the carry for the denoiser's next call."""
 
-    before: Estimate | None = None
+    estimate: Estimate | None = None
     carry: object = None
 
 
 class GaussianStep:
     """The step rule: one call of the denoiser a step, all rows at the same times, given positions held in place.
 
-    The text of a moment is what the logits of the estimate like best; at the end that is the text.
+    The draft at each step, and the text at the end, are the likeliest tokens under the logits of the estimate.
     """
 
     def __init__(
@@ -126,32 +132,34 @@ class GaussianStep:
         self.last = 0.0
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
-        placed = times if self.clock is None else self.clock(times)
-        grid = placed.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
+        warped_times = times if self.clock is None else self.clock(times)
+        grid = warped_times.to(canvas.ids.device)[:, None].expand(-1, len(canvas.ids))
         noised = self.process.prior(canvas, self.z0, rng.at("prior"))
         moves = max(1, len(grid) - 1 - int(self.stop * (len(grid) - 1)))
-        self.last = float(placed[moves])
+        self.last = float(warped_times[moves])
         return Grid(grid[:-1][:moves], grid[1:][:moves]), State(
             noised, canvas.given, canvas.given.float(), GaussianMemory(), canvas.ids
         )
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
-        walked, noised = state.memory, state.noised
-        assert isinstance(walked, GaussianMemory)
-        reads = self.drafts or bool((s <= self.last).all())
-        nowhere = torch.zeros(0, dtype=torch.int64, device=s.device)
-        said = denoise(noised, cond, walked.carry, None if reads else (nowhere, nowhere))
-        assert said.estimate is not None
-        now = Estimate(said.estimate, noised.t)
-        z = self.solver(self.process, noised, s, now, walked.before, rng)
+        memory, noised = state.memory, state.noised
+        assert isinstance(memory, GaussianMemory)
+        is_read = self.drafts or bool((s <= self.last).all())
+        no_pairs = torch.zeros(0, dtype=torch.int64, device=s.device)
+        prediction = denoise(noised, cond, memory.carry, None if is_read else (no_pairs, no_pairs))
+        assert prediction.estimate is not None
+        estimate = Estimate(prediction.estimate, noised.t)
+        z = self.solver(self.process, noised, s, estimate, memory.estimate, rng)
         z = torch.where(cond.free[..., None], z, self.z0)
-        state = State(Noised(z, s), state.known, state.confidence, GaussianMemory(now, said.carry), state.ids)
-        return self._read(state, said, cond) if reads else state
+        state = State(
+            Noised(z, s), state.known, state.confidence, GaussianMemory(estimate, prediction.carry), state.ids
+        )
+        return self._read(state, prediction, cond) if is_read else state
 
     @staticmethod
-    def _read(state: State, said: Prediction, cond: Canvas) -> State:
-        """The state with the text that an estimate is read as."""
-        likeliest = said.logits.softmax(-1).max(-1)
+    def _read(state: State, prediction: Prediction, cond: Canvas) -> State:
+        """The state with the likeliest tokens as its text."""
+        likeliest = prediction.logits.softmax(-1).max(-1)
         ids = torch.where(cond.free, likeliest.indices, cond.ids)
         confidence = torch.where(cond.free, likeliest.values.float(), cond.given.float())
         return replace(state, known=cond.real, confidence=confidence, ids=ids)

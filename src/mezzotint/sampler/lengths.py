@@ -1,7 +1,7 @@
-"""How long open gaps are: drawn from what the given tokens say of each combination of lengths.
+"""Lengths of open gaps, drawn from their posterior given the surrounding tokens.
 
 p(lengths | given) is proportional to p(length of the text) p(given | lengths), the gaps unknown throughout. The second
-factor stands for its any-order bound (Ou et al. 2024, arXiv:2406.03736, §3), averaged over some draws. Every
+factor is replaced by its any-order bound (Ou et al. 2024, arXiv:2406.03736, §3), averaged over some draws. Every
 combination meets the same draws: what they have in common cancels in the comparison, and noise with it.
 
 Too many combinations are drawn gap by gap in reading order, each gap given the lengths that the others have by then:
@@ -24,8 +24,8 @@ from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Infiller
 
-MOST = 64
-"""Combinations of lengths that are weighed against each other; where there are more, the gaps are drawn in turn."""
+MAX_COMBINATIONS = 64
+"""The most combinations of lengths that are drawn jointly; where there are more, the gaps are drawn in turn."""
 
 DRAWS = 16
 """Draws of the bound for each combination."""
@@ -36,9 +36,9 @@ Lengths = tuple[int, ...]
 
 @torch.no_grad()
 def log_evidence(system: Infiller, canvas: Canvas, seed: int, draws: int = DRAWS) -> float:
-    """log p(length, given tokens) of a canvas (1, L), what is free unknown, in nats: the mean of some bounds.
+    """log p(length, given tokens) of a canvas (1, L), free positions unknown, in nats: the mean bound over draws.
 
-    The draws hang on the seed alone. The canvas meets no other one in a batch: no rounding hangs on what else is asked.
+    The draws depend on the seed alone, and the canvas shares its batch with no other, so that rounding is the same.
     """
     rows = canvas.rows(torch.zeros(draws, dtype=torch.int64, device=canvas.ids.device))
     nats = system.evidence(rows, Rng(seed, range(draws), "evidence", total=draws))
@@ -51,14 +51,14 @@ class GapLengths:
 
     lengths: Lengths
     nfe: int
-    """Network evaluations that it took, those counted in full that other rows' choices took too."""
+    """Network evaluations, those shared with other rows counted in full."""
 
 
 class GapLengthSampler:
     """Draws the lengths of a template's gaps, `room` tokens at most in all.
 
     `weigh` gives log p(length of the text, given tokens) of some lengths, up to a constant, for `calls` network
-    evaluations; what was weighed once is kept.
+    evaluations; its results are cached.
     """
 
     def __init__(self, gaps: Sequence[Gap], room: int, weigh: Callable[[Lengths], float], calls: int) -> None:
@@ -74,33 +74,33 @@ class GapLengthSampler:
         Temperature and nucleus tilt this choice as they do that of a token; temperature 0 takes the likeliest.
         """
         u = rng.at("gap").uniform(len(self.gaps))
-        few = list(islice(combinations(self.gaps, self.room), MOST + 1))
-        if len(few) <= MOST:
-            nfe = self.calls * len(few) if len(few) > 1 else 0
-            return [GapLengths(lengths, nfe) for lengths in self._drawn(few, u[:, 0], temperature, top_p)]
-        return [self._in_turn(row, temperature, top_p) for row in u.split(1)]
+        options = list(islice(combinations(self.gaps, self.room), MAX_COMBINATIONS + 1))
+        if len(options) <= MAX_COMBINATIONS:
+            nfe = self.calls * len(options) if len(options) > 1 else 0
+            return [GapLengths(lengths, nfe) for lengths in self._draw(options, u[:, 0], temperature, top_p)]
+        return [self._gibbs_sweep(row, temperature, top_p) for row in u.split(1)]
 
-    def _in_turn(self, u: Tensor, temperature: float, top_p: float) -> GapLengths:
+    def _gibbs_sweep(self, u: Tensor, temperature: float, top_p: float) -> GapLengths:
         """The choice at the quantiles u (1, gaps)."""
-        chosen, weighed = middle(self.gaps, self.room), set[Lengths]()
-        for place, gap in enumerate(self.gaps):
-            left = self.room - sum(chosen) + chosen[place]
-            options = [(*chosen[:place], n, *chosen[place + 1 :]) for n in range(gap.low, min(gap.high, left) + 1)]
-            (chosen,) = self._drawn(options, u[:, place], temperature, top_p)
-            weighed |= set(options) if len(options) > 1 else set()
-        return GapLengths(chosen, self.calls * len(weighed))
+        lengths, scored = middle(self.gaps, self.room), set[Lengths]()
+        for i, gap in enumerate(self.gaps):
+            available = self.room - sum(lengths) + lengths[i]
+            options = [(*lengths[:i], n, *lengths[i + 1 :]) for n in range(gap.low, min(gap.high, available) + 1)]
+            (lengths,) = self._draw(options, u[:, i], temperature, top_p)
+            scored |= set(options) if len(options) > 1 else set()
+        return GapLengths(lengths, self.calls * len(scored))
 
-    def _drawn(self, options: Sequence[Lengths], u: Tensor, temperature: float, top_p: float) -> list[Lengths]:
+    def _draw(self, options: Sequence[Lengths], u: Tensor, temperature: float, top_p: float) -> list[Lengths]:
         """The options at the quantiles u (B,); the only one is not weighed."""
         if len(options) == 1:
             return [options[0]] * len(u)
-        weights = torch.tensor([[self.weigh(lengths) for lengths in options]], dtype=torch.float64)
-        p = tilt(weights, temperature, top_p).expand(len(u), -1)
-        return [options[place] for place in inverse_cdf(p, u).tolist()]
+        log_p = torch.tensor([[self.weigh(lengths) for lengths in options]], dtype=torch.float64)
+        p = tilt(log_p, temperature, top_p).expand(len(u), -1)
+        return [options[i] for i in inverse_cdf(p, u).tolist()]
 
 
 def combinations(gaps: Sequence[Gap], room: int) -> Iterator[Lengths]:
-    """All lengths of some gaps that take `room` tokens at most, the shortest first; no dead ends on the way."""
+    """All combinations of lengths of at most `room` tokens in all, the shortest first, without dead ends."""
     if not gaps:
         yield ()
         return

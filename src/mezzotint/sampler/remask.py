@@ -20,7 +20,7 @@ from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.sampler.masks import ask, together, write
+from mezzotint.sampler.masks import begin_all_masked, masked_logits, write_tokens
 from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Denoiser, Noised
 
@@ -48,34 +48,34 @@ class Remask:
         self.top_p = top_p
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
-        return together(self.process, canvas, times)
+        return begin_all_masked(self.process, canvas, times)
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
         z, t = state.noised.z, state.noised.t
-        hide, show = self._chances(t, s)
+        p_hide, p_show = self._chances(t, s)
         masked = cond.free & (z == self.process.mask)
         u = rng.at("move").uniform(z.shape[1]).to(z.device)
-        writing = masked & (u < show[:, None])
-        hiding = cond.free & ~masked & (u < hide[:, None])
-        if bool(writing.any()):
-            rows, positions, logits = ask(denoise, state.noised, cond, writing)
+        is_written = masked & (u < p_show[:, None])
+        is_hidden = cond.free & ~masked & (u < p_hide[:, None])
+        if bool(is_written.any()):
+            rows, positions, logits = masked_logits(denoise, state.noised, cond, is_written)
             p_KV = tilt(logits, self.temperature, self.top_p)
             quantile = rng.at("token").uniform(z.shape[1]).to(z.device)
             ids = inverse_cdf(p_KV, quantile[rows, positions])
-            state = write(state, (rows, positions), ids, p_KV, s)
+            state = write_tokens(state, (rows, positions), ids, p_KV, s)
         z, confidence = state.noised.z, state.confidence
         return replace(
             state,
-            noised=Noised(z.masked_fill(hiding, self.process.mask), s),
-            known=state.known & ~hiding,
-            confidence=confidence.masked_fill(hiding, 0.0),
+            noised=Noised(z.masked_fill(is_hidden, self.process.mask), s),
+            known=state.known & ~is_hidden,
+            confidence=confidence.masked_fill(is_hidden, 0.0),
         )
 
     def _chances(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) each: of a written token to be masked, and of a masked one to be written."""
-        now, then = 1 - self.process.survival(t), 1 - self.process.survival(s)
-        greatest = ((1 - then) / now.clamp(min=torch.finfo(now.dtype).tiny)).clamp(max=1.0)
-        hide = self.sigma(greatest)
-        show = (then - (1 - hide) * now) / (1 - now)
+        """(B,) each: the probability of a written token to be masked, and of a masked one to be written."""
+        kept_t, kept_s = 1 - self.process.survival(t), 1 - self.process.survival(s)
+        greatest = ((1 - kept_s) / kept_t.clamp(min=torch.finfo(kept_t.dtype).tiny)).clamp(max=1.0)
+        p_hide = self.sigma(greatest)
+        p_show = (kept_s - (1 - p_hide) * kept_t) / (1 - kept_t)
         # Nothing stays masked at t = 0, however the fraction rounds.
-        return hide, torch.where(s == 0, 1.0, show)
+        return p_hide, torch.where(s == 0, 1.0, p_show)

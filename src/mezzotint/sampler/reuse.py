@@ -18,21 +18,21 @@ from mezzotint.net.attention import Cache
 from mezzotint.types import Canvas, Noised, Prediction
 
 Forward = Callable[[Noised, tuple[Tensor, Tensor], Cache], Tensor]
-"""(the positions that follow those in the cache, pairs among them, cache) -> logits (K, V); extends the cache."""
+"""(the positions after those in the cache, pairs among them, cache) -> logits (K, V); extends the cache."""
 
 
 @dataclass(frozen=True)
 class ReuseCache:
-    """Rows whose prefixes were read in one call."""
+    """Keys and values of the rows whose prefixes were read in one call."""
 
     index: Tensor
-    """(R,) int64 on the CPU: which rows, by their streams of random numbers."""
+    """(R,) int64 on the CPU: the rows, by their streams of random numbers."""
     prefix: Tensor
     """(R, P) ids."""
     cache: Cache
 
-    def of(self, index: Tensor) -> tuple[Tensor, Cache]:
-        """The prefixes and the cache of some of the rows."""
+    def select(self, index: Tensor) -> tuple[Tensor, Cache]:
+        """The prefixes and the cache of the rows of these streams."""
         if torch.equal(index, self.index):
             return self.prefix, self.cache
         rows = (index[:, None] == self.index).nonzero()[:, 1].to(self.prefix.device)
@@ -48,7 +48,7 @@ class Reuse:
     def __init__(self, forward: Forward, depth: int) -> None:
         self.forward = forward
         self.depth = depth
-        self.kept: list[ReuseCache] = []
+        self.caches: list[ReuseCache] = []
 
     def __call__(
         self, noised: Noised, cond: Canvas, previous: object = None, at: tuple[Tensor, Tensor] | None = None
@@ -56,37 +56,37 @@ class Reuse:
         assert at is not None, "logits are there for what follows the prefix only: say which"
         rows, positions = at
         parts: list[tuple[Tensor, Tensor]] = []
-        for places, cache in self._caches(noised.z[:, : int(cond.given[0].sum())], cond.index):
-            mine = torch.isin(rows, places)
+        for group, cache in self._caches(noised.z[:, : int(cond.given[0].sum())], cond.index):
+            in_group = torch.isin(rows, group)
             first = cache.length
-            part = Noised(noised.z[places, first:], noised.t[places])
-            local = torch.searchsorted(places, rows[mine]), positions[mine] - first
-            parts.append((mine, self.forward(part, local, cache)))
+            part = Noised(noised.z[group, first:], noised.t[group])
+            local = torch.searchsorted(group, rows[in_group]), positions[in_group] - first
+            parts.append((in_group, self.forward(part, local, cache)))
             cache.length = int(cond.given[0].sum())
         logits = parts[0][1].new_empty(len(rows), parts[0][1].shape[1])
-        for mine, found in parts:
-            logits[mine] = found
+        for in_group, group_logits in parts:
+            logits[in_group] = group_logits
         return Prediction(logits)
 
     def _caches(self, prefix: Tensor, index: Tensor) -> list[tuple[Tensor, Cache]]:
-        """Places in the batch, each group with its cache: an empty one for rows whose prefix was not read yet."""
-        found: list[tuple[Tensor, Cache]] = []
-        valid: list[ReuseCache] = []
-        unread = torch.ones_like(index, dtype=torch.bool)
-        for kept in self.kept:
-            places = torch.isin(index, kept.index).nonzero()[:, 0]
-            read, cache = kept.of(index[places])
-            where = places.to(prefix.device)
-            if not torch.equal(read, prefix[where]):
+        """Groups of rows of the batch, each with its cache: an empty one for rows whose prefix was not read yet."""
+        groups: list[tuple[Tensor, Cache]] = []
+        valid_caches: list[ReuseCache] = []
+        is_unread = torch.ones_like(index, dtype=torch.bool)
+        for entry in self.caches:
+            cached_rows = torch.isin(index, entry.index).nonzero()[:, 0]
+            cached_prefix, cache = entry.select(index[cached_rows])
+            device_rows = cached_rows.to(prefix.device)
+            if not torch.equal(cached_prefix, prefix[device_rows]):
                 continue
-            valid.append(kept)
-            if len(places):
-                unread[places] = False
-                found.append((where, cache))
-        if bool(unread.any()):
-            where = unread.nonzero()[:, 0].to(prefix.device)
+            valid_caches.append(entry)
+            if len(cached_rows):
+                is_unread[cached_rows] = False
+                groups.append((device_rows, cache))
+        if bool(is_unread.any()):
+            device_rows = is_unread.nonzero()[:, 0].to(prefix.device)
             cache = Cache(self.depth)
-            valid.append(ReuseCache(index[unread], prefix[where].clone(), cache))
-            found.append((where, cache))
-        self.kept = valid
-        return found
+            valid_caches.append(ReuseCache(index[is_unread], prefix[device_rows].clone(), cache))
+            groups.append((device_rows, cache))
+        self.caches = valid_caches
+        return groups

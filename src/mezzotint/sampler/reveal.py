@@ -20,14 +20,14 @@ from mezzotint.process.absorbing import Absorbing
 from mezzotint.rng import Rng
 from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.sampler.drive import Grid, State
-from mezzotint.sampler.masks import ask, visits, write
+from mezzotint.sampler.masks import masked_logits, skip_empty_steps, write_tokens
 from mezzotint.space.odds import tilt
 from mezzotint.types import Canvas, Denoiser
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """All that is random in a trajectory: until which time each position stays masked, and its quantile (B, L)."""
+class RevealPlan:
+    """All that is random in a trajectory: the time each position is revealed, and its quantile (B, L)."""
 
     until: Tensor
     """(B, L) float64: the grid time at which the position is revealed; -1 where there is nothing to reveal."""
@@ -44,26 +44,26 @@ class Reveal:
 
     def begin(self, canvas: Canvas, times: Tensor, rng: Rng) -> tuple[Grid, State]:
         device, length = canvas.ids.device, canvas.ids.shape[1]
-        u = self.moments(canvas, rng.at("reveal"))
+        u = self.reveal_uniforms(canvas, rng.at("reveal"))
         survival = self.process.survival(times)
         # The first grid point whose survival is at most u; the last one is t = 0, where nothing stays masked.
         slot = torch.searchsorted(-survival, -u).clamp(1, len(times) - 1)
         slot = slot.masked_fill(~canvas.free.cpu(), 0)
         until = torch.where(slot > 0, times[slot], -1.0).to(device)
         noised = self.process.prior(canvas)
-        drawn = Drawn(until, rng.at("token").uniform(length).to(device))
-        state = State(noised, canvas.given, canvas.given.float(), drawn)
-        return visits(slot, times, device), state
+        plan = RevealPlan(until, rng.at("token").uniform(length).to(device))
+        state = State(noised, canvas.given, canvas.given.float(), plan)
+        return skip_empty_steps(slot, times, device), state
 
-    def moments(self, canvas: Canvas, rng: Rng) -> Tensor:
-        """u (B, L) float64 in [0, 1) on the processor: a position is masked as long as u < survival(t)."""
+    def reveal_uniforms(self, canvas: Canvas, rng: Rng) -> Tensor:
+        """u (B, L) float64 in [0, 1) on the CPU: a position is masked as long as u < survival(t)."""
         return rng.uniform(canvas.ids.shape[1])
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
-        drawn = state.memory
-        assert isinstance(drawn, Drawn)
-        due = (drawn.until == s[:, None]) & (s < state.noised.t)[:, None]
-        rows, positions, logits = ask(denoise, state.noised, cond, due)
+        plan = state.memory
+        assert isinstance(plan, RevealPlan)
+        is_due = (plan.until == s[:, None]) & (s < state.noised.t)[:, None]
+        rows, positions, logits = masked_logits(denoise, state.noised, cond, is_due)
         p_KV = tilt(logits, self.temperature, self.top_p)
-        ids = inverse_cdf(p_KV, drawn.quantile[rows, positions])
-        return write(state, (rows, positions), ids, p_KV, s)
+        ids = inverse_cdf(p_KV, plan.quantile[rows, positions])
+        return write_tokens(state, (rows, positions), ids, p_KV, s)

@@ -1,4 +1,4 @@
-"""Revealing together what stands far apart: for few steps. Approximate.
+"""Revealing positions together that stand far apart: for few steps. Approximate.
 
 Tokens that are revealed in one step do not see each other, and neighbours depend on each other most. Luxembourg et al.
 2025 (DUS), arXiv:2506.19037, therefore reveal positions at a fixed distance, which is halved from step to step.
@@ -20,13 +20,13 @@ from mezzotint.sampler.reveal import Reveal
 from mezzotint.types import Canvas
 
 GOLDEN = (5**0.5 - 1) / 2
-"""One over the golden ratio, the number whose multiples mod 1 keep farthest apart."""
+"""One over the golden ratio, whose multiples mod 1 keep farthest apart."""
 
 
 class Spread(Reveal):
     """Ancestral sampling whose reveal times are spread evenly over the free positions of each row."""
 
-    def moments(self, canvas: Canvas, rng: Rng) -> Tensor:
+    def reveal_uniforms(self, canvas: Canvas, rng: Rng) -> Tensor:
         shift = rng.uniform()[:, None]
-        place = canvas.free.cpu().cumsum(1) - 1
-        return (place * GOLDEN + shift) % 1
+        rank = canvas.free.cpu().cumsum(1) - 1
+        return (rank * GOLDEN + shift) % 1

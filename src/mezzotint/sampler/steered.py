@@ -1,4 +1,4 @@
-"""A walk whose states are moved, step by step, towards what the text is to be like.
+"""A walk through vectors whose states are moved, step by step, by the gradient of a control's loss.
 
 Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §5.1 and its code: after each step some updates against the
 gradient of loss + fluency |z - mean|^2 / deviation, none in the last steps; no noise beside the step's own. `BAYES` is
@@ -21,15 +21,15 @@ from mezzotint.types import Canvas, Decoder, Denoiser, Noised, Request, Steering
 
 Cost = Callable[[Noised, Canvas], Tensor]
 """(state, canvas) -> (B,) nats, with a gradient to the state."""
-TINY = 1e-10
-"""Adagrad's."""
+EPSILON = 1e-10
+"""Adagrad's epsilon."""
 
 
 @dataclass(frozen=True)
 class SteeredMemory:
-    """What is remembered: the walk's own memory, and the squares of Adagrad's slopes (B, L, D)."""
+    """The walk's own memory, and the sums of squares (B, L, D) of Adagrad."""
 
-    walked: object
+    of_walk: object
     squares: Tensor | None = None
 
 
@@ -46,24 +46,24 @@ class Steered:
         return grid, replace(state, memory=SteeredMemory(state.memory))
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
-        kept = state.memory
-        assert isinstance(kept, SteeredMemory)
-        moved = self.walk(denoise, replace(state, memory=kept.walked), s, cond, rng)
-        assert isinstance(moved.memory, GaussianMemory) and moved.memory.before is not None
-        due = (s > 0) & (s >= self.steering.t_min) & (s <= self.steering.t_max)
-        if not bool(due.any()):
-            return replace(moved, memory=SteeredMemory(moved.memory, kept.squares))
-        mean, deviation = self.walk.process.posterior(state.noised, moved.memory.before.value, s)
-        movable = cond.free[..., None] & due[:, None, None]
-        z, squares = moved.noised.z, kept.squares
+        memory = state.memory
+        assert isinstance(memory, SteeredMemory)
+        walked = self.walk(denoise, replace(state, memory=memory.of_walk), s, cond, rng)
+        assert isinstance(walked.memory, GaussianMemory) and walked.memory.estimate is not None
+        is_due = (s > 0) & (s >= self.steering.t_min) & (s <= self.steering.t_max)
+        if not bool(is_due.any()):
+            return replace(walked, memory=SteeredMemory(walked.memory, memory.squares))
+        mean, deviation = self.walk.process.posterior(state.noised, walked.memory.estimate.value, s)
+        movable = cond.free[..., None] & is_due[:, None, None]
+        z, squares = walked.noised.z, memory.squares
         for _ in range(self.steering.updates):
             slope = self._slope(Noised(z, s), cond, mean, deviation) * movable
             squares = slope**2 if squares is None else squares + slope**2
             z = z - self._step(slope, squares, deviation)
-        return replace(moved, noised=Noised(z, s), memory=SteeredMemory(moved.memory, squares))
+        return replace(walked, noised=Noised(z, s), memory=SteeredMemory(walked.memory, squares))
 
     def _slope(self, noised: Noised, cond: Canvas, mean: Tensor, deviation: Tensor) -> Tensor:
-        """(B, L, D): that of the cost, and of the fluency where the update has one."""
+        """(B, L, D): the gradient of the cost, and of the fluency where the update has one."""
         with torch.enable_grad():
             leaf = noised.z.detach().requires_grad_()
             total = self.cost(Noised(leaf, noised.t), cond).sum()
@@ -77,16 +77,16 @@ class Steered:
         if self.steering.update is Update.SIGN:
             return self.steering.rate * slope.sign()
         if self.steering.update is Update.ADAGRAD:
-            return self.steering.rate * slope / (squares.sqrt() + TINY)
+            return self.steering.rate * slope / (squares.sqrt() + EPSILON)
         return deviation**2 / self.steering.updates * slope
 
 
-def steered(walk: GaussianStep, said: Denoiser, request: Request) -> Step:
-    """The walk, updated where the request's control has a loss under what the denoiser says, unclamped.
+def steer(walk: GaussianStep, denoise: Denoiser, request: Request) -> Step:
+    """The walk, steered where the request's control has a loss under the denoiser, unclamped.
 
-    CapabilityError for a walk without noise: there is no deviation to measure a distance with.
+    CapabilityError for a walk without noise: there is no deviation to scale the fluency by.
     """
-    cost = None if request.control is None else request.control.loss(said)
+    cost = None if request.control is None else request.control.loss(denoise)
     if request.control is None or cost is None:
         return walk
     if request.decoder is not Decoder.EXACT:

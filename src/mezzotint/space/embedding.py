@@ -26,7 +26,7 @@ class Embedding(nn.Module):
 
     @property
     def vectors(self) -> Tensor:
-        """(V, D), each of norm sqrt(D), in float32 at least: states are no place for fewer digits."""
+        """(V, D), each of norm sqrt(D), in float32 at least, as states need the precision."""
         exact = self.table.to(torch.promote_types(self.table.dtype, torch.float32))
         unit: Tensor = F.normalize(exact, dim=-1)
         return unit * math.sqrt(self.table.shape[1])
@@ -49,7 +49,7 @@ class Embedding(nn.Module):
 
 @torch.no_grad()
 def principal(table_VN: Tensor, width: int) -> Tensor:
-    """(V, width): a wider table along its principal axes, for tables that somebody else trained.
+    """(V, width): a wider table, trained elsewhere, projected on its principal axes.
 
     Departure: SED's own table was trained at this width.
     """

@@ -1,4 +1,4 @@
-"""One vector for a whole text: its posterior, how it is read out of an encoder, and how a decoder is told of it.
+"""One vector for a whole text: its posterior, how an encoder gives it, and how a decoder is conditioned on it.
 
 Posterior and prior: Kingma and Welling 2013, arXiv:1312.6114, §3. Latent Attention and both infusions: Tu et al. 2022
 (AdaVAE), arXiv:2205.05862; pseudo self-attention: Ziegler et al. 2019, arXiv:1908.06938; memory: Li et al. 2020
@@ -19,12 +19,12 @@ from mezzotint.net.attention import Slot
 from mezzotint.rng import Rng
 from mezzotint.types import Posterior
 
-LARGEST = 10.0
-"""Log variances are kept within this of zero: beyond, a step of training can be the last (NaN)."""
+MAX_LOGVAR = 10.0
+"""Log variances are clamped to this range around zero: beyond it, training can become NaN."""
 
 
 Prior = Callable[[Rng], Tensor]
-"""A point (B, Z) for each of the streams."""
+"""Random streams -> a point (B, Z) for each."""
 
 
 def standard_normal(dimensions: int, rng: Rng) -> Tensor:
@@ -53,7 +53,7 @@ def log_prior(z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Law:
+class NormalLaw:
     """A normal distribution: mean (Z,) and a factor (Z, Z) of its covariance."""
 
     mean: Tensor
@@ -65,19 +65,19 @@ class Law:
         return z
 
 
-def moments(q: Posterior) -> Law:
+def moments(q: Posterior) -> NormalLaw:
     """The normal law with mean and covariance of the mixture of posteriors: of all normal laws, the one from which the
     mixture diverges least (Bishop 2006, "Pattern Recognition and Machine Learning", §10.7)."""
     mean = q.mean.double().mean(0)
-    apart = q.mean.double() - mean
-    covariance = apart.T @ apart / len(apart) + q.logvar.double().exp().mean(0).diag()
-    return Law(mean.to(q.mean), torch.linalg.cholesky(covariance).to(q.mean))
+    centred = q.mean.double() - mean
+    covariance = centred.T @ centred / len(centred) + q.logvar.double().exp().mean(0).diag()
+    return NormalLaw(mean.to(q.mean), torch.linalg.cholesky(covariance).to(q.mean))
 
 
 def within_bounds(mean: Tensor, logvar: Tensor) -> Posterior:
-    """The posterior of what a network says (B, Z): in float32 at least, and no variance beyond LARGEST."""
+    """The posterior of a network's outputs (B, Z): in float32 at least, and no variance beyond MAX_LOGVAR."""
     exact = torch.promote_types(mean.dtype, torch.float32)
-    return Posterior(mean.to(exact), logvar.to(exact).clamp(-LARGEST, LARGEST))
+    return Posterior(mean.to(exact), logvar.to(exact).clamp(-MAX_LOGVAR, MAX_LOGVAR))
 
 
 class LatentAttention(nn.Module):
@@ -116,7 +116,7 @@ class Infusion(nn.Module):
     """A latent (B, Z) to keys and values for every block.
 
     `pairs` gives each block a key and a value (pseudo self-attention), `memory` one vector that is both; with both,
-    two places. `projection`: a shared width that the latent is brought to first, or 0.
+    two positions. `projection`: the width of a shared first linear layer, or 0 for none.
     """
 
     def __init__(
@@ -124,10 +124,10 @@ class Infusion(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        inside = projection or latent
+        width = projection or latent
         self.shared = nn.Linear(latent, projection, bias=False) if projection else None
-        self.pairs = nn.ModuleList(nn.Linear(inside, 2 * dim) for _ in range(depth)) if pairs else None
-        self.memory = nn.ModuleList(nn.Linear(inside, dim, bias=False) for _ in range(depth)) if memory else None
+        self.pairs = nn.ModuleList(nn.Linear(width, 2 * dim) for _ in range(depth)) if pairs else None
+        self.memory = nn.ModuleList(nn.Linear(width, dim, bias=False) for _ in range(depth)) if memory else None
 
     def forward(self, z: Tensor) -> list[Slot]:
         """A slot of (B, H, 1 or 2, E) for each block.
@@ -136,16 +136,18 @@ class Infusion(nn.Module):
         seen while writing; a slot is given beside the cache with every call.
         """
         z = z.to(next(self.parameters()).dtype)
-        p = z if self.shared is None else self.shared(z)
+        projected = z if self.shared is None else self.shared(z)
         keys_and_values = []
         if self.pairs is not None:
-            keys_and_values.append([made(p).chunk(2, dim=-1) for made in self.pairs])
+            keys_and_values.append([linear(projected).chunk(2, dim=-1) for linear in self.pairs])
         if self.memory is not None:
-            keys_and_values.append([(made(p),) * 2 for made in self.memory])
-        of_blocks = zip(*keys_and_values, strict=True)
-        return [(self._placed([k for k, _ in each]), self._placed([v for _, v in each])) for each in of_blocks]
+            keys_and_values.append([(linear(projected),) * 2 for linear in self.memory])
+        blocks = zip(*keys_and_values, strict=True)
+        return [
+            (self._split_heads([k for k, _ in pairs]), self._split_heads([v for _, v in pairs])) for pairs in blocks
+        ]
 
-    def _placed(self, vectors: list[Tensor]) -> Tensor:
-        """Vectors (B, D) side by side as (B, H, their number, E)."""
+    def _split_heads(self, vectors: list[Tensor]) -> Tensor:
+        """Vectors (B, D) stacked and split into heads: (B, H, their number, E)."""
         B, n, D = (stacked := torch.stack(vectors, dim=1)).shape
         return stacked.view(B, n, self.heads, D // self.heads).transpose(1, 2)

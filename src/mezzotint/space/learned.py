@@ -1,4 +1,4 @@
-"""Tokens as vectors that are learned with the rest, of whatever length they come to have.
+"""Token vectors that are learned with the rest, of any length.
 
 Source: Li et al. 2022 (Diffusion-LM), arXiv:2205.14217, §4.1: x0 is the token's vector with a little noise, through
 which gradients reach the table; the read-out is the same table with a bias. (SED's fixed table, whose vectors have one
@@ -24,7 +24,7 @@ class LearnedEmbedding(nn.Module):
 
     @property
     def vectors(self) -> Tensor:
-        """(V, D), in float32 at least: states are no place for fewer digits."""
+        """(V, D), in float32 at least, as states need the precision."""
         return self.table.to(torch.promote_types(self.table.dtype, torch.float32))
 
     @torch.no_grad()

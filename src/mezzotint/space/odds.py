@@ -22,7 +22,7 @@ def tilt(logits_KV: Tensor, temperature: float, top_p: float) -> Tensor:
     p_KV = ((logits_KV - top) / temperature).softmax(dim=-1)
     if top_p >= 1:
         return p_KV
-    ordered, order = p_KV.sort(dim=-1, descending=True)
-    outside = ordered.cumsum(-1, dtype=torch.float64) - ordered.double() >= top_p
-    kept = torch.zeros_like(p_KV).scatter_(-1, order, ordered.masked_fill(outside, 0.0))
-    return kept / kept.sum(-1, keepdim=True)
+    sorted_p, order = p_KV.sort(dim=-1, descending=True)
+    is_outside = sorted_p.cumsum(-1, dtype=torch.float64) - sorted_p.double() >= top_p
+    nucleus_KV = torch.zeros_like(p_KV).scatter_(-1, order, sorted_p.masked_fill(is_outside, 0.0))
+    return nucleus_KV / nucleus_KV.sum(-1, keepdim=True)

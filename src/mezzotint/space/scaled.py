@@ -1,4 +1,4 @@
-"""Learned vectors for tokens that leave with sqrt(D) times the size in which they are stored.
+"""Learned token vectors, used at sqrt(D) times the size at which they are stored.
 
 Source: Gao et al. 2022 (Difformer), arXiv:2212.09412, and its released code: z_0 = sqrt(D) E[y], logits = z E' with the
 same E, so that a perfect estimate has logits sqrt(D) <e_y, e_v>. With a layer norm all vectors have about one length.

@@ -37,7 +37,7 @@ from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import complement, text_bound
 from mezzotint.rng import Rng
-from mezzotint.sampler.blocks import written
+from mezzotint.sampler.blocks import fill_canvas
 from mezzotint.sampler.decoders import rule
 from mezzotint.sampler.drive import Counted, Step, drive
 from mezzotint.sampler.rerank import Rerank
@@ -216,14 +216,14 @@ class DiDiInstruct:
 
     def sample(self, request: Request) -> Iterator[Frame]:
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
-        counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
+        counted = Counted(self.subs.with_prefix_cache() if request.reuse else self.denoise, canvas)
         guided = respect_spacing(forbid(counted, request.forbidden), request.spaced)
         step = rule(self.process, request)
         if request.guide is Towards.REWARD:
             if self.spec.objective is not Objective.DIVERGENCE:
                 raise CapabilityError("this run was taught without a critic, and has no reward; leave guide out")
             guided, step = self._rewarded(guided, counted, request)
-        return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)
+        return fill_canvas(guided, step, request, rng, counted.calls, window=self.spec.canvas)
 
     def _rewarded(self, denoise: Denoiser, counted: Counted, request: Request) -> tuple[Denoiser, Step]:
         """RGAS: the first steps follow the critic's gradient, the rest choose among candidates by its logits.

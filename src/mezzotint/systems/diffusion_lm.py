@@ -30,7 +30,7 @@ from mezzotint.process.gaussian import Gaussian, SqrtVariance
 from mezzotint.rng import Rng
 from mezzotint.sampler.drive import Counted, drive
 from mezzotint.sampler.gaussian import GaussianStep, solver
-from mezzotint.sampler.steered import steered
+from mezzotint.sampler.steered import steer
 from mezzotint.space.learned import LearnedEmbedding
 from mezzotint.spec.diffusion_lm import CARD, Chained, DiffusionLMSpec
 from mezzotint.types import Canvas, Denoiser, Ending, Frame, Loss, Noised, Prediction, Request
@@ -113,5 +113,5 @@ class DiffusionLM:
         denoise = respect_spacing(excluding(forbid(counted, request.forbidden), request.control), request.spaced)
         guided = clamp(denoise, space.vectors.detach(), space.logits) if self.spec.clamp else denoise
         gaussian = GaussianStep(self.process, solver(request, self.card.name), space.clean(canvas.ids).detach())
-        step = steered(gaussian, denoise, request)
+        step = steer(gaussian, denoise, request)
         return drive(guided, step, canvas, request.steps, Rng(request.seed, canvas.index.tolist()), counted.calls)

@@ -28,10 +28,10 @@ from mezzotint.objective.length import LengthCost
 from mezzotint.process.schedule import LogLinear
 from mezzotint.process.uniform import Uniform
 from mezzotint.rng import Rng
-from mezzotint.sampler.blocks import written
+from mezzotint.sampler.blocks import fill_canvas
 from mezzotint.sampler.categorical import inverse_cdf
 from mezzotint.sampler.drive import Counted, Grid, State
-from mezzotint.sampler.masks import ask, write
+from mezzotint.sampler.masks import masked_logits, write_tokens
 from mezzotint.space.odds import tilt
 from mezzotint.spec.duo import CARD, DuoSpec
 from mezzotint.types import Canvas, Decoder, Denoiser, Ending, Frame, Loss, Noised, Prediction, Request
@@ -84,7 +84,7 @@ class Duo:
         denoise = respect_spacing(forbid(counted, request.forbidden), request.spaced)
         greedy = request.decoder is Decoder.GREEDY_TAIL
         step = Rewrite(self.process, request.temperature, request.top_p, greedy)
-        return written(denoise, step, request, rng, counted.calls, window=self.spec.canvas)
+        return fill_canvas(denoise, step, request, rng, counted.calls, window=self.spec.canvas)
 
 
 class MarkedEmbedding(nn.Embedding):
@@ -139,11 +139,11 @@ class Rewrite:
         return Grid(grid[:moves], grid[1 : moves + 1]), state
 
     def __call__(self, denoise: Denoiser, state: State, s: Tensor, cond: Canvas, rng: Rng) -> State:
-        rows, positions, logits = ask(denoise, state.noised, cond, cond.free)
+        rows, positions, logits = masked_logits(denoise, state.noised, cond, cond.free)
         z, t = state.noised.z[rows, positions], state.noised.t[rows]
         if self.greedy and bool((s == 0).all()):
             p_KV = tilt(logits, 0, 1)
-            return write(state, (rows, positions), p_KV.argmax(-1), logits.softmax(-1), s)
+            return write_tokens(state, (rows, positions), p_KV.argmax(-1), logits.softmax(-1), s)
         p_KV = self.process.posterior(tilt(logits, self.temperature, self.top_p), z, t, s[rows])
         u = rng.at("token").uniform(cond.ids.shape[1]).to(z.device)
-        return write(state, (rows, positions), inverse_cdf(p_KV, u[rows, positions]), p_KV, s)
+        return write_tokens(state, (rows, positions), inverse_cdf(p_KV, u[rows, positions]), p_KV, s)

@@ -21,7 +21,7 @@ from mezzotint.guidance.vocabulary import forbid, respect_spacing
 from mezzotint.objective.length import LengthCost
 from mezzotint.objective.masked import complement, counted_bound, text_bound, timed_bound
 from mezzotint.rng import Rng
-from mezzotint.sampler.blocks import written
+from mezzotint.sampler.blocks import fill_canvas
 from mezzotint.sampler.decoders import rule
 from mezzotint.sampler.drive import Counted
 from mezzotint.sampler.subs import Subs
@@ -62,7 +62,7 @@ class MDLM:
     def sample(self, request: Request) -> Iterator[Frame]:
         request = settled_request(request, self.spec.vocab)
         canvas, rng = request.canvas, Rng(request.seed, request.canvas.index.tolist())
-        counted = Counted(self.subs.reading_once() if request.reuse else self.denoise, canvas)
+        counted = Counted(self.subs.with_prefix_cache() if request.reuse else self.denoise, canvas)
         guided = respect_spacing(excluding(forbid(counted, request.forbidden), request.control), request.spaced)
         control = request.control
         if control is not None:
@@ -70,4 +70,4 @@ class MDLM:
             request = replace(request, canvas=canvas)
             guided = control.guided(guided, self.process.mask)
         step = rule(self.process, request)  # eq. 7, unless another rule is asked for
-        return written(guided, step, request, rng, counted.calls, window=self.spec.canvas)
+        return fill_canvas(guided, step, request, rng, counted.calls, window=self.spec.canvas)

@@ -102,7 +102,7 @@ class RNNVAE:
         x_BLD = self.net.embed(shifted_right(batch.ids, self.spec.end))
         x_BLD = x_BLD if visible is None else x_BLD * visible[..., None]
         z = z.to(x_BLD.dtype)
-        y_BLD, _ = self.net.writer(x_BLD, z, self.net.writer.begun(z))
+        y_BLD, _ = self.net.writer(x_BLD, z, self.net.writer.initial_memory(z))
         return scattered_nll(self.net.logits(y_BLD[at]), batch.ids, at)
 
     def _visible(self, batch: Canvas, rng: Rng) -> Tensor | None:
@@ -133,7 +133,7 @@ class RNNVAE:
         z = self.prior(rng.at("latent")) if request.latent is None else request.latent
         z = z.to(net.embed.weight)
         forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=canvas.ids.device)
-        state, cell = net.writer.begun(z)
+        state, cell = net.writer.initial_memory(z)
 
         def next_logits(keep: Tensor, fresh: Tensor) -> Tensor:
             nonlocal z, state, cell

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mezzotint.errors import RunError
 from mezzotint.net.codes import CodedMatrix, pack
-from mezzotint.net.quantized import Kept, QuantizedLinear, Quantizer
+from mezzotint.net.quantized import AlreadyQuantized, QuantizedLinear, Quantizer
 from mezzotint.space.quantized import QuantizedEmbedding
 from mezzotint.training.checkpoint import fill, named
 from mezzotint.training.folder import put
@@ -80,7 +80,7 @@ def read_packed(path: Path, modules: Mapping[str, nn.Module]) -> None:
             raise RunError(f"{path} is damaged: its codes of {name} are not whole") from None
     fill(modules, tensors, str(path))
     for layer in quantised(modules).values():
-        layer.quantizer = Kept()
+        layer.quantizer = AlreadyQuantized()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, tuple[int, int]]]:
