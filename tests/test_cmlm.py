@@ -102,15 +102,15 @@ def test_padding_and_company_do_not_reach_the_loss() -> None:
         torch.testing.assert_close(made.nll(wide, rng), made.nll(narrow, rng))
 
 
-def written(made: CMLM, source: Canvas, lengths: int = 1, each: int = 1, **how: object) -> list[list[int]]:
+def written(made: CMLM, source: Canvas, lengths: int = 1, each: int = 1, **options: object) -> list[list[int]]:
     canvas = made.sketch(source, lengths, each).canvas
-    *_, frame = made.sample(Request(canvas, **{"steps": 4, "seed": 4, **how}))
+    *_, frame = made.sample(Request(canvas, **{"steps": 4, "seed": 4, **options}))
     assert torch.equal(frame.known, canvas.real)
     return [row[known].tolist() for row, known in zip(frame.ids, frame.known, strict=True)]
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {"decoder": Decoder.MASK_PREDICT},
         {"decoder": Decoder.MASK_PREDICT, "temperature": 0.0, "steps": 9},
@@ -118,15 +118,15 @@ def written(made: CMLM, source: Canvas, lengths: int = 1, each: int = 1, **how: 
         {"decoder": Decoder.CONFIDENCE, "steps": 7},
     ],
 )
-def test_a_row_is_the_same_in_any_company(how: dict) -> None:
+def test_a_row_is_the_same_in_any_company(options: dict) -> None:
     made, source = system(), rows_of([5, 2, 8, 3], 2)
-    together = written(made, source, **how)
-    assert together == [ids for r in range(4) for ids in written(made, source.rows(slice(r, r + 1)), **how)]
+    together = written(made, source, **options)
+    assert together == [ids for r in range(4) for ids in written(made, source.rows(slice(r, r + 1)), **options)]
     assert len({tuple(ids) for ids in together}) > 2
-    many = written(made, source, 3, 2, **how)
+    many = written(made, source, 3, 2, **options)
     assert many[::6] == together and len({len(ids) for ids in many[:6]}) > 1
     # Likeliest tokens leave nothing to be drawn: candidates of one length are one text.
-    assert (many[0] == many[1]) == ("temperature" in how)
+    assert (many[0] == many[1]) == ("temperature" in options)
 
 
 def test_what_is_written_is_what_the_source_says() -> None:
@@ -148,8 +148,8 @@ def test_a_source_is_read_once_whatever_is_written_from_it(monkeypatch: pytest.M
     assert read == [2, 2] and len(canvas.ids) == 12 and int(frame.nfe.max()) <= 5
     read.clear()
     sketch = made.sketch(replace(rows_of([5, 2], 2), index=torch.tensor([7, 3])), 3, 2)
-    how = {"steps": 5, "decoder": Decoder.MASK_PREDICT}
-    *_, known = made.sample(Request(sketch.canvas, read=sketch.read, **how))
+    options = {"steps": 5, "decoder": Decoder.MASK_PREDICT}
+    *_, known = made.sample(Request(sketch.canvas, read=sketch.read, **options))
     assert read == [2, 2]
-    *_, again = made.sample(Request(sketch.canvas, **how))
+    *_, again = made.sample(Request(sketch.canvas, **options))
     assert torch.equal(known.ids, again.ids) and len(known.ids.unique(dim=0)) > 2

@@ -53,8 +53,8 @@ def made(tmp_path_factory):
         ("windows", "mdlm", "windows", timed | {"dropout": "0.1"}),
         ("ar", "ar", "texts", {}),
     ):
-        how = {"max_steps": 10, "layout": layout, "settings": TINY | more}
-        list(mezzotint.train(system, [root / "texts.txt"], valid=[root / "texts.txt"], out=root / name, **how))
+        options = {"max_steps": 10, "layout": layout, "settings": TINY | more}
+        list(mezzotint.train(system, [root / "texts.txt"], valid=[root / "texts.txt"], out=root / name, **options))
     distilled(root, "student")
     yield root
     patch.undo()

@@ -275,9 +275,9 @@ def test_candidate_lengths_are_a_window_or_the_likeliest() -> None:
 # ------------------------------------------------------------ writing
 
 
-def written(made: Difformer, source: Canvas, lengths: int = 1, each: int = 1, **how: object) -> list[list[int]]:
+def written(made: Difformer, source: Canvas, lengths: int = 1, each: int = 1, **options: object) -> list[list[int]]:
     canvas = made.sketch(source, lengths, each).canvas
-    *_, frame = made.sample(Request(canvas, steps=8, seed=4, **how))
+    *_, frame = made.sample(Request(canvas, steps=8, seed=4, **options))
     assert torch.equal(frame.known, canvas.real)
     return [row[known].tolist() for row, known in zip(frame.ids, frame.known, strict=True)]
 

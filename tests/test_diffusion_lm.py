@@ -141,8 +141,8 @@ def test_the_prior_term_pulls_at_norms_alone():
     assert float((pull - expected).norm() / expected.norm()) < 0.15
 
 
-class Said:
-    """A denoiser that says one thing, and remembers what it was asked."""
+class Constant:
+    """A denoiser with a constant estimate, which records its inputs."""
 
     def __init__(self, estimate: torch.Tensor) -> None:
         self.estimate, self.asked = estimate, []
@@ -157,9 +157,9 @@ def test_the_target_is_the_noised_vector_but_the_word_s_own_at_the_first_step():
     space, rng = made.net.space, Rng(1, [0, 1], "", 2)
     clean, sigma0 = space.clean(batch.ids).detach(), made.process.blur(2)
     z0 = space.encode(batch.ids, sigma0, rng.at("sigma0"))
-    said = Said(clean)
-    error = end_to_end(said, space, made.process, 2, batch, rng)["error"].detach()
-    (noised,) = said.asked
+    denoise = Constant(clean)
+    error = end_to_end(denoise, space, made.process, 2, batch, rng)["error"].detach()
+    (noised,) = denoise.asked
     assert sorted(noised.t.tolist()) == [0.5, 1.0]
     first, last = noised.t.argsort().tolist()
     assert float(error[first]) == 0
@@ -170,7 +170,7 @@ def test_the_target_is_the_noised_vector_but_the_word_s_own_at_the_first_step():
 def test_the_rounding_is_of_the_noised_truth_and_not_of_the_estimate():
     made, batch = system(), texts(2)
     rounding = [
-        end_to_end(Said(torch.full((2, L, W), v)), made.net.space, made.process, 2000, batch, streams(batch))[
+        end_to_end(Constant(torch.full((2, L, W), v)), made.net.space, made.process, 2000, batch, streams(batch))[
             "rounding"
         ]
         for v in (0.0, 5.0)
@@ -224,16 +224,16 @@ def test_padding_and_batch_change_nothing():
 def test_clamping_takes_the_nearest_row_that_is_allowed_and_twice_is_once():
     made, batch = system(), texts(4)
     noised, table = state(made, batch, 0.5), made.net.space.vectors
-    said = made.denoise(noised, batch)
+    prediction = made.denoise(noised, batch)
     clamped = clamp(made.denoise, table, made.net.space.logits)
     once = clamped(noised, batch)
-    nearest = torch.cdist(said.estimate, table.expand(4, -1, -1)).argmin(-1)
+    nearest = torch.cdist(prediction.estimate, table.expand(4, -1, -1)).argmin(-1)
     assert torch.equal(once.estimate, table[nearest])
     assert torch.allclose(once.logits, made.net.space.logits(once.estimate))
     assert torch.equal(clamp(clamped, table)(noised, batch).estimate, once.estimate)
     best = int(nearest[0, 0])
     without = clamp(forbid(made.denoise, (best,)), table, made.net.space.logits)(noised, batch)
-    assert torch.equal(without.estimate[0, 0], table[torch.cdist(said.estimate[0, :1], table)[0].argsort()[1]])
+    assert torch.equal(without.estimate[0, 0], table[torch.cdist(prediction.estimate[0, :1], table)[0].argsort()[1]])
     assert bool(without.logits[..., best].isneginf().all())
 
 
@@ -242,14 +242,16 @@ def test_clamping_takes_the_nearest_row_that_is_allowed_and_twice_is_once():
 def test_writing_goes_towards_the_nearest_vector_where_estimates_are_clamped(clamped):
     made, batch, asked = system(clamp=clamped), texts(1), []
     denoise = made.denoise
-    made.denoise = lambda noised, *how: asked.append((noised, said := denoise(noised, *how))) or said
+    made.denoise = lambda noised, *args: asked.append((noised, prediction := denoise(noised, *args))) or prediction
     list(made.sample(Request(batch, steps=2, decoder=Decoder.DDIM)))
-    (first, said), (second, _) = asked
+    (first, prediction), (second, _) = asked
     table = made.net.space.vectors
-    estimate = table[torch.cdist(said.estimate[0], table).argmin(-1)][None] if clamped else said.estimate
+    estimate = table[torch.cdist(prediction.estimate[0], table).argmin(-1)][None] if clamped else prediction.estimate
     (a, b), (c, d) = (made.process.wide(n.t, table) for n in (first, second))
     assert torch.allclose(second.z, c * estimate + d / b * (first.z - a * estimate), atol=1e-9)
-    assert not torch.allclose(said.estimate, table[torch.cdist(said.estimate[0], table).argmin(-1)], atol=1e-3)
+    assert not torch.allclose(
+        prediction.estimate, table[torch.cdist(prediction.estimate[0], table).argmin(-1)], atol=1e-3
+    )
 
 
 # ---- an exact denoiser -----------------------------------------------------------------------------------------------
@@ -259,10 +261,10 @@ class Blurred(GaussianOracle):
     """E[x0 | x_t] where x0 has noise of its own: what the objective teaches."""
 
     def __call__(self, noised, cond, previous=None, at=None):
-        said = super().__call__(noised, cond, previous, at)
+        prediction = super().__call__(noised, cond, previous, at)
         alpha, sigma = self.process.wide(noised.t, noised.z)
         shown = alpha * self.process.sigma0**2 / sigma**2
-        return replace(said, estimate=said.estimate + shown * (noised.z - alpha * said.estimate))
+        return replace(prediction, estimate=prediction.estimate + shown * (noised.z - alpha * prediction.estimate))
 
 
 def exact(scale: float = 2.0, **settings) -> DiffusionLM:
@@ -275,8 +277,8 @@ def exact(scale: float = 2.0, **settings) -> DiffusionLM:
     return made
 
 
-def written(made: DiffusionLM, rows: int, steps: int, canvas: Canvas | None = None, **how) -> torch.Tensor:
-    *_, last = made.sample(Request(blank(rows, 3) if canvas is None else canvas, steps=steps, **how))
+def written(made: DiffusionLM, rows: int, steps: int, canvas: Canvas | None = None, **options) -> torch.Tensor:
+    *_, last = made.sample(Request(blank(rows, 3) if canvas is None else canvas, steps=steps, **options))
     return last.ids
 
 
@@ -301,8 +303,8 @@ def centred(made: DiffusionLM):
     """The denoiser of the words' own vectors."""
 
     def denoise(noised, cond, previous=None, at=None):
-        said = made.denoise(noised, cond)
-        return replace(said, estimate=made.word_process.centre(noised, said.estimate))
+        prediction = made.denoise(noised, cond)
+        return replace(prediction, estimate=made.word_process.centre(noised, prediction.estimate))
 
     return denoise
 
@@ -381,7 +383,7 @@ def test_settling_costs_an_exact_denoiser_little_and_saves_an_inexact_one():
     made = exact()
     off = 0.1 * torch.randn(len(canvas.ids), 3, W, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     sound, nats = made.denoise, []
-    for denoise in (sound, lambda *asked: replace(said := sound(*asked), estimate=said.estimate + off)):
+    for denoise in (sound, lambda *asked: replace(prediction := sound(*asked), estimate=prediction.estimate + off)):
         made.denoise = denoise
         for way in (centred(made), made._settled_denoiser):
             vectors = made.net.space.vectors
@@ -431,9 +433,9 @@ def test_temperature_is_the_noise_of_the_steps():
     assert torch.equal(mean, process.posterior(Noised(z, t), estimate, s)[0])
     assert torch.allclose(hot - mean, 2 * (warm - mean), atol=1e-12) and not torch.allclose(warm, mean, atol=1e-3)
     assert not torch.equal(*(written(system(), 0, 5, texts(4), temperature=t) for t in (0.0, 1.0)))
-    for how in ({"top_p": 0.9}, {"temperature": 0.5, "decoder": Decoder.DDIM}):
+    for options in ({"top_p": 0.9}, {"temperature": 0.5, "decoder": Decoder.DDIM}):
         with pytest.raises(CapabilityError, match="no odds"):
-            written(system(), 0, 4, texts(1), **how)
+            written(system(), 0, 4, texts(1), **options)
 
 
 def test_the_recipes_have_the_published_widths_and_the_spec_its_bounds():

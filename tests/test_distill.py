@@ -288,10 +288,10 @@ def test_what_the_student_said_of_each_token_is_what_it_was_drawn_from():
 
 def test_a_shadow_that_knows_the_student_leads_to_the_teacher_by_the_gradient_of_their_divergence():
     generator = torch.Generator().manual_seed(0)
-    said, teacher = (torch.randn(5, 7, generator=generator) for _ in range(2))
-    said.requires_grad_()
-    (ours,) = torch.autograd.grad(matching_surrogate(said, said, teacher).sum(), said)
-    (theirs,) = torch.autograd.grad(token_kl(teacher, said).sum(), said)
+    student, teacher = (torch.randn(5, 7, generator=generator) for _ in range(2))
+    student.requires_grad_()
+    (ours,) = torch.autograd.grad(matching_surrogate(student, student, teacher).sum(), student)
+    (theirs,) = torch.autograd.grad(token_kl(teacher, student).sum(), student)
     assert torch.allclose(ours, theirs, atol=1e-6) and theirs.abs().max() > 0.1
-    (none,) = torch.autograd.grad(matching_surrogate(said, teacher, teacher).sum(), said)
+    (none,) = torch.autograd.grad(matching_surrogate(student, teacher, teacher).sum(), student)
     assert not none.any()

@@ -390,7 +390,7 @@ def test_a_text_is_written_from_the_end_symbol_to_the_end_symbol() -> None:
     follows = torch.tensor([0, 1, 2, 4, 5, 3])
     net = TransformerSpec(dim=8, depth=1, heads=2, causal=True)
     system = AR(ARSpec(vocab=6, canvas=8, ending=Ending.SYMBOL, net=net, end=4, pad=2))
-    system.net = lambda fresh, at, cache: 50.0 * torch.eye(6)[follows[fresh[at]]]
+    system.net = lambda fresh, at, cache, grafts: 50.0 * torch.eye(6)[follows[fresh[at]]]
     blank = torch.zeros((1, 5), dtype=torch.int64)
     canvas = Canvas(blank, blank.bool(), ~blank.bool(), torch.zeros(1, dtype=torch.int64))
     *_, last = system.sample(Request(canvas))

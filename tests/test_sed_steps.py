@@ -21,21 +21,21 @@ V, L, W = 11, 9, 4
 
 
 class Spied(SED):
-    """A system that remembers what its network was asked and what it said."""
+    """A system that records its network's inputs and predictions."""
 
     asked: list
 
     def denoise(self, noised, cond, previous=None, at=None):
-        said = super().denoise(noised, cond, previous, at)
+        prediction = super().denoise(noised, cond, previous, at)
         if self.spec.speaks is Speaks.VECTOR:
-            self.asked.append((noised, cond, previous, said))
-        return said
+            self.asked.append((noised, cond, previous, prediction))
+        return prediction
 
     def token_logits(self, noised, cond, previous=None, at=None):
-        said = super().token_logits(noised, cond, previous, at)
-        estimate = said.logits.softmax(-1) @ self.net.space.vectors
-        self.asked.append((noised, cond, previous, replace(said, estimate=estimate)))
-        return said
+        prediction = super().token_logits(noised, cond, previous, at)
+        estimate = prediction.logits.softmax(-1) @ self.net.space.vectors
+        self.asked.append((noised, cond, previous, replace(prediction, estimate=estimate)))
+        return prediction
 
 
 def system(seed: int = 0, **settings) -> Spied:
@@ -75,16 +75,18 @@ def nll(logits: torch.Tensor, ids: torch.Tensor, where: torch.Tensor) -> float:
 def test_a_loss_is_the_mean_of_both_passes_and_two_read_outs_of_the_noised_truth(speaks, monkeypatch):
     made, batch, encoded = system(speaks=speaks, sigma0=0.1), texts(8), []
     encode = made.net.space.encode
-    monkeypatch.setattr(made.net.space, "encode", lambda *how: encoded.append(encode(*how)) or encoded[-1])
+    monkeypatch.setattr(made.net.space, "encode", lambda *args: encoded.append(encode(*args)) or encoded[-1])
     (loss,) = made.losses(batch, streams(8))
     ((noised, cond, nothing, first), (again, _, previous, second)), (z0,) = made.asked, encoded
     assert nothing is None and again is noised
     assert torch.equal(previous, first.estimate) and not previous.requires_grad
     free, ids = cond.free, batch.ids
     if speaks is Speaks.VECTOR:
-        errors = [float(((said.estimate.detach() - z0) ** 2).mean(-1)[free].sum()) for said in (first, second)]
+        errors = [
+            float(((prediction.estimate.detach() - z0) ** 2).mean(-1)[free].sum()) for prediction in (first, second)
+        ]
     else:
-        errors = [nll(said.logits, ids, free) for said in (first, second)]
+        errors = [nll(prediction.logits, ids, free) for prediction in (first, second)]
     assert errors[0] != errors[1]
     frequency = made.net.frequency.expand(8, L, V)
     expected = {
@@ -101,7 +103,7 @@ def test_a_loss_is_the_mean_of_both_passes_and_two_read_outs_of_the_noised_truth
 def test_what_is_noised_given_and_dropped_in_training(monkeypatch):
     made, batch, encoded = system(sigma0=0.1, drop=0.5, self_condition=SelfCondition.NONE), texts(64), []
     encode = made.net.space.encode
-    monkeypatch.setattr(made.net.space, "encode", lambda *how: encoded.append(encode(*how)) or encoded[-1])
+    monkeypatch.setattr(made.net.space, "encode", lambda *args: encoded.append(encode(*args)) or encoded[-1])
     list(made.losses(batch, streams(64)))
     ((noised, cond, _, _),), (z0,) = made.asked, encoded
     # One time in each sixty-fourth of (0, 1].
@@ -126,8 +128,8 @@ def test_a_coin_for_each_batch_says_whether_an_estimate_is_read():
         made.asked.clear()
         (loss,) = made.losses(batch, streams(2, step))
         passes.append(len(made.asked))
-        *first, (_, cond, previous, said) = made.asked
-        assert float(loss.parts["error"]) == pytest.approx(nll(said.logits, batch.ids, cond.free), rel=1e-5)
+        *first, (_, cond, previous, prediction) = made.asked
+        assert float(loss.parts["error"]) == pytest.approx(nll(prediction.logits, batch.ids, cond.free), rel=1e-5)
         if first:
             assert torch.equal(previous, first[0][-1].estimate) and not first[0][-1].estimate.requires_grad
         else:
@@ -215,10 +217,10 @@ def test_odds_are_the_network_s_and_the_exact_ones_of_each_noisy_vector():
     z, t = noisy(), torch.tensor([0.8], dtype=torch.float64)
     alpha, sigma = made.process.alpha_sigma(t)
     density = torch.distributions.Normal(alpha * made.net.space.vectors, sigma).log_prob(z[..., None, :]).sum(-1)
-    said = made.denoise(Noised(z, t), batch)
+    prediction = made.denoise(Noised(z, t), batch)
     odds = (density + torch.linspace(0, 1, V)).softmax(-1)
-    assert torch.allclose(said.logits.softmax(-1), odds, atol=1e-6)
-    assert torch.allclose(said.estimate, odds @ made.net.space.vectors, atol=1e-6)
+    assert torch.allclose(prediction.logits.softmax(-1), odds, atol=1e-6)
+    assert torch.allclose(prediction.estimate, odds @ made.net.space.vectors, atol=1e-6)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -238,8 +240,8 @@ def test_a_walk_hands_on_the_estimate_that_is_asked_for_and_the_blind_branch_get
         scale = 2.5 if guided else 1
         carried.append(plain.estimate + scale * (known.estimate - plain.estimate))
     assert told[0] is None and len(told) == 3
-    for previous, said in zip(told[1:], carried, strict=False):
-        assert torch.allclose(previous, said, atol=1e-5)
+    for previous, prediction in zip(told[1:], carried, strict=False):
+        assert torch.allclose(previous, prediction, atol=1e-5)
 
 
 @pytest.mark.parametrize("decoder", [Decoder.EXACT, Decoder.DDIM, Decoder.MULTISTEP])
@@ -247,7 +249,7 @@ def test_a_walk_hands_on_the_estimate_that_is_asked_for_and_the_blind_branch_get
 def test_each_decoder_is_its_own_walk(decoder):
     made, batch = system(), texts(1)
     list(made.sample(Request(batch, steps=4, decoder=decoder)))
-    states = [(noised, said.estimate) for noised, _, _, said in made.asked]
+    states = [(noised, prediction.estimate) for noised, _, _, prediction in made.asked]
     same = []
     for (here, estimate), (there, _) in pairwise(states):
         (a, b), (c, d) = (made.process.wide(n.t, estimate) for n in (here, there))
@@ -288,7 +290,7 @@ def test_the_bound_is_the_chain_s_of_two_passes_and_the_cost_of_the_length(chose
     else:
         assert calls[0] is None and calls[2] is None
         assert all(torch.equal(calls[i], made.asked[i - 1][-1].estimate) for i in (1, 3))
-    monkeypatch.setattr(sed, "chain_bound", lambda *how: torch.zeros(4, dtype=torch.float64))
+    monkeypatch.setattr(sed, "chain_bound", lambda *args: torch.zeros(4, dtype=torch.float64))
     assert torch.allclose(made.nll(batch, streams(4)), made.length(batch.real).double()) and bool((whole > 0).all())
     assert told == [50] and bool((made.length(batch.real) > 0).all())
 
@@ -296,6 +298,6 @@ def test_the_bound_is_the_chain_s_of_two_passes_and_the_cost_of_the_length(chose
 @pytest.mark.parametrize("speaks", list(Speaks))
 def test_only_who_says_vectors_has_sure_words_settled_in_the_bound(speaks, monkeypatch):
     settled, seen = sed.settle, []
-    monkeypatch.setattr(sed, "settle", lambda *how: seen.append(how) or settled(*how))
+    monkeypatch.setattr(sed, "settle", lambda *args: seen.append(how) or settled(*args))
     found = system(speaks=speaks).nll(texts(8), streams(8))
     assert bool(found.isfinite().all()) and len(seen) == (speaks is Speaks.VECTOR)

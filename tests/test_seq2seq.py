@@ -113,12 +113,12 @@ def test_kept_is_computed_anew() -> None:
         assert ids == written
 
 
-@pytest.mark.parametrize("how", [{"temperature": 1.0}, {"temperature": 0.0}])
-def test_a_row_is_the_same_in_any_company(how: dict[str, float]) -> None:
+@pytest.mark.parametrize("options", [{"temperature": 1.0}, {"temperature": 0.0}])
+def test_a_row_is_the_same_in_any_company(options: dict[str, float]) -> None:
     made = system()
     source = rows_of([5, 2, 8, 3, 3, 7], 2)
-    together = greedy(made, source, **how)
-    assert together == [ids for r in range(6) for ids in greedy(made, source.rows(slice(r, r + 1)), **how)]
+    together = greedy(made, source, **options)
+    assert together == [ids for r in range(6) for ids in greedy(made, source.rows(slice(r, r + 1)), **options)]
     assert len({tuple(ids) for ids in together}) > 2
 
 

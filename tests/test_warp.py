@@ -104,10 +104,10 @@ def test_training_draws_by_the_clock_and_teaches_it_the_mean_loss_of_each_text(m
     rng = Rng(0, range(16), "train/3", 16)
     (loss,) = made.losses(batch, rng)
     loss.total.backward()
-    t, said = seen[-1]
+    t, prediction = seen[-1]
     assert torch.equal(t, made.net.warp.times(1 - rng.at("time").stratified()))
     assert not torch.allclose(t, 1 - rng.at("time").stratified())
-    nll = -said.logits.detach().log_softmax(-1).gather(-1, batch.ids[..., None])[..., 0]
+    nll = -prediction.logits.detach().log_softmax(-1).gather(-1, batch.ids[..., None])[..., 0]
     twin = clocked(spans=1).net.warp
     (AUXILIARY_WEIGHT * 9 * twin.misfit(t, nll.mean(1))).sum().backward()
     torch.testing.assert_close(made.net.warp.tenth.grad, twin.tenth.grad)

@@ -81,9 +81,9 @@ def write(
             return
 
 
-def cached_logits(net: Transformer, request: Request, grafts: Sequence[Graft] | None = None) -> Next:
-    """A causal network that keeps keys and values of what it has read; `request.forbidden` tokens never follow."""
-    cache = Cache(len(net.blocks))
+def cached_logits(net: Transformer, depth: int, request: Request, grafts: Sequence[Graft] | None = None) -> Next:
+    """A causal network that caches keys and values of its `depth` blocks; `request.forbidden` tokens never follow."""
+    cache = Cache(depth)
     cache.reserve(request.canvas.ids.shape[1] + 1)
     forbidden = torch.tensor(request.forbidden, dtype=torch.int64, device=request.canvas.ids.device)
 

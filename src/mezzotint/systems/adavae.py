@@ -149,7 +149,7 @@ class AdaVAE:
         z = self.prior(rng.at("latent")) if request.latent is None else request.latent
         z = z.to(canvas.ids.device)
         return write(
-            cached_logits(self.backbone, request, self._decoder_grafts(z)), canvas, rng,
+            cached_logits(self.backbone, spec.net.depth, request, self._decoder_grafts(z)), canvas, rng,
             start=spec.end, end=spec.end, pad=spec.pad,
             temperature=request.temperature, top_p=request.top_p, spaced=request.spaced,
         )  # fmt: skip

@@ -71,7 +71,7 @@ class AR:
         processor = None if control is None else control.logits_processor(canvas, end, spec.vocab)
         rng = Rng(request.seed, canvas.index.tolist())
         return write(
-            cached_logits(self.net, request), canvas, rng,
+            cached_logits(self.net, spec.net.depth, request), canvas, rng,
             start=spec.end, end=end, pad=spec.pad,
             temperature=request.temperature, top_p=request.top_p, spaced=request.spaced, processor=processor,
         )  # fmt: skip
