@@ -143,10 +143,10 @@ def test_a_text_longer_than_the_judges_canvas_is_read_in_order(runs: Path) -> No
     ids = judge.run.tokenizer.encode("The old new river pub stands near by is cold . The old river .")
     text = judge.run.tokenizer.decode(ids)
     nll = judge.token_nll(["old", text, "The river"])[1]
-    parts = [judge._packed([ids[i : i + 8]]) for i in range(0, len(ids), 8)]
+    parts = [judge._pack([ids[i : i + 8]]) for i in range(0, len(ids), 8)]
     expected = np.concatenate([judge._token_nll(part)[0] for part in parts])
     assert len(ids) % 8 and nll == pytest.approx(expected, abs=1e-9)
-    assert judge.features([text]) == pytest.approx(np.array(judge._last(parts[0])), abs=1e-9)
+    assert judge.features([text]) == pytest.approx(np.array(judge._last_vectors(parts[0])), abs=1e-9)
 
 
 def test_only_an_ar_run_judges(runs: Path) -> None:
