@@ -122,8 +122,8 @@ def test_malformed_requests_neither_kill_the_server_nor_wedge_it(address: str) -
     assert {200, 400, 404} <= set(seen)
     time.sleep(0.2)
     for model in ("mdlm", "ar"):
-        asked = {"model": model, "prompt": "The old ", "steps": 2}
-        assert httpx.post(f"{address}/v1/completions", json=asked, timeout=30, trust_env=False).status_code == 200
+        body = {"model": model, "prompt": "The old ", "steps": 2}
+        assert httpx.post(f"{address}/v1/completions", json=body, timeout=30, trust_env=False).status_code == 200
     assert httpx.get(f"{address}/healthz", trust_env=False).json() == {"status": "ok"}
 
 
@@ -157,11 +157,11 @@ def fuzzed(draw: random.Random) -> tuple[str, str, bytes, float]:
     if draw.random() < 0.1:
         return draw.choice(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"]), draw.choice(OTHERS), b"{}", patience
     path = draw.choice(PATHS)
-    asked = {name: draw.choice(ODD) for name in draw.sample(NAMES, draw.randrange(6))}
+    content = {name: draw.choice(ODD) for name in draw.sample(NAMES, draw.randrange(6))}
     if draw.random() < 0.8:  # most for a run that is there, so that they come further
-        asked |= {"model": draw.choice(["mdlm", "vae", "de-en", "ar"])}
-        asked |= {} if "latent" in path else {"steps": draw.choice([1, 2, 3])}
-    body = json.dumps(asked).encode()
+        content |= {"model": draw.choice(["mdlm", "vae", "de-en", "ar"])}
+        content |= {} if "latent" in path else {"steps": draw.choice([1, 2, 3])}
+    body = json.dumps(content).encode()
     if draw.random() < 0.15:
         place = draw.randrange(len(body))
         body = body[:place] + bytes([draw.randrange(256)]) + body[place + draw.randrange(3) :]

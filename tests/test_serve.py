@@ -69,8 +69,8 @@ def test_models_are_the_runs_with_what_their_cards_say(client: TestClient) -> No
 
 
 def test_a_completion_is_the_librarys_text_without_the_prompt(client: TestClient, served_runs: dict[str, Run]) -> None:
-    asked = {"model": "mdlm", "prompt": "The old ", "n": 3, "seed": 5, "temperature": 0.8, "top_p": 0.9, "steps": 4}
-    answer = client.post("/v1/completions", json=asked).json()
+    body = {"model": "mdlm", "prompt": "The old ", "n": 3, "seed": 5, "temperature": 0.8, "top_p": 0.9, "steps": 4}
+    answer = client.post("/v1/completions", json=body).json()
     samples = served_runs["mdlm"].generate(3, prefix="The old ", seed=5, temperature=0.8, top_p=0.9, steps=4)
     assert ["The old " + choice["text"] for choice in answer["choices"]] == [sample.text for sample in samples]
     assert answer["object"] == "text_completion" and {c["finish_reason"] for c in answer["choices"]} == {"stop"}
@@ -79,41 +79,41 @@ def test_a_completion_is_the_librarys_text_without_the_prompt(client: TestClient
         "prompt_tokens": 2, "completion_tokens": written, "total_tokens": 2 + written,
         "network_evaluations": sum(sample.nfe for sample in samples),
     }  # fmt: skip
-    echoed = client.post("/v1/completions", json=asked | {"echo": True}).json()
+    echoed = client.post("/v1/completions", json=body | {"echo": True}).json()
     assert [choice["text"] for choice in echoed["choices"]] == [sample.text for sample in samples]
 
 
 @pytest.mark.parametrize("model", ["mdlm", "ar"])
 @pytest.mark.parametrize("prompt", ["", "The old ", "The old"])
 def test_a_completion_is_cut_at_tokens_and_at_stops(client: TestClient, model: str, prompt: str) -> None:
-    asked = {"model": model, "prompt": prompt, "n": 8}
-    whole = client.post("/v1/completions", json=asked).json()["choices"]
-    cut = client.post("/v1/completions", json=asked | {"max_tokens": 1}).json()
+    body = {"model": model, "prompt": prompt, "n": 8}
+    whole = client.post("/v1/completions", json=body).json()["choices"]
+    cut = client.post("/v1/completions", json=body | {"max_tokens": 1}).json()
     assert cut["usage"]["completion_tokens"] <= 8 and any(c["finish_reason"] == "length" for c in cut["choices"])
     assert all(long["text"].startswith(short["text"]) for long, short in zip(whole, cut["choices"], strict=True))
     stop = next(choice["text"][-3:] for choice in whole if len(choice["text"]) > 3)
     for stopped, long in zip(
-        client.post("/v1/completions", json=asked | {"stop": ["zzz", stop]}).json()["choices"], whole, strict=True
+        client.post("/v1/completions", json=body | {"stop": ["zzz", stop]}).json()["choices"], whole, strict=True
     ):
         assert stopped["text"] == long["text"].partition(stop)[0]
 
 
 def test_a_suffix_is_a_gap_to_fill(client: TestClient) -> None:
-    asked = {"model": "mdlm", "prompt": r"A [3] \[", "suffix": " by the [ ] river.", "max_tokens": 3, "n": 4}
-    answer = client.post("/v1/completions", json=asked).json()
+    body = {"model": "mdlm", "prompt": r"A [3] \[", "suffix": " by the [ ] river.", "max_tokens": 3, "n": 4}
+    answer = client.post("/v1/completions", json=body).json()
     for choice in answer["choices"]:
         assert 1 <= len(choice["text"].split()) <= 3 and "river." not in choice["text"]
     assert answer["usage"]["network_evaluations"] >= 3 * 16
-    assert "ar cannot infill" in error(client.post("/v1/completions", json=asked | {"model": "ar"}), 400)
+    assert "ar cannot infill" in error(client.post("/v1/completions", json=body | {"model": "ar"}), 400)
 
 
 def test_a_canvas_is_filled_and_its_drafts_are_events(client: TestClient, served_runs: dict[str, Run]) -> None:
-    asked = {"model": "mdlm", "template": "The [3] pub near [ ]", "n": 2, "seed": 3, "steps": 6}
-    whole = client.post("/v1/canvas", json=asked).json()
+    body = {"model": "mdlm", "template": "The [3] pub near [ ]", "n": 2, "seed": 3, "steps": 6}
+    whole = client.post("/v1/canvas", json=body).json()
     samples = served_runs["mdlm"].infill("The [3] pub near [ ]", n=2, seed=3, steps=6)
     assert [text["text"] for text in whole["texts"]] == [sample.text for sample in samples]
     assert [tuple(text["gaps"]) for text in whole["texts"]] == [sample.gaps for sample in samples]
-    answer = client.post("/v1/canvas", json=asked | {"stream": True, "decoder": "confidence"})
+    answer = client.post("/v1/canvas", json=body | {"stream": True, "decoder": "confidence"})
     assert answer.headers["content-type"].startswith("text/event-stream")
     *frames, last = events(answer.text)
     assert [frame["done"] for frame in frames] == [False] * (len(frames) - 1) + [True] and len(frames) > 2
@@ -124,20 +124,20 @@ def test_a_canvas_is_filled_and_its_drafts_are_events(client: TestClient, served
 
 
 def test_a_canvas_is_as_it_is_wanted(client: TestClient, served_runs: dict[str, Run]) -> None:
-    asked = {"model": "mdlm", "n": 6, "steps": 8, "seed": 3}
+    body = {"model": "mdlm", "n": 6, "steps": 8, "seed": 3}
     wanted = {"length": 7, "has": ["river"], "without": ["pub", "zzz"]}
-    whole = client.post("/v1/canvas", json=asked | {"wanted": wanted}).json()
+    whole = client.post("/v1/canvas", json=body | {"wanted": wanted}).json()
     same = mezzotint.Wanted(length=7, has=("river",), without=("pub", "zzz"))
     samples = served_runs["mdlm"].generate(6, steps=8, seed=3, wanted=same)
     assert [text["text"] for text in whole["texts"]] == [sample.text for sample in samples]
     for text in whole["texts"]:
         assert text["tokens"] == 7 and "iver" in text["text"] and " pub" not in text["text"] and not text["unmet"]
-    free = client.post("/v1/canvas", json=asked).json()["texts"]
+    free = client.post("/v1/canvas", json=body).json()["texts"]
     assert any(text["tokens"] != 7 for text in free) and client.get("/v1/models/mdlm").json()["says"] == {}
     pinned = {"template": "The [4] river [2]", "wanted": {"without": ["old", "The"]}}
-    assert "given or pinned" in error(client.post("/v1/canvas", json=asked | pinned), 400)
+    assert "given or pinned" in error(client.post("/v1/canvas", json=body | pinned), 400)
     pinned = {"template": "The [4] river [2]", "wanted": {"without": ["old"], "has": ["cold"]}}
-    *frames, last = events(client.post("/v1/canvas", json=asked | pinned | {"stream": True}).text)
+    *frames, last = events(client.post("/v1/canvas", json=body | pinned | {"stream": True}).text)
     assert all("cold" in text["text"] and " old" not in text["text"] for text in last["texts"]) and len(frames) > 2
 
 
@@ -150,26 +150,26 @@ def test_what_a_run_can_tell_can_be_wanted(served_runs: dict[str, Run], tmp_path
     list(run.train_control([tmp_path / "told.jsonl"], max_steps=2, batch_size=4))
     with TestClient(make_app([mezzotint.load(run.folder), served_runs["mdlm"]]), HOME) as client:
         assert client.get("/v1/models/told").json()["says"] == {"food": ["French", "Thai"]}
-        asked = {"model": "told", "n": 2, "steps": 3, "wanted": {"says": {"food": "Thai"}}}
-        for text in client.post("/v1/canvas", json=asked).json()["texts"]:
+        body = {"model": "told", "n": 2, "steps": 3, "wanted": {"says": {"food": "Thai"}}}
+        for text in client.post("/v1/canvas", json=body).json()["texts"]:
             assert text["unmet"] in ([], ["saying food=Thai"])
-        asked |= {"n": 1, "wanted": {"says": {"food": "Thai"}, "strength": 100}}
+        body |= {"n": 1, "wanted": {"says": {"food": "Thai"}, "strength": 100}}
         strong = mezzotint.load(run.folder).generate(
             1, steps=3, wanted=mezzotint.Wanted(says=(("food", "Thai"),)), steering=mezzotint.Steering(strength=100)
         )
-        assert client.post("/v1/canvas", json=asked).json()["texts"][0]["text"] == strong[0].text
-        asked["wanted"] = {"says": {"food": "Tahi"}}
-        assert "did you mean 'Thai'" in error(client.post("/v1/canvas", json=asked), 400)
-        said = error(client.post("/v1/canvas", json=asked | {"model": "mdlm"}), 400)
-        assert str(served_runs["mdlm"].folder) not in said and "train-control mdlm" in said
+        assert client.post("/v1/canvas", json=body).json()["texts"][0]["text"] == strong[0].text
+        body["wanted"] = {"says": {"food": "Tahi"}}
+        assert "did you mean 'Thai'" in error(client.post("/v1/canvas", json=body), 400)
+        message = error(client.post("/v1/canvas", json=body | {"model": "mdlm"}), 400)
+        assert str(served_runs["mdlm"].folder) not in message and "train-control mdlm" in message
 
 
 def test_a_streamed_completion_adds_up(client: TestClient) -> None:
     for more in ({}, {"suffix": " near the pub"}, {"stop": "a", "max_tokens": 4}, {"echo": True}):
         for model in ("mdlm", "ar")[: 1 if "suffix" in more else 2]:
-            asked = {"model": model, "prompt": "The old ", "n": 3, "seed": 2} | more
-            whole = client.post("/v1/completions", json=asked).json()
-            streamed = asked | {"stream": True, "stream_options": {"include_usage": True}}
+            body = {"model": model, "prompt": "The old ", "n": 3, "seed": 2} | more
+            whole = client.post("/v1/completions", json=body).json()
+            streamed = body | {"stream": True, "stream_options": {"include_usage": True}}
             *chunks, usage = events(client.post("/v1/completions", json=streamed).text)
             texts = ["", "", ""]
             for choice in (choice for chunk in chunks for choice in chunk["choices"]):
@@ -193,13 +193,13 @@ def test_a_latent_space_is_walked(client: TestClient, served_runs: dict[str, Run
 
 
 def test_a_text_is_written_from_a_source(client: TestClient, served_runs: dict[str, Run]) -> None:
-    asked = {"model": "de-en", "source": "old river zzz", "steps": 4, "seed": 2}
-    whole = client.post("/v1/canvas", json=asked).json()
+    body = {"model": "de-en", "source": "old river zzz", "steps": 4, "seed": 2}
+    whole = client.post("/v1/canvas", json=body).json()
     (found,) = mezzotint.translate(served_runs["de-en"], ["old river zzz"], steps=4, seed=2)
     (text,) = whole["texts"]
     assert (text["text"], text["candidates"], text["note"]) == (found.text, list(found.candidates), found.note)
     assert "does not know" in text["note"] and whole["usage"]["network_evaluations"] == found.nfe
-    *frames, last = events(client.post("/v1/canvas", json=asked | {"stream": True}).text)
+    *frames, last = events(client.post("/v1/canvas", json=body | {"stream": True}).text)
     assert last["texts"] == whole["texts"] and [f["done"] for f in frames] == [False] * (len(frames) - 1) + [True]
     assert ["".join(p["text"] for p in row).strip() for row in frames[-1]["rows"]] == text["candidates"]
 
@@ -229,7 +229,7 @@ def test_metrics_count(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "asked", "sentence"),
+    ("path", "body", "sentence"),
     [
         ("canvas", {"template": "no gap"}, "there is no gap in 'no gap'"),
         ("canvas", {"template": "[99999]"}, "tokens long"),
@@ -283,15 +283,15 @@ def test_metrics_count(client: TestClient) -> None:
     ],
 )
 def test_what_cannot_be_served_is_refused_with_a_sentence(
-    client: TestClient, path: str, asked: dict[str, Any], sentence: str
+    client: TestClient, path: str, body: dict[str, Any], sentence: str
 ) -> None:
-    assert sentence in error(client.post(f"/v1/{path}", json={"model": "mdlm"} | asked), 400)
+    assert sentence in error(client.post(f"/v1/{path}", json={"model": "mdlm"} | body), 400)
 
 
 def test_what_is_posted_is_json_whatever_it_is_called(client: TestClient) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    asked = json.dumps({"model": "mdlm", "n": 1})
-    assert client.post("/v1/completions", content=asked, headers=form).status_code == 200
+    body = json.dumps({"model": "mdlm", "n": 1})
+    assert client.post("/v1/completions", content=body, headers=form).status_code == 200
     assert error(client.post("/v1/completions", content=b"model=mdlm", headers=form), 400) == "the body is not JSON"
     assert "JSON object" in error(client.post("/v1/completions", json=[1]), 400)
     assert "at most 65536 bytes" in error(client.post("/v1/completions", content=b" " * 70_000), 413)
@@ -531,14 +531,14 @@ def test_what_a_seed_promises(
     run, rows = served_runs["mdlm"], []
     sample = run.system.sample
     monkeypatch.setattr(run.system, "sample", lambda r: rows.append(len(r.canvas.ids)) or sample(r))
-    asked = [
+    bodies = [
         {"n": 3, "seed": 1, "steps": 4}, {"n": 1, "seed": 1, "steps": 4}, {"n": 2, "seed": 7, "steps": 9},
         {"n": 2, "template": "The [ ] pub [2]", "steps": 4}, {"n": 1, "template": "no gap"},
     ]  # fmt: skip
     app = make_app([run], limits=Limits(gather_seconds=0.5), deterministic=deterministic)
     with TestClient(app, HOME, raise_server_exceptions=False) as client:
         assert client.get("/v1/models/mdlm").json()["promise"] == ("tokens" if deterministic else "random numbers")
-        threads, answers = in_parallel(client, asked, "mdlm", "canvas")
+        threads, answers = in_parallel(client, bodies, "mdlm", "canvas")
         for thread in threads:
             thread.join(60)
         together = rows[:]
@@ -549,12 +549,13 @@ def test_what_a_seed_promises(
         assert set(together) == {1} and len(together) == 8
         assert "no gap" in error(answers[-1], 400)
         assert texts[0][:1] == texts[1]
-        for one, found in zip(asked, texts, strict=True):
+        for body, found in zip(bodies, texts, strict=True):
             assert found == [
-                text["text"] for text in client.post("/v1/canvas", json=one | {"model": "mdlm"}).json().get("texts", [])
+                text["text"]
+                for text in client.post("/v1/canvas", json=body | {"model": "mdlm"}).json().get("texts", [])
             ]
         assert texts[2] == [s.text for s in run.generate(2, seed=7, steps=9, batch_size=1)]
-        *frames, last = events(client.post("/v1/canvas", json=asked[2] | {"model": "mdlm", "stream": True}).text)
+        *frames, last = events(client.post("/v1/canvas", json=bodies[2] | {"model": "mdlm", "stream": True}).text)
         assert [text["text"] for text in last["texts"]] == texts[2]
         assert all(len(frame["rows"]) == len(frame["nfe"]) == 2 for frame in frames)
         assert [frame["done"] for frame in frames] == [False] * (len(frames) - 1) + [True]
@@ -606,12 +607,12 @@ def test_openais_client_works_unchanged(address: str, client: TestClient) -> Non
     with openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0) as theirs:
         assert [model.id for model in theirs.models.list()] == ["mdlm", "ar", "vae", "de-en"]
         assert theirs.models.retrieve("ar").id == "ar"
-        asked: dict[str, Any] = {"model": "mdlm", "prompt": "The old ", "max_tokens": 6, "n": 2, "seed": 1}
-        whole = theirs.completions.create(**asked)
+        body: dict[str, Any] = {"model": "mdlm", "prompt": "The old ", "max_tokens": 6, "n": 2, "seed": 1}
+        whole = theirs.completions.create(**body)
         assert whole.usage is not None and whole.usage.total_tokens > 2
-        again = client.post("/v1/completions", json=asked).json()
+        again = client.post("/v1/completions", json=body).json()
         assert [choice.text for choice in whole.choices] == [choice["text"] for choice in again["choices"]]
-        streamed = theirs.completions.create(**asked, stream=True)
+        streamed = theirs.completions.create(**body, stream=True)
         texts = ["", ""]
         for choice in (choice for chunk in streamed for choice in chunk.choices):
             texts[choice.index] += choice.text
