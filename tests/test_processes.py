@@ -32,12 +32,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def training(out: str, *more: str, data: str = "texts.txt", steps: int = STEPS) -> list[str]:
-    words = ["train", "mdlm", "--data", data, "--out", out, "--max-steps", str(steps), "--save-every", str(CUT)]
+def training(out: str, *more: str, system: str = "mdlm", data: str = "texts.txt", steps: int = STEPS) -> list[str]:
+    words = ["train", system, "--data", data, "--out", out, "--max-steps", str(steps), "--save-every", str(CUT)]
     for key, value in SETTINGS.items():
         words += ["--set", f"{key}={value}"]
     return [*words, *more]
 
+
+SIDES = ("--source", "from", "--target", "to")
+PAIRS = {"system": "ar-seq2seq", "data": "pairs.jsonl", "steps": 6}
 
 JOBS: dict[str, dict[str, Any]] = {
     "misspelt": {"call": ["train", "mdml", "--data", "texts.txt"]},
@@ -45,6 +48,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "different": {"call": training("none", data="own{rank}.txt")},
     "copies": {"call": training("copies")},
     "shards": {"call": training("shards", "--set", "shard=true")},
+    "shards of pairs": {"call": training("pairs-shards", "--set", "shard=true", "--set", "hidden=20", *SIDES, **PAIRS)},
     "copies cut": {"call": training("copies-cut"), "at": CUT, "do": "leave"},
     "shards cut": {"call": training("shards-cut", "--set", "shard=true"), "at": CUT, "do": "leave"},
     "copies resumed": {"call": ["resume", "one-cut"]},
@@ -83,6 +87,8 @@ def done(tmp_path_factory) -> Any:
     for out, more in (("one", []), ("one-cut", []), ("one-cut-shard", ["--set", "shard=true"])):
         job = {"call": training(out, *more)} | ({} if out == "one" else {"at": CUT, "do": "leave"})
         pair.call(job)
+    Path("pairs.jsonl").write_text("".join(json.dumps({"from": line[::-1], "to": line}) + "\n" for line in lines))
+    pair.call({"call": training("pairs-one", "--set", "hidden=20", *SIDES, **PAIRS)})
     list(mezzotint.train("ar", ["texts.txt"], out="judge", max_steps=5, seed=1, settings={"dim": "8", "depth": "1"}))
     processes = pair.start(list(JOBS.values()), root)
     mine = {name: pair.call(JOBS[name]) for name in ("sample", "evaluate")} | {"play": pair.play(False)}
@@ -114,6 +120,12 @@ def test_the_losses_of_two_processes_are_those_of_one(done, way):
         assert [r[key] for r in two] == pytest.approx([r[key] for r in one], rel=1e-5)
     assert_same_ending(done.root / "one", done.root / way)
     assert json.loads((done.root / way / "config.json").read_text())["hardware"].endswith("2 processes")
+
+
+def test_shards_of_an_encoder_and_a_decoder_get_all_of_their_gradients(done):
+    """Keys and values of the source are computed before the layers that they belong to, and theirs come last."""
+    assert done.of0["shards of pairs"]["status"] == 0
+    assert_same_ending(done.root / "pairs-one", done.root / "pairs-shards")
 
 
 @pytest.mark.parametrize("way", ["copies", "shards"])

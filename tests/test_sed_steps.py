@@ -298,6 +298,6 @@ def test_the_bound_is_the_chain_s_of_two_passes_and_the_cost_of_the_length(chose
 @pytest.mark.parametrize("speaks", list(Speaks))
 def test_only_who_says_vectors_has_sure_words_settled_in_the_bound(speaks, monkeypatch):
     settled, seen = sed.settle, []
-    monkeypatch.setattr(sed, "settle", lambda *args: seen.append(how) or settled(*args))
+    monkeypatch.setattr(sed, "settle", lambda *args: seen.append(args) or settled(*args))
     found = system(speaks=speaks).nll(texts(8), streams(8))
     assert bool(found.isfinite().all()) and len(seen) == (speaks is Speaks.VECTOR)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.errors import UsageError
+from mezzotint.net.encoder_decoder import Crossing
 from mezzotint.training.team import Team
 from mezzotint.types import Loss
 
@@ -178,11 +179,17 @@ class Sharded(nn.Module):
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """The members of its lists of layers, inner ones first: what is sent in one piece."""
+    """What is sent in one piece: the members of its lists of layers, inner ones first, and what of them is called
+    before they are.
+
+    A piece's gradients are sent when those of its inputs are there. Keys and values of a source are computed for all
+    layers at once, so their gradients come after that.
+    """
+    early = [module.kv for module in network.modules() if isinstance(module, Crossing)]
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     members = [member for each in reversed(lists) for member in each]
-    containers = (nn.ModuleList, nn.ModuleDict)
-    return [m for m in members if not isinstance(m, containers) and next(m.parameters(), None) is not None]
+    bare = (nn.ModuleList, nn.ModuleDict)
+    return early + [m for m in members if not isinstance(m, bare) and next(m.parameters(), None) is not None]
 
 
 def weights(team: Team, players: Mapping[str, nn.Module], device: torch.device, shard: bool) -> Weights:
