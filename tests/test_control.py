@@ -486,6 +486,19 @@ def test_systems_keep_to_lengths_pins_and_bans_whatever_they_learned(name):
     assert torch.equal(alone.ids[0], last.ids[3])
 
 
+def test_a_demand_for_a_space_that_bans_leave_no_token_for_is_dropped():
+    made = MDLM(MDLMSpec(vocab=9, canvas=8, ending=Ending.LENGTH, net=TransformerSpec(dim=16, depth=1, heads=2)), None)
+    made.initialise(0)
+    canvas = blank(4, 3)
+    canvas = replace(canvas, start=torch.tensor([[1, 0, 0]] * 4, dtype=torch.int8))
+    spaced = torch.arange(9) < 2
+    how = {"steps": 4, "spaced": spaced}
+    *_, last = made.sample(Request(canvas, **how, control=Constraints([Forbidden(ids=(0,))])))
+    assert last.ids[:, 0].tolist() == [1] * 4
+    *_, last = made.sample(Request(canvas, **how, control=Constraints([Forbidden(ids=(0, 1))])))
+    assert bool((last.ids > 1).all())
+
+
 def test_a_system_refuses_what_cannot_be_before_any_work():
     system = MDLM(
         MDLMSpec(vocab=9, canvas=8, ending=Ending.LENGTH, net=TransformerSpec(dim=16, depth=1, heads=2)), None

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
+import torch
 
 import mezzotint
 from mezzotint import CapabilityError, UsageError, Wanted
 from mezzotint.cli.main import main
+from mezzotint.data.canvas import free
+from mezzotint.data.template import Gap
+from mezzotint.guidance.constraint import Classified
+from mezzotint.guidance.phrases import Contains
+from mezzotint.guidance.wanted import least_tokens, roomy_gaps
 from mezzotint.spec.wanted import occurs
+from mezzotint.tasks import Task
+from mezzotint.types import Request
 from tests.trained import few
 
 FILL = {"ending": "fill"}
@@ -112,6 +121,37 @@ def test_what_cannot_be_is_refused_before_any_work(runs, monkeypatch, name, want
     kind = CapabilityError if sentence == "windows" else UsageError
     with pytest.raises(kind, match=sentence):
         runs[name].generate(2, wanted=wanted)
+
+
+def test_gaps_are_long_enough_for_what_they_are_to_contain(runs):
+    wanted = Wanted(has=("old river",))
+    for seed in range(6):
+        for sample in runs["mdlm"].infill("The [1] pub [1-4]", 6, steps=2, seed=seed, wanted=wanted):
+            assert sample.unmet == () and sample.gaps[1] >= 2
+    # What is given already takes no room.
+    found = runs["mdlm"].infill("The old river [1-4]", 60, steps=1, wanted=wanted)
+    assert {sample.gaps for sample in found} == {(n,) for n in range(1, 5)}
+    assert roomy_gaps([Gap(1, 2), Gap(1, 5), Gap(2, 3)], 7) == [Gap(1, 2), Gap(5, 5), Gap(2, 3)]
+    assert roomy_gaps([Gap(1, 2), Gap(1, 5)], 99) == [Gap(2, 2), Gap(5, 5)]
+
+
+def test_spans_count_from_the_beginning_of_a_prefix():
+    spans = Wanted(spans=((0, 9, "S"),))
+    assert [least_tokens(spans, [], prefix) for prefix in (0, 6, 10)] == [9, 9, 11]
+    phrase = [Contains(phrases=((1, 2), (3,) * 4))]
+    assert [least_tokens(spans, phrase, prefix) for prefix in (0, 8)] == [9, 10]
+
+
+def test_a_text_that_ends_before_what_is_wanted_does_not_have_it():
+    """Whatever a classifier makes of places behind the end."""
+    ids, canvas = torch.tensor([[3, 4, 0, 0], [3, 4, 5, 0]]), free([4, 4], [0, 1], 0)
+    sure = Classified(
+        log_p=lambda view: view.noised.t, judge=lambda ids, canvas: torch.ones(2, dtype=torch.bool),
+        chance=lambda ids, canvas: torch.zeros(2, dtype=torch.float64), words=3, name="with 1:3=NP",
+    )  # fmt: skip
+    task = Task(canvas, Request(canvas), wanted=Wanted(spans=((1, 3, "NP"),)), classified=[sure], end=0)
+    assert task.unmet(ids, [("a b", 2), ("a b c", 3)]) == [("with 1:3=NP",), ()]
+    assert task.chances(ids, [2, 3]) == [-math.inf, 0.0]
 
 
 def test_texts_that_are_wanted_alike_are_those_of_any_batch(runs):

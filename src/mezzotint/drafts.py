@@ -88,7 +88,7 @@ class Detokenizer:
         rows = [self._without_padding(ids[written].tolist()) for ids, written in zip(ids_BL, written_BL, strict=True)]
         texts = [(task.text(self.tokenizer, b, ids), ids[: self._end(ids)]) for b, ids in enumerate(rows)]
         unmet, request = task.unmet(frame.ids, [(text, len(ids)) for text, ids in texts]), task.request
-        chances = task.chances(frame.ids)
+        chances = task.chances(frame.ids, [len(ids) for _, ids in texts])
         assert isinstance(request.seed, int), "a task has a seed of its own"
         samples = []
         for b, (index, (text, ids)) in enumerate(zip(task.canvas.index.tolist(), texts, strict=True)):

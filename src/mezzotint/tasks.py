@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 import torch
@@ -12,14 +13,15 @@ from torch import Tensor
 from mezzotint.checks import check_decoder, check_guide, check_length
 from mezzotint.data.canvas import close_rows, free, prefix_canvas, room, stack_canvases, template_canvas
 from mezzotint.data.lengths import Lengths
-from mezzotint.data.template import Template, parse_template
+from mezzotint.data.template import Gap, Template, parse_template
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import CapabilityError, RunError, UsageError
 from mezzotint.guidance.classifier import Classifiers
 from mezzotint.guidance.constraint import Classified, Constraint, View
 from mezzotint.guidance.control import Constraints
 from mezzotint.guidance.lengths import tilted_lengths
-from mezzotint.guidance.wanted import constraints_of, least_tokens
+from mezzotint.guidance.phrases import Contains
+from mezzotint.guidance.wanted import constraints_of, least_tokens, roomy_gaps
 from mezzotint.rng import Rng
 from mezzotint.sampler.lengths import DRAWS, GapLengths, GapLengthSampler, log_evidence
 from mezzotint.settings import Settings
@@ -53,15 +55,18 @@ class Task:
         for part in self.classified:
             holds_B = part.holds(ids, self._up_to_end(ids))
             for row, holds in enumerate([] if holds_B is None else holds_B.tolist()):
-                missed[row] += [] if holds else [part.name]
+                is_long_enough = texts[row][1] >= part.min_tokens
+                missed[row] += [] if holds and is_long_enough else [part.name]
         return [tuple(names) for names in missed]
 
-    def chances(self, ids: Tensor) -> list[float]:
-        """Nats: for each finished row (B, L), log p by the classifiers that it is as wanted; 0 where none is asked."""
+    def chances(self, ids: Tensor, counts: Sequence[int]) -> list[float]:
+        """Nats: for each finished row (B, L) of so many tokens, log p by the classifiers that it is as wanted; 0 where
+        none is asked, minus infinity where it ends before what is wanted does."""
         total = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
         for part in self.classified:
             if part.chance is not None:
                 total += part.weight * part.chance(ids, self._up_to_end(ids))
+            total[torch.tensor(counts, device=ids.device) < part.min_tokens] = -inf
         return [float(nats) for nats in total]
 
     def _up_to_end(self, ids: Tensor) -> Canvas:
@@ -155,7 +160,7 @@ class TaskBuilder:
         batches = [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
         if template is not None:
             self._require(Can.INFILL)
-            for task in self._template_tasks(batches, template, settings):
+            for task in self._template_tasks(batches, template, settings, constraints):
                 yield with_control(task, constraints, settings, is_steerable, end)
             return
         if prefix:
@@ -172,7 +177,7 @@ class TaskBuilder:
                 return free(lengths, rows, self.tokenizer.pad)
             return prefix_canvas(given, lengths, rows, self.tokenizer.pad, start=int(has_space))
 
-        law, nfe = self._length_law(len(given), settings, least_tokens(settings.wanted, constraints)), 0
+        law, nfe = self._length_law(len(given), settings, least_tokens(settings.wanted, constraints, len(given))), 0
         classified = [part for part in constraints if isinstance(part, Classified)]
         if isinstance(law, Lengths) and classified and is_steerable and settings.soft:
             law, nfe = self._tilted_lengths(law, classified, settings, make_canvas)
@@ -273,7 +278,7 @@ class TaskBuilder:
         return () if self.lengths is not None else (self.tokenizer.end,)
 
     def _length_law(self, num_given: int, settings: Settings, needed: int) -> Lengths | int:
-        """The length of texts, fixed or a law. `needed`: how many tokens have to be there beside the prefix."""
+        """The length of texts, fixed or a law. `needed`: how many tokens have to be there, with the prefix."""
         most = self.room if self.lengths is not None else self.spec.canvas
         length = settings.length or settings.wanted.tokens
         if num_given >= (length or most):
@@ -285,7 +290,7 @@ class TaskBuilder:
             return settings.wanted.tokens
         if self.lengths is None:
             return settings.length or self.spec.canvas
-        return self.lengths.given(num_given + max(1, needed))
+        return self.lengths.given(needed)
 
     def _tilted_lengths(
         self, law: Lengths, parts: Sequence[Classified], settings: Settings, make_canvas: Callable[..., Canvas]
@@ -310,10 +315,14 @@ class TaskBuilder:
         """The most tokens that a text can have."""
         return room(self.spec.canvas, self.spec.ending)
 
-    def _template_tasks(self, batches: Sequence[range], text: str, settings: Settings) -> Iterator[Task]:
+    def _template_tasks(
+        self, batches: Sequence[range], text: str, settings: Settings, constraints: Sequence[Constraint]
+    ) -> Iterator[Task]:
         template = parse_template(text)
         _, given, _ = template.fill(self.tokenizer, [1] * len(template.gaps))
         num_given = sum(given)
+        shortest = template_canvas(template, self.tokenizer, [[gap.low for gap in template.gaps]], [0])
+        gaps = roomy_gaps(template.gaps, self._tokens_to_add(shortest, constraints))
         least = num_given + sum(gap.low for gap in template.gaps)
         if (needed := max((last for _, last, _ in settings.wanted.spans), default=0)) > least:
             raise UsageError(
@@ -321,7 +330,11 @@ class TaskBuilder:
             )
         if least > self.room:
             raise UsageError(f"the template is {least} tokens long; this run's texts have at most {self.room}")
-        choose = self._gap_sampler(template, num_given, settings.seed)
+        if num_given + sum(gap.low for gap in gaps) > self.room:
+            raise UsageError(
+                f"with what it is to contain, the template is longer than the {self.room} tokens of a text"
+            )
+        choose = self._gap_sampler(template, gaps, num_given, settings.seed)
         for rows in batches:
             choices = choose(Rng(settings.seed, rows), settings.temperature, settings.top_p)
             canvas = template_canvas(template, self.tokenizer, [choice.lengths for choice in choices], rows)
@@ -329,8 +342,15 @@ class TaskBuilder:
                 canvas = close_rows(canvas, self.spec.canvas, self.tokenizer.end, self.tokenizer.pad)
             yield Task(canvas, self._request(canvas, settings, self.tokenizer.special), template, choices)
 
-    def _gap_sampler(self, template: Template, num_given: int, seed: int) -> GapLengthSampler:
-        """What chooses the lengths of the gaps between `num_given` given tokens."""
+    @staticmethod
+    def _tokens_to_add(canvas: Canvas, constraints: Sequence[Constraint]) -> int:
+        """How many tokens a text needs for what it is to contain and what is not given on its canvas."""
+        given = replace(canvas, real=canvas.given)
+        phrases = [part for part in constraints if isinstance(part, Contains)]
+        return sum(min(map(len, p.phrases)) for p in phrases if not bool(p.holds(canvas.ids, given).all()))
+
+    def _gap_sampler(self, template: Template, gaps: Sequence[Gap], num_given: int, seed: int) -> GapLengthSampler:
+        """What chooses the lengths of a template's gaps, within `gaps`, between `num_given` given tokens."""
         is_filled = self.spec.ending is Ending.FILL
         draws = DRAWS if num_given or is_filled else 1
 
@@ -344,7 +364,7 @@ class TaskBuilder:
                 raise CapabilityError(f"{name} cannot choose the lengths of gaps; write [3] for a gap of three tokens")
             return log_evidence(self.system, canvas.to(self.device), seed, draws)
 
-        return GapLengthSampler(template.gaps, self.room - num_given, weigh, draws)
+        return GapLengthSampler(gaps, self.room - num_given, weigh, draws)
 
 
 def _draw_lengths(law: Lengths | int, rows: range, seed: int) -> list[int]:

@@ -171,18 +171,19 @@ class Constraints:
         return processor
 
     def _ban_tokens(self, logits: Tensor, canvas: Canvas, prefix: Tensor) -> Tensor:
-        """Logits (R, V) of the tokens after `prefix` (R, m), minus infinity for those that break a rule."""
+        """Logits (R, V) of the tokens after `prefix` (R, m), minus infinity for banned ones and, where any other is left,
+        for those that make up a banned phrase."""
         position, vocab = prefix.shape[1], logits.shape[-1]
         z = F.pad(prefix, (0, 1), value=UNWRITTEN)
-        banned = torch.zeros_like(logits, dtype=torch.bool)
-        for part in self.parts:
-            ban = part.banned(canvas)
-            if ban is not None:
-                banned |= ban[0][:, position, None] & _id_mask(ban[1], vocab, logits.device)
-            breaking = None if part.is_enforced else part.breaking_tokens(z, z == UNWRITTEN, vocab)
-            if breaking is not None:
-                banned |= breaking[:, position]
-        allowed = logits.masked_fill(banned, -inf)
+        for ban in filter(None, (part.banned(canvas) for part in self.parts)):
+            banned = ban[0][:, position, None] & _id_mask(ban[1], vocab, logits.device)
+            logits = logits.masked_fill(banned, -inf)
+        breaking = torch.zeros_like(logits, dtype=torch.bool)
+        for part in (part for part in self.parts if not part.is_enforced):
+            tokens = part.breaking_tokens(z, z == UNWRITTEN, vocab)
+            if tokens is not None:
+                breaking |= tokens[:, position]
+        allowed = logits.masked_fill(breaking, -inf)
         return allowed.where(allowed.isfinite().any(-1, keepdim=True), logits)
 
 

@@ -56,7 +56,7 @@ class Absent(Constraint):
 
     def breaking_tokens(self, z: Tensor, open_BL: Tensor, vocab: int) -> Tensor:
         """The token of the last open position of each occurrence that is still possible, so that no phrase appears
-        however many tokens are written at once."""
+        however many tokens are written at once. Where nothing else may stand, one does, and the text says so."""
         breaking = torch.zeros(*z.shape, vocab, dtype=torch.bool, device=z.device)
         for phrase in self.phrases:
             starts = z.shape[1] - len(phrase) + 1

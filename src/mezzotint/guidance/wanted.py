@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from mezzotint.data.template import Gap
 from mezzotint.data.tokenizer import Tokenizer
 from mezzotint.errors import unknown
 from mezzotint.guidance.classifier import Classifiers
@@ -53,10 +55,23 @@ def _classifier_constraints(wanted: Wanted, classifiers: Classifiers) -> list[Co
     return constraints if wanted.tree is None else [*constraints, classifiers.tree(*wanted.tree)]
 
 
-def least_tokens(wanted: Wanted, constraints: list[Constraint]) -> int:
-    """The tokens that a text needs for all that it must contain, none shared, and for the wanted spans."""
+def least_tokens(wanted: Wanted, constraints: list[Constraint], prefix: int = 0) -> int:
+    """The tokens that a text with a prefix of so many needs: behind it one, and all that it must contain, none shared;
+    and for the wanted spans, which count from its beginning."""
     contained = sum(min(map(len, part.phrases)) for part in constraints if isinstance(part, Contains))
-    return max([contained, *(last for _, last, _ in wanted.spans)])
+    return max([prefix + max(1, contained), *(last for _, last, _ in wanted.spans)])
+
+
+def roomy_gaps(gaps: Sequence[Gap], needed: int) -> list[Gap]:
+    """The gaps with room for so many tokens: the widest are drawn no shorter than it takes to hold them.
+
+    A phrase stands in one gap, so what others have room for does not count.
+    """
+    lows = [gap.low for gap in gaps]
+    for i in sorted(range(len(gaps)), key=lambda i: -gaps[i].high):
+        lows[i] = min(gaps[i].high, max(lows[i], needed))
+        needed -= lows[i]
+    return [replace(gap, low=low) for gap, low in zip(gaps, lows, strict=True)]
 
 
 def _token_phrases(phrase: str, tokenizer: Tokenizer) -> Phrases:
