@@ -171,7 +171,7 @@ class Constraints:
         return processor
 
     def _ban_tokens(self, logits: Tensor, canvas: Canvas, prefix: Tensor) -> Tensor:
-        """Logits (R, V) of the tokens after `prefix` (R, m), minus infinity for banned ones and, where any other is left,
+        """Logits (R, V) of the tokens after `prefix` (R, m), minus infinity for banned ones and, if any other is left,
         for those that make up a banned phrase."""
         position, vocab = prefix.shape[1], logits.shape[-1]
         z = F.pad(prefix, (0, 1), value=UNWRITTEN)
