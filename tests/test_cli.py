@@ -589,6 +589,14 @@ def test_json_is_an_object_a_line(run: Run, library: Library) -> None:
     assert [json.loads(line)["name"] for line in run("systems", "--json")[1]] == ["ar", "mdlm"]
 
 
+def test_infill_of_a_template_alone_says_where_the_run_stands(run: Run, library: Library) -> None:
+    status, _, err = run("infill", "The [3] pub.")
+    assert (status, err) == (
+        2,
+        ["mezzotint: a run stands before the template, as in `mezzotint infill bistro 'The [3] pub.'`"],
+    )
+
+
 def test_infill_takes_a_template_a_line(run: Run, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("The [3] pub.\r\n\n [2] .\n"))
     _, out, err = run("infill", "mdlm")

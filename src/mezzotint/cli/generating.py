@@ -74,6 +74,9 @@ def sample(given: flags.Sample) -> int:
 
 def infill(given: flags.Infill) -> int:
     """Fill the gaps of one template, or of every line of standard input."""
+    if given.template is None and "[" in str(given.run) and not given.run.exists():
+        example = f"mezzotint infill {flags.BUNDLED} {quote(str(given.run))}"
+        raise UsageError(f"a run stands before the template, as in `{example}`")
     card = card_of(given.run)
     demand(card, mezzotint.Can.INFILL)
     _demand_decoder(card, given)
