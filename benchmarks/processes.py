@@ -38,11 +38,11 @@ def main() -> None:
     shutil.rmtree(ROOT, ignore_errors=True)
     for card in (cards[name] for name in systems):
         one = train(ALONE, card, "one", [])
-        for name, more in SETTINGS.items():
-            if name == "shards" and (card.teachers or card.backbone):
+        for weights, more in SETTINGS.items():
+            if weights == "shards" and (card.teachers or card.backbone):
                 continue  # refused: it has not been tried with networks that are not trained
-            two = train(PAIR, card, name, more)
-            record(row(card.name, f"processes=2,weights={name}", name, value) for name, value in differences(one, two))
+            two = train(PAIR, card, weights, more)
+            record(row(card.name, f"processes=2,weights={weights}", name, value) for name, value in differences(one, two))
         if Can.TRANSLATE not in card.can:
             texts = [sample(launcher, one) for launcher in (ALONE, PAIR)]
             assert len(texts[0]) == len(texts[1]) == TEXTS
