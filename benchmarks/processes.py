@@ -42,7 +42,9 @@ def main() -> None:
             if weights == "shards" and (card.teachers or card.backbone):
                 continue  # refused: it has not been tried with networks that are not trained
             two = train(PAIR, card, weights, more)
-            record(row(card.name, f"processes=2,weights={weights}", name, value) for name, value in differences(one, two))
+            record(
+                row(card.name, f"processes=2,weights={weights}", name, value) for name, value in differences(one, two)
+            )
         if Can.TRANSLATE not in card.can:
             texts = [sample(launcher, one) for launcher in (ALONE, PAIR)]
             assert len(texts[0]) == len(texts[1]) == TEXTS
