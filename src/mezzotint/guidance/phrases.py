@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -148,12 +149,10 @@ def _leaves_room(
 ) -> bool:
     """Whether all that is to be contained and does not stand yet fits what is open, and makes up nothing barred."""
     missing = [one for one in later if not any(_stands(phrase, known) for phrase in one.phrases)]
-    runs = [0]
-    for token, is_free in zip(known, free, strict=True):
-        runs = [*runs[:-1], runs[-1] + 1] if token is None and is_free else [*runs, 0]
-    if not _fit(
-        tuple(filter(None, runs)), tuple(sorted((min(map(len, one.phrases)) for one in missing), reverse=True))
-    ):
+    is_open = (token is None and is_free for token, is_free in zip(known, free, strict=True))
+    runs = tuple(len(list(places)) for opens, places in groupby(is_open) if opens)
+    needs = tuple(sorted((min(map(len, one.phrases)) for one in missing), reverse=True))
+    if not _fit(runs, needs):
         return False
     if not missing or not barred:
         return True
